@@ -1,0 +1,63 @@
+# Set-up, demo, tests and checks. `make help` lists the targets.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV ?= .venv
+BIN := $(VENV)/bin
+# Another package index for torch, for example one with CPU-only or CUDA builds.
+TORCH_INDEX ?=
+# Open data for the demo: a research archive whose index.csv has a `site` column.
+DATA ?=
+DEMO ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check format lock protos docs clean
+
+help: ## Show this list
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' || \
+		{ echo "Python 3.11 is needed; name it with make PYTHON=..."; exit 1; }
+	@echo "Making the environment in $(VENV): some minutes at the first time."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-compile $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) \
+		--constraint constraints.txt torch==2.13.0
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt \
+		--editable '.[server,client,dev]'
+	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || true # compiled once, on all cores
+	@touch $@
+
+install: $(VENV)/installed ## Make the environment (locked versions; torch first)
+
+demo: install ## Run the main job: a coordinator and three hospitals on this machine (DATA=folder for open data)
+	$(BIN)/python -m deploy.demo.run $(if $(DATA),--data $(DATA)) $(DEMO)
+
+test: install ## Run the tests
+	$(BIN)/python -m pytest
+
+check: install ## Formatting, lint, types, import rules, docs, tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(MAKE) docs
+	git diff --exit-code -- docs/cli.md docs/exit-codes.md
+	$(MAKE) test
+
+format: install ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+docs: install ## Generate docs/cli.md and docs/exit-codes.md
+	$(BIN)/python -m deploy.docs.cli_reference > docs/cli.md
+	$(BIN)/python -m deploy.docs.exit_codes > docs/exit-codes.md
+
+protos: install ## Generate the gRPC code
+	$(BIN)/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. --grpc_python_out=. \
+		shared/enrolment/enrolment.proto shared/transfer/transfer.proto
+
+lock: install ## Write constraints.txt from the environment
+	$(BIN)/pip freeze --exclude-editable | sed -E 's/\+[a-z0-9.]+$$//' > constraints.txt
+
+clean: ## Remove the environment and build outputs
+	rm -rf $(VENV) build dist

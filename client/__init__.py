@@ -1,0 +1,1 @@
+"""The site: intake, training and egress inside one hospital."""

@@ -1,0 +1,1 @@
+"""The site's door to Flower: SuperNode and executor."""

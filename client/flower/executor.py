@@ -1,0 +1,113 @@
+"""The process that computes at a site: it takes tasks from the SuperNode and runs the installed app.
+
+Flower's own launcher would unpack the bundle that came with a run and import from it. The executor compares
+the SHA-256 of the bundle's content with the site's list and never opens it. It stays alive between messages
+and keeps torch, the data and the network warm.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import flwr.supercore.heartbeat as flower_heartbeat
+import torch
+from flwr.app import Context, Message
+from flwr.app.error import Error
+from flwr.clientapp import ClientApp
+from flwr.common.constant import ErrorCode, SubStatus
+from flwr.supercore.constant import TaskType
+from flwr.supercore.heartbeat import HeartbeatSender, make_task_heartbeat_fn_http
+from flwr.supercore.runtime import RuntimeHttpClient
+from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, push_task_output
+from httpx import HTTPError, TransportError
+
+from client.flower.app import make_app
+from client.flower.pace import quicken
+from client.home import LOOPBACK, SiteHome
+from client.workplace import open_workplace
+from shared.flower.bundle import bundle_sha256
+from shared.flower.tasks import POLL_S, TaskSource
+from shared.supervision import follow_supervisor
+from shared.terminal import log_to_standard_error
+
+log = logging.getLogger(__name__)
+
+
+def serve(home: SiteHome, runtime_port: int) -> None:
+    """Take and run tasks, one at a time, until told to stop."""
+    app = make_app(open_workplace(home))
+    source = TaskSource(
+        address=f"{LOOPBACK}:{runtime_port}",
+        secret_file=home.runtime_secret_file,
+        task_type=TaskType.CLIENT_APP,
+        component="flwr-clientapp",
+        root_certificate=None,
+    )
+    log.info("ready")
+    while True:
+        token = _acquire(source)
+        if token is None:
+            time.sleep(POLL_S)
+            continue
+        _run_task(source.client_for(token), app, lambda: approved_bundles(home))
+
+
+def _acquire(source: TaskSource) -> str | None:
+    try:
+        return source.acquire()
+    except TransportError:
+        return None
+
+
+def approved_bundles(home: SiteHome) -> frozenset[str]:
+    """The bundles on the site's list; read for every task, so that a change takes effect at once."""
+    lines = home.approved_bundles_file.read_text().splitlines()
+    return frozenset(line.split()[0] for line in lines if line.strip() and not line.startswith("#"))
+
+
+def _run_task(client: RuntimeHttpClient, app: ClientApp, approved: Callable[[], frozenset[str]]) -> None:
+    heartbeat = HeartbeatSender(make_task_heartbeat_fn_http(client))
+    heartbeat.start()
+    context: Context | None = None
+    status, details = SubStatus.FAILED, ""
+    try:
+        message, context, _run, bundle = pull_task_input(client)
+        if bundle_sha256(bundle.content) in approved():
+            reply = answer(app, message, context)
+        else:
+            log.error("refused a bundle that is not on this site's list")
+            reply = Message(Error(ErrorCode.INVALID_FAB, "bundle not approved"), reply_to=message)
+        status = SubStatus.FAILED if reply.has_error() else SubStatus.COMPLETED
+        push_message(client, reply, context)
+    except HTTPError as error:
+        log.error("the SuperNode does not answer: %s", type(error).__name__)
+        details = type(error).__name__
+    finally:
+        # First: a heartbeat for a task that is over makes Flower interrupt this process.
+        if heartbeat.is_running:
+            heartbeat.stop()
+        push_task_output(client, context, status, details)
+        client.close()
+
+
+def answer(app: ClientApp, message: Message, context: Context) -> Message:
+    """The app's reply; of an error only its type leaves the site, for its text may hold anything."""
+    try:
+        return app(message=message, context=context)
+    except Exception as error:
+        log.exception("the app failed")
+        return Message(Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, type(error).__name__), reply_to=message)
+
+
+if __name__ == "__main__":
+    follow_supervisor()
+    quicken(flower_heartbeat)
+    log_to_standard_error()
+    site_home = SiteHome(Path(sys.argv[1]))
+    if threads := site_home.settings().threads:
+        torch.set_num_threads(threads)
+    serve(site_home, int(sys.argv[2]))

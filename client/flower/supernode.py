@@ -1,0 +1,91 @@
+"""Flower's SuperNode in a process of ours: outbound only, no code of a bundle, and quick.
+
+The stock program differs in that
+
+1. it sleeps 3 s when there is no message; here the pause is `POLL_S`;
+2. its heartbeats are 30 s apart, so that the coordinator takes a minute to miss it, and it a minute to
+   miss its executor; here `client.flower.pace` sets them;
+3. when its loop has ended on an error the process lives on, offline for good; here the process ends, and
+   the supervisor starts it again.
+
+These hooks are internal to Flower 1.41; `tests/integration/test_flower_contract.py` holds them.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import flwr.supercore.corestate.in_memory_corestate as flower_tasks
+import flwr.supercore.heartbeat as flower_heartbeat
+import flwr.supernode.fleet_http_connection as flower_connection
+import flwr.supernode.start_client_internal as flower_node
+import uvicorn
+from flwr.common.constant import ISOLATION_MODE_PROCESS
+from flwr.supercore.auth import load_superexec_auth_secret
+from flwr.supercore.object_store import ObjectStoreFactory
+from flwr.supernode.main import create_app
+from flwr.supernode.nodestate import NodeStateFactory
+
+from client.flower.pace import quicken
+from client.home import LOOPBACK, SiteHome
+from shared.supervision import follow_supervisor
+from shared.trust.keys import NodeKey
+
+log = logging.getLogger(__name__)
+
+POLL_S = 0.15
+
+
+def hasten() -> None:
+    """Shorten Flower's pauses in this process."""
+    clock = SimpleNamespace(sleep=lambda seconds: time.sleep(min(seconds, POLL_S)))
+    vars(flower_node)["time"] = clock
+    quicken(flower_connection, flower_heartbeat, flower_tasks)
+
+
+def serve(home: SiteHome, runtime_port: int) -> None:
+    """Connect to the coordinator and serve tasks on loopback; returns when the connection's loop ends."""
+    membership = home.membership()
+    private_key = NodeKey.load(home.node_key_file).private
+    states = NodeStateFactory(objectstore_factory=ObjectStoreFactory())
+    secret = load_superexec_auth_secret(secret_file=str(home.runtime_secret_file))
+    runtime = uvicorn.Server(
+        uvicorn.Config(
+            create_app(state_factory=states, superexec_auth_secret=secret),
+            host=LOOPBACK,
+            port=runtime_port,
+            access_log=False,
+            log_level="warning",
+        )
+    )
+    threading.Thread(target=runtime.run, name="runtime", daemon=True).start()
+    flower_node.start_client_internal(
+        state_factory=states,
+        server_address=membership.fleet_address,
+        node_config={},
+        root_certificates=membership.root_pem,
+        insecure=False,
+        authentication_keys=(private_key, private_key.public_key()),
+        isolation=ISOLATION_MODE_PROCESS,
+        runtime_api_address=f"{LOOPBACK}:{runtime_port}",
+        superexec_auth_secret=secret,
+        runtime_dependency_install=False,
+    )
+
+
+if __name__ == "__main__":
+    follow_supervisor()
+    hasten()
+    try:
+        serve(SiteHome(Path(sys.argv[1])), int(sys.argv[2]))
+    except Exception:
+        log.exception("the node failed")
+    finally:
+        # The Runtime API's threads would keep a node without connection alive.
+        os._exit(1)

@@ -1,0 +1,1 @@
+"""Mammograms as pixels with geometry, and what is measured on them."""

@@ -1,0 +1,1 @@
+"""From one mammogram and a verified model to a density report."""

@@ -1,0 +1,76 @@
+"""What a person and a machine are told about the density of one mammogram."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from client.imaging.density import CUT_POINTS_PERCENT, Density, bands_in_words
+from client.imaging.mammogram import Laterality, Spacing, View
+from client.imaging.overlay import NOTICE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DensityReport:
+    """The density of one mammogram and everything needed to judge it.
+
+    Attributes
+    ----------
+    density
+        What was measured.
+    spacing
+        Of the file's pixels in the plane of the breast; None when unknown, and then areas are too.
+    model_id
+        The model that segmented.
+    warnings
+        One line each; empty when there is nothing to warn of.
+    """
+
+    density: Density
+    spacing: Spacing | None
+    view: View | None
+    laterality: Laterality | None
+    model_id: str
+    warnings: tuple[str, ...]
+
+    def headline(self) -> str:
+        """The finding on one line."""
+        return f"Percent density {self.density.percent_density:.1f} %, band {self.density.band}"
+
+    def details(self) -> tuple[str, ...]:
+        """What belongs under the headline, one line each."""
+        density = self.density
+        side = "Side unknown" if self.laterality is None else f"{self.laterality.name.capitalize()} breast"
+        shown = f"{side}, {self.view or 'view unknown'}"
+        if density.breast_area_mm2 is None or density.dense_area_mm2 is None:
+            areas = "areas unknown (no pixel spacing)"
+        else:
+            dense_cm2, breast_cm2 = density.dense_area_mm2 / 100, density.breast_area_mm2 / 100
+            areas = f"dense {dense_cm2:.1f} cm2 of breast {breast_cm2:.1f} cm2"
+        return (
+            f"Bands {bands_in_words()}",
+            f"{shown}, {areas}",
+            f"Model {self.model_id}",
+            *self.warnings,
+        )
+
+    def to_json(self) -> dict[str, object]:
+        """The report as plain JSON values; null where something is unknown."""
+        spacing, density = self.spacing, self.density
+        return {
+            "percent_density": round(density.percent_density, 2),
+            "band": density.band,
+            "band_calibration": "uncalibrated",
+            "cut_points_percent": list(CUT_POINTS_PERCENT),
+            "breast_area_mm2": _rounded(density.breast_area_mm2),
+            "dense_area_mm2": _rounded(density.dense_area_mm2),
+            "spacing_mm": None if spacing is None else [spacing.row_mm, spacing.column_mm],
+            "view": self.view,
+            "laterality": self.laterality,
+            "model_id": self.model_id,
+            "warnings": list(self.warnings),
+            "notice": NOTICE,
+        }
+
+
+def _rounded(area_mm2: float | None) -> float | None:
+    return None if area_mm2 is None else round(area_mm2, 1)

@@ -1,0 +1,1 @@
+"""From whatever folder a hospital has to prepared, pseudonymous examples in the catalog."""

@@ -1,0 +1,86 @@
+"""What a source yields: images that may become examples, and images that may not, with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from client.imaging.mammogram import Mammogram
+from client.intake.exclusions import EXPLANATIONS, QUARANTINED, Reason
+
+Labels = npt.NDArray[np.uint8]
+Progress = Callable[[int, int], None]
+"""Called with the number of images done and the number in all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """An image that passed on its header. Identifiers are left out of its printed form.
+
+    Attributes
+    ----------
+    position
+        Place of the image in the source's fixed order, from 1: how a person finds it without a name in
+        the report.
+    patient_id
+        The hospital's own identifier.
+    source_id
+        SOP Instance UID, or the digest of the file.
+    load
+        Reads the image and its label map, both in the orientation and size of the file; raises IntakeError.
+    """
+
+    position: int
+    patient_id: str = field(repr=False)
+    source_id: str = field(repr=False)
+    load: Callable[[], tuple[Mammogram, Labels]] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """An image that is not used.
+
+    Attributes
+    ----------
+    position
+        As in `Candidate`.
+    message, remedy
+        What is wrong and what to do about it, one line each.
+    """
+
+    position: int
+    reason: Reason
+    message: str
+    remedy: str
+
+    @classmethod
+    def of(cls, position: int, reason: Reason) -> Refusal:
+        """A refusal in the reason's own words."""
+        explanation = EXPLANATIONS[reason]
+        return cls(position=position, reason=reason, message=explanation.message, remedy=explanation.remedy)
+
+    @property
+    def quarantined(self) -> bool:
+        """Something is broken and may be mended, as opposed to a choice."""
+        return self.reason in QUARANTINED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A folder that has been looked through.
+
+    Attributes
+    ----------
+    kind
+        What was recognised, in words for a person.
+    num_ignored
+        Files that are neither images nor part of the source's form.
+    """
+
+    kind: str
+    candidates: Sequence[Candidate]
+    refusals: Sequence[Refusal]
+    num_ignored: int = 0

@@ -1,0 +1,194 @@
+"""The site's part in a round. Start reading at `take_part`.
+
+An announcement is followed only if
+
+1. the coordinator's own key signed it;
+2. it is meant for this site, and its time is not over;
+3. plan and weights are the very bytes that it names.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+
+from client.catalog import Catalog, Part
+from client.egress import Egress
+from client.enrolment import Membership
+from client.training.dataset import FittedDataset
+from client.training.evaluation import Metrics, evaluate
+from client.training.schedule import training_seed
+from client.training.trainer import Step, TrainingResult, train
+from shared.errors import MammofedError, NotReadyError, TamperedError, TrustError
+from shared.model import Weights, build_model
+from shared.model.weights import from_bytes, load_into, weights_of
+from shared.plan import Plan
+from shared.records import ANNOUNCEMENT_TYPE, Announcement, Occasion, Phase
+from shared.transfer.blob_ref import BlobRef
+from shared.transfer.blob_store import BlobStore
+from shared.transfer.client import BlobClient
+from shared.trust.envelope import Envelope, verify
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, kw_only=True)
+class Workplace:
+    """What stays warm at a site between messages: its identity, its data at the plan's size, its network."""
+
+    membership: Membership
+    catalog: Catalog
+    blobs: BlobStore
+    transfer: BlobClient
+    egress: Egress
+    device: torch.device
+    _datasets: dict[tuple[str, Part], FittedDataset | None] = field(default_factory=dict)
+
+    def dataset(self, plan: Plan, part: Part) -> FittedDataset | None:
+        """The examples of a part, fitted to the plan's input; None if there is none."""
+        example_ids = self.catalog.examples(part)
+        key = (f"{plan.model.model_dump_json()}{example_ids}", part)
+        if key not in self._datasets:
+            self._datasets = {kept: data for kept, data in self._datasets.items() if kept[1] is not part}
+            examples = [self.catalog.load(example_id) for example_id in example_ids]
+            self._datasets[key] = FittedDataset(examples, plan.model) if examples else None
+        return self._datasets[key]
+
+
+def take_part(envelope: bytes, workplace: Workplace) -> bytes:
+    """Answer an announcement with the signed envelope of a contribution or a refusal.
+
+    Raises
+    ------
+    TrustError
+        The announcement is not the coordinator's, or not for this site: it is not answered.
+    """
+    announcement = _read(envelope, workplace.membership)
+    occasion = announcement.occasion
+    began = time.monotonic()
+    try:
+        _forget_other_rounds(announcement, workplace.blobs)
+        plan = _fetch_plan(announcement, workplace)
+        base = _fetch_weights(announcement, plan, workplace)
+        if occasion.phase is Phase.EVALUATE:
+            training, update = None, None
+            metrics = _evaluate(base, plan, Part.TEST, workplace)
+        else:
+            metrics = _evaluate(base, plan, Part.VALIDATION, workplace)
+            training, local = _train(base, plan, occasion, workplace)
+            update = workplace.egress.release_update(occasion, local, base)
+            workplace.transfer.send(update, workplace.blobs)
+        return workplace.egress.release_contribution(
+            occasion,
+            training=training,
+            update=update,
+            metrics=metrics,
+            duration_s=time.monotonic() - began,
+        )
+    except MammofedError as error:
+        log.error("no part in round %d: %s %s", occasion.round_number, error.message, error.hint)
+        return workplace.egress.release_refusal(occasion, error)
+
+
+def _read(envelope: bytes, membership: Membership) -> Announcement:
+    # 1.
+    payload = verify(Envelope.from_bytes(envelope), ANNOUNCEMENT_TYPE, membership.coordinator_key)
+    announcement = Announcement.from_bytes(payload)
+    # 2.
+    if announcement.occasion.site_id != membership.site_id:
+        raise TrustError("An announcement is meant for another site.", "Tell the coordinator.")
+    if announcement.deadline < time.time():
+        raise TrustError("An announcement's time is over.", "Check this computer's clock.")
+    return announcement
+
+
+def _forget_other_rounds(announcement: Announcement, blobs: BlobStore) -> None:
+    """What earlier rounds left is of no use any more; what this one needs may be here already."""
+    needed = {announcement.plan.digest, announcement.base.digest}
+    for digest in blobs.digests():
+        if digest not in needed:
+            blobs.remove(digest)
+
+
+def _fetch_plan(announcement: Announcement, workplace: Workplace) -> Plan:
+    # 3.
+    plan = Plan.from_toml(_fetch(announcement.plan, workplace))
+    if plan.sha256 != announcement.occasion.plan_sha256:
+        raise TrustError("The plan is not the one that was announced.", "Tell the coordinator.")
+    return plan
+
+
+def _fetch_weights(announcement: Announcement, plan: Plan, workplace: Workplace) -> Weights:
+    # 3.
+    if announcement.base.digest != announcement.occasion.base_digest:
+        raise TrustError("The weights are not the ones that were announced.", "Tell the coordinator.")
+    like = weights_of(build_model(plan.model))
+    return from_bytes(_fetch(announcement.base, workplace), like=like)
+
+
+def _fetch(blob: BlobRef, workplace: Workplace) -> bytes:
+    """A blob's bytes, fetched unless they are here and still what their digest names."""
+    workplace.transfer.fetch(blob, workplace.blobs)
+    content = workplace.blobs.path(blob.digest).read_bytes()
+    if BlobRef.of(content) != blob:
+        workplace.blobs.remove(blob.digest)
+        raise TamperedError(
+            "A blob on this site's disk is damaged.", "Check the disk; it is fetched again when it is needed."
+        )
+    return content
+
+
+def _evaluate(weights: Weights, plan: Plan, part: Part, workplace: Workplace) -> Metrics | None:
+    dataset = workplace.dataset(plan, part)
+    if dataset is None:
+        return None
+    model = build_model(plan.model)
+    load_into(model, weights)
+    return evaluate(model, dataset, plan, workplace.device)
+
+
+def _train(
+    base: Weights, plan: Plan, occasion: Occasion, workplace: Workplace
+) -> tuple[TrainingResult, Weights]:
+    dataset = workplace.dataset(plan, Part.TRAIN)
+    if dataset is None:
+        raise NotReadyError(
+            "This site has no example to train on.", "Add mammograms with `mammofed-site data add FOLDER`."
+        )
+    model = build_model(plan.model)
+    load_into(model, base)
+    seed = training_seed(
+        plan.seed,
+        run_id=occasion.run_id,
+        round_number=occasion.round_number,
+        attempt=occasion.attempt,
+        site_id=occasion.site_id,
+    )
+    result = train(
+        model,
+        dataset,
+        plan,
+        round_number=occasion.round_number,
+        seed=seed,
+        device=workplace.device,
+        on_step=_log_step(occasion),
+    )
+    return result, weights_of(model)
+
+
+def _log_step(occasion: Occasion) -> Callable[[Step], None]:
+    def log_step(step: Step) -> None:
+        log.info(
+            "%s round %d step %d/%d loss %.4f",
+            occasion.run_id,
+            occasion.round_number,
+            step.number,
+            step.num_steps,
+            step.loss,
+        )
+
+    return log_step

@@ -1,0 +1,144 @@
+"""The checks that `mammofed-site check` makes before a site starts, each with its remedy."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+
+from client.catalog import Catalog, Part
+from client.enrolment import Membership
+from client.home import SiteHome
+from client.training.dataset import FittedDataset
+from client.training.device import choose_device
+from client.training.trainer import train
+from shared.errors import MammofedError
+from shared.model import initial_model
+from shared.plan import ModelPlan, Plan, RoundsPlan, TrainingPlan
+from shared.trust.certificates import expires_at
+
+CONNECT_TIMEOUT_S = 5.0
+MIN_FREE_BYTES = 2 << 30
+MIN_TRAIN_EXAMPLES = 2
+MIN_CERTIFICATE_DAYS = 7
+STEP_EXAMPLES = 2
+
+_STEP_PLAN = Plan(
+    name="preflight",
+    rounds=RoundsPlan(count=1),
+    model=ModelPlan(size="tiny", input_height_px=256, input_width_px=128),
+    training=TrainingPlan(batch_size=STEP_EXAMPLES),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One check: what was found, and what to do if it failed."""
+
+    name: str
+    passed: bool
+    finding: str
+    remedy: str = ""
+
+
+def run_checks(home: SiteHome) -> Iterator[Check]:
+    """Check one thing after the other: membership, certificate, network, disk, device, data, a step.
+
+    Raises
+    ------
+    HomeError
+        The site has not joined, so that there is nothing to check.
+    """
+    membership = home.membership()
+    yield Check(
+        name="membership",
+        passed=True,
+        finding=f"'{membership.site_name}' in the federation '{membership.coordinator_name}'",
+    )
+    yield _certificate(membership)
+    yield _reachable("fleet", membership.fleet_address)
+    yield _reachable("transfer", membership.transfer_address)
+    yield _disk(home)
+    yield _guarded("device", lambda: _device(home))
+    with Catalog.open(home.folder) as catalog:
+        yield _data(catalog)
+        yield _guarded("training step", lambda: _step(home, catalog))
+
+
+def _guarded(name: str, check: Callable[[], str]) -> Check:
+    try:
+        return Check(name=name, passed=True, finding=check())
+    except MammofedError as error:
+        return Check(name=name, passed=False, finding=error.message, remedy=error.hint)
+
+
+def _certificate(membership: Membership) -> Check:
+    days = (expires_at(membership.certificate_pem) - time.time()) / 86_400
+    return Check(
+        name="certificate",
+        passed=days >= MIN_CERTIFICATE_DAYS,
+        finding=f"valid for {days:.0f} more days",
+        remedy="Ask the coordinator for a new invitation.",
+    )
+
+
+def _reachable(name: str, address: str) -> Check:
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), CONNECT_TIMEOUT_S):
+            return Check(name=f"{name} port", passed=True, finding=f"{address} answers")
+    except OSError as error:
+        return Check(
+            name=f"{name} port",
+            passed=False,
+            finding=f"{address} does not answer ({error.strerror or 'timed out'})",
+            remedy=f"Let this computer connect out to TCP {address}; see that the coordinator is running.",
+        )
+
+
+def _disk(home: SiteHome) -> Check:
+    free = shutil.disk_usage(home.folder).free
+    return Check(
+        name="disk",
+        passed=free >= MIN_FREE_BYTES,
+        finding=f"{free / 2**30:.1f} GiB free",
+        remedy=f"Free at least {MIN_FREE_BYTES >> 30} GiB on the disk of the home folder.",
+    )
+
+
+def _device(home: SiteHome) -> str:
+    device = choose_device(home.settings().device)
+    if device.type == "cuda":
+        memory = torch.cuda.get_device_properties(device).total_memory / 2**30
+        return f"{torch.cuda.get_device_name(device)}, {memory:.0f} GiB"
+    return f"CPU, {torch.get_num_threads()} threads (training is much slower than on a GPU)"
+
+
+def _data(catalog: Catalog) -> Check:
+    counts = catalog.counts()
+    parts = ", ".join(f"{counts.by_part[part]} {part.value}" for part in Part)
+    return Check(
+        name="data",
+        passed=counts.by_part[Part.TRAIN] >= MIN_TRAIN_EXAMPLES,
+        finding=f"{counts.examples} examples of {counts.patients} patients ({parts})",
+        remedy="Add mammograms with masks: `mammofed-site data add FOLDER`.",
+    )
+
+
+def _step(home: SiteHome, catalog: Catalog) -> str:
+    examples = [catalog.load(each) for each in catalog.examples(Part.TRAIN)[:STEP_EXAMPLES]]
+    dataset = FittedDataset(examples, _STEP_PLAN.model)
+    began = time.monotonic()
+    result = train(
+        initial_model(_STEP_PLAN),
+        dataset,
+        _STEP_PLAN,
+        round_number=1,
+        seed=0,
+        device=choose_device(home.settings().device),
+    )
+    return f"loss {result.loss:.3f} after {time.monotonic() - began:.1f} s"

@@ -1,0 +1,1 @@
+"""The site's relational store: its schema, its migrations and the statements that run on it."""

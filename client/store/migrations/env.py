@@ -1,0 +1,5 @@
+"""Entry of alembic."""
+
+from shared.store.migration import migrate
+
+migrate()

@@ -1,0 +1,131 @@
+"""One round of training at a site."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn.utils import clip_grad_norm_
+
+from client.training.augmentation import augment
+from client.training.dataset import FittedDataset
+from client.training.schedule import batches_of_indices, learning_rate, num_steps_per_round
+from shared.errors import NonFiniteError, StoppedError
+from shared.model.losses import MultitaskLoss
+from shared.plan import Plan
+
+MAX_GRADIENT_NORM = 1.0
+ADAM_BETAS = (0.9, 0.999)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """Progress of a round: step `number` of `num_steps`, from 1, and its loss."""
+
+    number: int
+    num_steps: int
+    loss: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingResult:
+    """What a round of training came to.
+
+    Attributes
+    ----------
+    loss
+        Mean over the round's steps.
+    num_steps
+        Optimiser steps taken.
+    num_examples
+        Examples trained on, the site's weight in the aggregate.
+    """
+
+    loss: float
+    num_steps: int
+    num_examples: int
+
+
+def train(
+    model: nn.Module,
+    dataset: FittedDataset,
+    plan: Plan,
+    *,
+    round_number: int,
+    seed: int,
+    device: torch.device,
+    on_step: Callable[[Step], None] = lambda _step: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> TrainingResult:
+    """Train a model in place for one round, with an optimiser of its own.
+
+    The same seed, weights and data give the same weights on the same machine's CPU.
+
+    Parameters
+    ----------
+    model
+        Holds the round's weights and is left holding the site's; after an error, discard it.
+    dataset
+        The site's training part.
+    plan
+        The run's plan.
+    round_number
+        From 1; places the round on the run's learning-rate curve.
+    seed
+        Orders and changes the examples; see `training_seed`.
+    device
+        Where to compute; the model is moved there.
+    on_step
+        Told of every step.
+    should_stop
+        Asked before every step.
+
+    Raises
+    ------
+    NonFiniteError
+        A loss or gradient is not finite; that step was not taken.
+    StoppedError
+        `should_stop` said so.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    loss_function = MultitaskLoss()
+    model.to(device).train()
+    optimizer = torch.optim.AdamW(
+        model.parameters(),
+        lr=plan.training.learning_rate,
+        betas=ADAM_BETAS,
+        weight_decay=plan.training.weight_decay,
+    )
+    num_steps = num_steps_per_round(plan.training, len(dataset))
+    total_loss = 0.0
+    for step, indices in enumerate(batches_of_indices(plan.training, len(dataset), generator)):
+        if should_stop():
+            raise StoppedError(
+                "Training was stopped.", "Start the site again to take part in the next round."
+            )
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(plan, round_number=round_number, step=step, num_steps=num_steps)
+        batch = dataset.batch(indices).to(device)
+        if plan.training.augment:
+            batch = augment(batch, generator)
+        with torch.autocast("cuda", torch.bfloat16, enabled=device.type == "cuda"):
+            logits = model(batch.image_NCHW)
+        loss = loss_function(logits, batch.targets())
+        _insist_on_finite(loss)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        _insist_on_finite(clip_grad_norm_(model.parameters(), MAX_GRADIENT_NORM))
+        optimizer.step()
+        total_loss += loss.item()
+        on_step(Step(number=step + 1, num_steps=num_steps, loss=loss.item()))
+    return TrainingResult(loss=total_loss / num_steps, num_steps=num_steps, num_examples=len(dataset))
+
+
+def _insist_on_finite(value: torch.Tensor) -> None:
+    if not bool(torch.isfinite(value)):
+        raise NonFiniteError(
+            "Training produced a loss or gradient that is not finite.",
+            "Lower the plan's learning rate; the last good model is unchanged.",
+        )

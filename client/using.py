@@ -1,0 +1,71 @@
+"""Using a published model at the site: verified first, results written only when all are known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from client.home import SiteHome
+from client.inference.segment import Segmentation, segment_file
+from client.training.device import choose_device
+from shared.errors import StoreError
+from shared.files import write_file
+from shared.model import MultitaskUNet, build_model
+from shared.model.weights import from_bytes, load_into, weights_of
+from shared.package import VerifiedPackage, verify_package
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsableModel:
+    """A verified model, ready to segment."""
+
+    package: VerifiedPackage
+    network: MultitaskUNet
+
+
+def load_model(home: SiteHome, folder: Path) -> UsableModel:
+    """Verify a downloaded model against this site's coordinator and load it.
+
+    Raises
+    ------
+    HomeError
+        The site has not joined, so that it trusts nobody's models.
+    TamperedError, TrustError, NotFoundError
+        See `shared.package.verify_package`.
+    """
+    package = verify_package(folder, home.membership().coordinator_key)
+    network = build_model(package.plan.model)
+    load_into(network, from_bytes(package.weights, like=weights_of(network)))
+    network.to(choose_device(home.settings().device)).eval()
+    return UsableModel(package=package, network=network)
+
+
+def segment(model: UsableModel, image: Path) -> Segmentation:
+    """Segment one file; nothing is written.
+
+    Raises
+    ------
+    IntakeError
+        See `client.inference.segment.segment_file`.
+    """
+    plan = model.package.plan.model
+    return segment_file(
+        image,
+        model.network,
+        input_height_px=plan.input_height_px,
+        input_width_px=plan.input_width_px,
+        model_id=model.package.manifest.model_id,
+    )
+
+
+def write_overlay(segmentation: Segmentation, file: Path) -> None:
+    """Write the overlay picture.
+
+    Raises
+    ------
+    StoreError
+        The file exists already, or the disk refuses.
+    """
+    if file.exists():
+        raise StoreError("The overlay's file exists already.", "Name another one with --overlay.")
+    write_file(file, segmentation.overlay_png(), mode=0o640)

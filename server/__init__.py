@@ -1,0 +1,1 @@
+"""The coordinator: enrolment, runs, rounds, aggregation and the model registry."""

@@ -1,0 +1,90 @@
+"""The gate into the aggregate: nothing that a site sends is believed until it has passed here.
+
+A reply is checked in this order:
+
+1. it is an envelope of the expected kind, signed by the site's own key;
+2. it answers exactly the occasion that this site was asked for;
+3. its count of examples is plausible;
+4. its update is the announced blob, with the base weights' exact names, shapes and types, all finite;
+5. its update is none of the coordinator's own blobs: an update is dropped after its round.
+
+The store records each answer once, so that a second reply for the same occasion cannot pass.
+"""
+
+from __future__ import annotations
+
+from shared.errors import AdmissionError, MammofedError
+from shared.model import Weights
+from shared.model.weights import from_bytes
+from shared.records import CONTRIBUTION_TYPE, REFUSAL_TYPE, Contribution, Occasion, Phase, Refusal
+from shared.transfer.blob_store import BlobStore
+from shared.trust.envelope import Envelope, verify
+from shared.trust.keys import VerifyKey
+
+MAX_EXAMPLES = 10_000_000
+
+
+def read_answer(envelope_bytes: bytes, expected: Occasion, key: VerifyKey) -> Contribution | Refusal:
+    """Checks 1 to 3 of a reply.
+
+    Raises
+    ------
+    AdmissionError
+        A check failed; the message says which.
+    """
+    try:
+        answer = _verified(envelope_bytes, key)
+    except MammofedError as error:
+        raise _rejected(error.message) from error
+    if answer.occasion != expected:
+        raise _rejected("It answers another occasion than the one that was asked.")
+    if isinstance(answer, Contribution):
+        _check_counts(answer)
+    return answer
+
+
+def _verified(envelope_bytes: bytes, key: VerifyKey) -> Contribution | Refusal:
+    envelope = Envelope.from_bytes(envelope_bytes)
+    if envelope.payload_type == REFUSAL_TYPE:
+        return Refusal.from_bytes(verify(envelope, REFUSAL_TYPE, key))
+    return Contribution.from_bytes(verify(envelope, CONTRIBUTION_TYPE, key))
+
+
+def _check_counts(contribution: Contribution) -> None:
+    if contribution.occasion.phase is Phase.EVALUATE:
+        if contribution.update is not None or contribution.num_examples:
+            raise _rejected("An evaluation brings an update.")
+    elif contribution.update is None or not 1 <= contribution.num_examples <= MAX_EXAMPLES:
+        raise _rejected("A training answer lacks its update or a plausible number of examples.")
+
+
+def read_update(contribution: Contribution, base: Weights, blobs: BlobStore) -> Weights:
+    """Check 4: the update itself.
+
+    Raises
+    ------
+    AdmissionError
+        A check failed; the message says which.
+    """
+    assert contribution.update is not None
+    try:
+        blobs.verify(contribution.update)
+        return from_bytes(blobs.path(contribution.update.digest).read_bytes(), like=base)
+    except MammofedError as error:
+        raise _rejected(error.message) from error
+
+
+def check_ownership(contribution: Contribution, own_digests: frozenset[str]) -> None:
+    """Check 5, against the digests of the coordinator's own blobs.
+
+    Raises
+    ------
+    AdmissionError
+        The update names one of them.
+    """
+    if contribution.update is not None and contribution.update.digest in own_digests:
+        raise _rejected("Its update is a blob of the coordinator.")
+
+
+def _rejected(reason: str) -> AdmissionError:
+    return AdmissionError(f"A contribution was rejected. {reason}", "Ask the site for its log of this round.")

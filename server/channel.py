@@ -1,0 +1,31 @@
+"""What the rounds need of the way to the sites; `server.flower.channel` speaks Flower."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """What came back for one message: an envelope, or None if the node failed before it could answer."""
+
+    message_id: str
+    envelope: bytes | None
+
+
+class SiteChannel(Protocol):
+    """Sends envelopes to nodes and hands over their replies."""
+
+    def online(self) -> Mapping[int, float]:
+        """Node ids that are online, each with the time it was last activated (seconds since the epoch)."""
+        ...
+
+    def send(self, node_id: int, envelope: bytes, *, expires_in_s: float) -> str:
+        """Send to one node; returns the message's id."""
+        ...
+
+    def receive(self, message_ids: Collection[str]) -> list[Reply]:
+        """The replies to these messages that have arrived; each is handed over once."""
+        ...

@@ -1,0 +1,327 @@
+"""`mammofed-coordinator`: what the coordinator does at the terminal."""
+
+# Commands import what they need when they are called, so that help and errors come at once.
+
+from __future__ import annotations
+
+import getpass
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+
+from server.home import CoordinatorHome, CoordinatorSettings, default_home
+from shared.errors import ConfigError, PlanError
+from shared.identifiers import SITE_NAME, new_run_id, new_site_id
+from shared.plan import Plan
+from shared.terminal import Output, run_command_line
+
+app = typer.Typer(
+    name="mammofed-coordinator",
+    help="Coordinate a federation: invite hospitals, launch runs, watch them, download the global model.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+site_app = typer.Typer(help="Hospitals of the federation.", no_args_is_help=True)
+run_app = typer.Typer(help="Trainings.", no_args_is_help=True)
+model_app = typer.Typer(help="Published models.", no_args_is_help=True)
+app.add_typer(site_app, name="site")
+app.add_typer(run_app, name="run")
+app.add_typer(model_app, name="model")
+
+HomeOption = Annotated[
+    Path,
+    typer.Option("--home", help="The coordinator's home folder.", envvar="MAMMOFED_HOME", show_default=False),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+HOME = default_home()
+
+
+@app.command()
+def init(
+    name: Annotated[str, typer.Option(help="Name of the federation, shown to the hospitals.")],
+    host: Annotated[str, typer.Option(help="Host name or address that the hospitals use.")] = "127.0.0.1",
+    listen: Annotated[str, typer.Option(help="Address that the public listeners bind.")] = "127.0.0.1",
+    first_port: Annotated[
+        int,
+        typer.Option(
+            help="First of four ports in a row: fleet, enrolment, transfer, and control (loopback)."
+        ),
+    ] = 8443,
+    home: HomeOption = HOME,
+    as_json: JsonOption = False,
+) -> None:
+    """Make this folder a coordinator's home: settings, keys, root certificate, store.
+
+    Nothing listens on other than loopback unless --listen says so. The fingerprint that is printed is part
+    of every invitation.
+    """
+    from server.founding import found
+
+    output = Output(as_json)
+    try:
+        settings = CoordinatorSettings(
+            name=name,
+            host=host,
+            listen=listen,
+            fleet_port=first_port,
+            enrolment_port=first_port + 1,
+            transfer_port=first_port + 2,
+            control_port=first_port + 3,
+        )
+    except ValidationError as error:
+        raise ConfigError(
+            "A setting is out of range.", "Ports go from 1 to 65535, names to 80 letters."
+        ) from error
+    print_of_root = found(CoordinatorHome(home), settings, now=time.time(), actor=getpass.getuser())
+    output.result(
+        {"name": name, "root_fingerprint": print_of_root},
+        f"The federation '{name}' is founded. Fingerprint of its root certificate:\n  {print_of_root}\n"
+        "Next: `mammofed-coordinator start`, then `mammofed-coordinator site invite NAME`.",
+    )
+
+
+@app.command()
+def start(home: HomeOption = HOME, as_json: JsonOption = False) -> None:
+    """Run the coordinator until it is told to stop (Ctrl-C or SIGTERM).
+
+    Serves three public ports (fleet, enrolment, transfer) and one on loopback, and keeps Flower's SuperLink
+    and the runner alive.
+    """
+    from server.service import serve
+
+    output = Output(as_json)
+    opened = CoordinatorHome(home)
+    settings = opened.settings()
+    output.log_to(opened.logs / "coordinator.log")
+    serve(
+        opened,
+        on_ready=lambda: output.result(
+            {"state": "ready", "fleet_port": settings.fleet_port},
+            f"The coordinator '{settings.name}' is ready: fleet {settings.fleet_port}, enrolment "
+            f"{settings.enrolment_port}, transfer {settings.transfer_port} on {settings.listen}.",
+        ),
+    )
+
+
+@site_app.command("invite")
+def site_invite(
+    name: Annotated[str, typer.Argument(help="Name of the hospital: a-z, 0-9 and hyphens.")],
+    days: Annotated[float, typer.Option(help="How many days the invitation is valid.", min=0.001)] = 7.0,
+    home: HomeOption = HOME,
+    as_json: JsonOption = False,
+) -> None:
+    """Invite a hospital: prints a one-time token, once.
+
+    Hand the token to the hospital's IT by a confidential way. It carries the coordinator's address and the
+    fingerprint of its root certificate; only its hash is kept.
+    """
+    from server.coordinator import Coordinator
+    from shared.enrolment.token import InvitationToken, Secret, hash_secret
+    from shared.trust.certificates import fingerprint
+
+    if not SITE_NAME.fullmatch(name):
+        raise ConfigError(f"'{name}' cannot be a site's name.", "Use a-z, 0-9 and hyphens, at most 63.")
+    opened = CoordinatorHome(home)
+    settings = opened.settings()
+    coordinator = Coordinator.open(opened)
+    token = InvitationToken(
+        host=settings.host,
+        port=settings.enrolment_port,
+        root_fingerprint=fingerprint(opened.root_certificate_file.read_bytes()),
+        site_name=name,
+        secret=Secret.generate(),
+    )
+    now = time.time()
+    coordinator.federation.invite(
+        secret_hash=hash_secret(token.secret),
+        site_id=new_site_id(),
+        site_name=name,
+        now=now,
+        expires_at=now + days * 86_400,
+        actor=getpass.getuser(),
+    )
+    text = token.reveal()
+    Output(as_json).result({"site": name, "token": text, "expires_at": now + days * 86_400}, text)
+
+
+@site_app.command("list")
+def site_list(home: HomeOption = HOME, as_json: JsonOption = False) -> None:
+    """List the enrolled hospitals."""
+    from server.coordinator import Coordinator
+
+    sites = Coordinator.open(CoordinatorHome(home)).federation.sites()
+    rows = [
+        {
+            "name": site.name,
+            "site_id": site.site_id,
+            "state": site.state.value,
+            "software": site.software_version,
+            "enrolled": time.strftime("%Y-%m-%d %H:%M", time.localtime(site.enrolled_at)),
+        }
+        for site in sites
+    ]
+    Output(as_json).table(
+        "Sites", rows, empty="No hospital has joined yet: `mammofed-coordinator site invite`."
+    )
+
+
+@run_app.command("start")
+def run_start(
+    plan_file: Annotated[Path, typer.Argument(metavar="PLAN.toml", help="The plan to train under.")],
+    detach: Annotated[bool, typer.Option("--detach", help="Do not wait for the run.")] = False,
+    home: HomeOption = HOME,
+    as_json: JsonOption = False,
+) -> None:
+    """Start a run and follow it until it is over.
+
+    The plan is frozen and hashed; every hospital trains under exactly it. Leaving with Ctrl-C leaves the run
+    going: `run watch` follows it again.
+    """
+    from server.coordinator import Coordinator
+    from server.flower.control import Control
+    from server.lifecycle import RunState
+    from server.progress import watch_run
+    from server.store import Run
+
+    output = Output(as_json)
+    try:
+        plan = Plan.from_toml(plan_file.read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        raise PlanError("The plan cannot be read.", "Give an existing TOML file.") from error
+    opened = CoordinatorHome(home)
+    coordinator = Coordinator.open(opened)
+    num_sites = len(coordinator.federation.active())
+    if num_sites < plan.rounds.quorum:
+        raise PlanError(
+            f"The plan's quorum is {plan.rounds.quorum}, but {num_sites} hospitals have joined.",
+            "Invite more hospitals, or lower `rounds.quorum` (never below 2).",
+        )
+    control = Control(opened)
+    control.require_running()
+    run = Run(
+        run_id=new_run_id(),
+        name=plan.name,
+        plan_sha256=plan.sha256,
+        plan_toml=plan.to_toml(),
+        state=RunState.SUBMITTED,
+        created_at=time.time(),
+    )
+    coordinator.runs.submit(run, actor=getpass.getuser())
+    control.start_run(run.run_id)
+    if detach:
+        output.result(
+            {"run_id": run.run_id}, f"{run.run_id} is started; `run watch {run.run_id}` follows it."
+        )
+    else:
+        watch_run(coordinator, run.run_id, output)
+
+
+@run_app.command("watch")
+def run_watch(
+    run_id: Annotated[str, typer.Argument(help="Run id, from `run list`.")],
+    home: HomeOption = HOME,
+    as_json: JsonOption = False,
+) -> None:
+    """Follow a run until it is over: rounds, answers, loss, Dice, time left."""
+    from server.coordinator import Coordinator
+    from server.progress import watch_run
+
+    watch_run(Coordinator.open(CoordinatorHome(home)), run_id, Output(as_json))
+
+
+@run_app.command("list")
+def run_list(home: HomeOption = HOME, as_json: JsonOption = False) -> None:
+    """List all runs."""
+    from server.coordinator import Coordinator
+
+    runs = Coordinator.open(CoordinatorHome(home)).runs.all()
+    rows = [
+        {
+            "run_id": run.run_id,
+            "name": run.name,
+            "state": run.state.value,
+            "created": time.strftime("%Y-%m-%d %H:%M", time.localtime(run.created_at)),
+        }
+        for run in runs
+    ]
+    Output(as_json).table("Runs", rows, empty="No run yet: `mammofed-coordinator run start PLAN.toml`.")
+
+
+@run_app.command("show")
+def run_show(
+    run_id: Annotated[str, typer.Argument(help="Run id, from `run list`.")],
+    home: HomeOption = HOME,
+    as_json: JsonOption = False,
+) -> None:
+    """Show a run: each round, what became of each hospital, and how the model does."""
+    from server.coordinator import Coordinator
+    from server.progress import show_run
+    from server.summary import summarize
+
+    coordinator = Coordinator.open(CoordinatorHome(home))
+    run = coordinator.runs.get(run_id)
+    summary = summarize(run, coordinator.runs, coordinator.models, coordinator.federation.sites())
+    show_run(summary, Output(as_json))
+
+
+@model_app.command("list")
+def model_list(home: HomeOption = HOME, as_json: JsonOption = False) -> None:
+    """List the published models."""
+    from server.coordinator import Coordinator
+
+    models = Coordinator.open(CoordinatorHome(home)).models.all()
+    rows = [
+        {
+            "model_id": model.model_id,
+            "run_id": model.run_id,
+            "created": time.strftime("%Y-%m-%d %H:%M", time.localtime(model.created_at)),
+            "manifest_sha256": model.manifest_sha256,
+        }
+        for model in models
+    ]
+    Output(as_json).table("Models", rows, empty="No model yet: a finished run publishes one.")
+
+
+@model_app.command("download")
+def model_download(
+    model_id: Annotated[str, typer.Argument(help="Model id, from `model list`.")],
+    output_folder: Annotated[Path, typer.Option("--output", help="New folder for the model's files.")],
+    home: HomeOption = HOME,
+    as_json: JsonOption = False,
+) -> None:
+    """Download a model into a new folder, and verify what was written."""
+    from server.coordinator import Coordinator
+    from server.registry import download
+
+    package = download(Coordinator.open(CoordinatorHome(home)), model_id, output_folder)
+    Output(as_json).result(
+        {"model_id": model_id, "manifest_sha256": package.manifest_sha256, "verified": True},
+        f"{model_id} is downloaded and verified ({len(package.manifest.files)} files).",
+    )
+
+
+@model_app.command("verify")
+def model_verify(
+    folder: Annotated[Path, typer.Argument(help="Folder of a downloaded model.")],
+    home: HomeOption = HOME,
+    as_json: JsonOption = False,
+) -> None:
+    """Verify a downloaded model: signature and every file. One flipped byte fails."""
+    from server.coordinator import Coordinator
+    from shared.package import verify_package
+
+    key = Coordinator.open(CoordinatorHome(home)).signing_key.verify_key
+    package = verify_package(folder, key)
+    Output(as_json).result(
+        {"model_id": package.manifest.model_id, "manifest_sha256": package.manifest_sha256, "verified": True},
+        f"{package.manifest.model_id}: signature and {len(package.manifest.files)} files are intact.",
+    )
+
+
+def main() -> None:
+    """Entry of the console script."""
+    run_command_line(app)

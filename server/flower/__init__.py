@@ -1,0 +1,1 @@
+"""The coordinator's door to Flower: SuperLink, Control API, runner and grid."""

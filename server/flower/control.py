@@ -1,0 +1,94 @@
+"""The coordinator's calls to Flower's Control API: register nodes and start runs."""
+
+from __future__ import annotations
+
+import ssl
+import time
+
+import httpx
+from flwr.common.serde import fab_to_proto, user_config_to_proto
+from flwr.proto.control_pb2 import RegisterNodeRequest, StartRunRequest
+from flwr.supercore.control import ControlHttpClient
+from flwr.supercore.fab import Fab
+from flwr.supercore.protobuf.client import ProtobufCall, ProtobufRequestContext
+
+from server.home import LOOPBACK, CoordinatorHome
+from shared.errors import UnreachableError
+from shared.flower.bundle import RUN_SETTING, build_bundle, bundle_sha256
+
+
+class _Bearer:
+    """Adds our token to each request; the stock client has no setting for it."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def intercept(self, context: ProtobufRequestContext, call_next: ProtobufCall) -> httpx.Response:
+        context.request.headers["authorization"] = f"Bearer {self._token}"
+        return call_next(context)
+
+
+class Control:
+    """Calls to the private listener of the running SuperLink."""
+
+    def __init__(self, home: CoordinatorHome) -> None:
+        self._address = f"{LOOPBACK}:{home.settings().control_port}"
+        root = home.root_certificate_file.read_bytes()
+        self._tls = ssl.create_default_context(cadata=root.decode())
+        self._client = ControlHttpClient.from_server_address(
+            self._address,
+            False,
+            root,
+            interceptors=[_Bearer(home.control_token_file.read_text().strip())],
+        )
+
+    def register_node(self, public_key_pem: bytes, name: str) -> int:
+        """Make a site's node key known; returns the node id that Flower drew for it."""
+        return int(
+            self._client.RegisterNode(RegisterNodeRequest(public_key=public_key_pem, name=name)).node_id
+        )
+
+    def start_run(self, run_id: str) -> int:
+        """Hand the bundle of a run to Flower; returns Flower's own id of it.
+
+        Raises
+        ------
+        UnreachableError
+            The coordinator's processes are not running.
+        """
+        bundle = build_bundle()
+        request = StartRunRequest(
+            fab=fab_to_proto(Fab(bundle_sha256(bundle), bundle, {})),
+            override_config=user_config_to_proto({RUN_SETTING: run_id}),
+        )
+        self.require_running()
+        return int(self._client.StartRun(request).run_id)
+
+    def require_running(self) -> None:
+        """Pass if the SuperLink answers.
+
+        Raises
+        ------
+        UnreachableError
+            It does not.
+        """
+        if not self.is_up():
+            raise UnreachableError(
+                "The coordinator is not running.", "Start it with `mammofed-coordinator start`."
+            )
+
+    def is_up(self) -> bool:
+        """Whether the SuperLink answers now."""
+        try:
+            return httpx.get(f"https://{self._address}/health", verify=self._tls, timeout=2).is_success
+        except httpx.TransportError:
+            return False
+
+    def wait_until_up(self, timeout_s: float) -> bool:
+        """Whether the SuperLink answers within `timeout_s`."""
+        end = time.monotonic() + timeout_s
+        while not self.is_up():
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.1)
+        return True

@@ -1,0 +1,47 @@
+"""Making a coordinator's home: its settings, keys, certificates, secrets and store."""
+
+from __future__ import annotations
+
+import secrets
+
+from server.home import CoordinatorHome, CoordinatorSettings
+from server.store import Events, open_coordinator_store
+from shared.errors import HomeError
+from shared.files import write_file
+from shared.trust.certificates import fingerprint, new_root, new_server_certificate
+from shared.trust.keys import SigningKey, TlsKey
+
+LOOPBACK_HOSTS = ("127.0.0.1", "localhost")
+
+
+def found(home: CoordinatorHome, settings: CoordinatorSettings, *, now: float, actor: str) -> str:
+    """Make a home; returns the fingerprint of the federation's root certificate.
+
+    The settings file is written last: a home without it is not yet one.
+
+    Raises
+    ------
+    HomeError
+        The folder is a home already.
+    StoreError
+        The disk refused.
+    """
+    if home.settings_file.exists():
+        raise HomeError("This folder is a coordinator's home already.", "Give another one with --home.")
+    root_key, tls_key = TlsKey.generate(), TlsKey.generate()
+    root_pem = new_root(federation_name=settings.name, key=root_key, now=now)
+    hosts = sorted({settings.host, settings.listen, *LOOPBACK_HOSTS} - {"0.0.0.0", "::"})  # noqa: S104
+    chain_pem = new_server_certificate(
+        hosts=hosts, key=tls_key, root_pem=root_pem, root_key=root_key, now=now
+    )
+    root_key.save(home.root_key_file)
+    tls_key.save(home.tls_key_file)
+    write_file(home.root_certificate_file, root_pem)
+    write_file(home.tls_chain_file, chain_pem)
+    SigningKey.generate().save(home.signing_key_file)
+    write_file(home.control_token_file, secrets.token_urlsafe(32).encode())
+    write_file(home.runtime_secret_file, secrets.token_bytes(32))
+    engine = open_coordinator_store(home.folder)
+    Events(engine).append(at=now, actor=actor, name="coordinator.founded", subject="coordinator")
+    home.write_settings(settings)
+    return fingerprint(root_pem)

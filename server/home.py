@@ -1,0 +1,136 @@
+"""The coordinator's home folder and its settings."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tomli_w
+from pydantic import Field
+
+from shared.errors import ConfigError, HomeError
+from shared.files import write_file
+from shared.tables import Table, read_table
+
+LOOPBACK = "127.0.0.1"
+"""Where the private listener is; nothing else may be chosen."""
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class CoordinatorSettings(Table):
+    """What `coordinator.toml` holds.
+
+    Attributes
+    ----------
+    name
+        Shown to the hospitals.
+    host
+        Host name or address that the sites use.
+    listen
+        Address that the three public listeners bind.
+    fleet_port, enrolment_port, transfer_port
+        Public listeners: Flower's Fleet API, joining, blobs.
+    control_port
+        Private listener on loopback: Flower's Control and Runtime APIs.
+    """
+
+    name: Annotated[str, Field(min_length=1, max_length=80)]
+    host: Annotated[str, Field(min_length=1, max_length=253)] = "127.0.0.1"
+    listen: str = "127.0.0.1"
+    fleet_port: Port = 8443
+    enrolment_port: Port = 8444
+    transfer_port: Port = 8445
+    control_port: Port = 8446
+
+
+@dataclass(frozen=True, slots=True)
+class CoordinatorHome:
+    """Where the coordinator's files stand."""
+
+    folder: Path
+
+    @property
+    def settings_file(self) -> Path:
+        """Settings, TOML."""
+        return self.folder / "coordinator.toml"
+
+    @property
+    def root_key_file(self) -> Path:
+        """Private key of the federation's root certificate."""
+        return self.folder / "keys" / "root.key"
+
+    @property
+    def root_certificate_file(self) -> Path:
+        """The federation's root certificate, PEM."""
+        return self.folder / "keys" / "root.crt"
+
+    @property
+    def tls_key_file(self) -> Path:
+        """Private key of the listeners."""
+        return self.folder / "keys" / "tls.key"
+
+    @property
+    def tls_chain_file(self) -> Path:
+        """Certificate of the listeners and the root, PEM."""
+        return self.folder / "keys" / "tls.crt"
+
+    @property
+    def signing_key_file(self) -> Path:
+        """Ed25519 key that signs announcements and models."""
+        return self.folder / "keys" / "signing.key"
+
+    @property
+    def control_token_file(self) -> Path:
+        """Bearer token of Flower's Control API."""
+        return self.folder / "keys" / "control.token"
+
+    @property
+    def runtime_secret_file(self) -> Path:
+        """Secret with which the runner takes tasks from Flower's Runtime API."""
+        return self.folder / "keys" / "runtime.secret"
+
+    @property
+    def blobs(self) -> Path:
+        """Folder of the blob store."""
+        return self.folder / "blobs"
+
+    @property
+    def logs(self) -> Path:
+        """Folder of the processes' logs."""
+        return self.folder / "logs"
+
+    @property
+    def flower(self) -> Path:
+        """Flower's own folder; disposable."""
+        return self.folder / "flower"
+
+    def settings(self) -> CoordinatorSettings:
+        """Read the settings.
+
+        Raises
+        ------
+        HomeError
+            The folder is not a coordinator's home.
+        ConfigError
+            A setting is unknown or out of range.
+        """
+        try:
+            text = self.settings_file.read_bytes()
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise HomeError(
+                "This folder is not a coordinator's home.", "Run `mammofed-coordinator init` first."
+            ) from error
+        return read_table(CoordinatorSettings, text, what="coordinator.toml", error=ConfigError)
+
+    def write_settings(self, settings: CoordinatorSettings) -> None:
+        """Write the settings file."""
+        write_file(self.settings_file, tomli_w.dumps(settings.model_dump()).encode())
+
+
+def default_home() -> Path:
+    """`$MAMMOFED_HOME`, or a folder in the person's own home."""
+    chosen = os.environ.get("MAMMOFED_HOME")
+    return Path(chosen) if chosen else Path.home() / ".mammofed-coordinator"

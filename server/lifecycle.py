@@ -1,0 +1,86 @@
+"""Lifecycles of a site, a run, a round and an answer, as tables of allowed transitions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import TypeVar
+
+from shared.errors import AggregationError
+
+
+class SiteState(StrEnum):
+    """A hospital in the federation."""
+
+    ACTIVE = "active"
+    REVOKED = "revoked"
+
+
+class RunState(StrEnum):
+    """One training under one frozen plan."""
+
+    SUBMITTED = "submitted"
+    RUNNING = "running"
+    FINISHED = "finished"
+    FAILED = "failed"
+
+
+class RoundState(StrEnum):
+    """One attempt at a phase of a round."""
+
+    OPEN = "open"
+    AGGREGATED = "aggregated"
+    VOID = "void"
+
+
+class AnswerState(StrEnum):
+    """One site's part in one attempt."""
+
+    ASKED = "asked"
+    ADMITTED = "admitted"
+    REJECTED = "rejected"
+    REFUSED = "refused"
+    LOST = "lost"
+
+
+State = TypeVar("State", SiteState, RunState, RoundState, AnswerState)
+
+SITE_TRANSITIONS: Mapping[SiteState, frozenset[SiteState]] = {
+    SiteState.ACTIVE: frozenset({SiteState.REVOKED}),
+    SiteState.REVOKED: frozenset(),
+}
+RUN_TRANSITIONS: Mapping[RunState, frozenset[RunState]] = {
+    RunState.SUBMITTED: frozenset({RunState.RUNNING, RunState.FAILED}),
+    RunState.RUNNING: frozenset({RunState.FINISHED, RunState.FAILED}),
+    RunState.FINISHED: frozenset(),
+    RunState.FAILED: frozenset(),
+}
+ROUND_TRANSITIONS: Mapping[RoundState, frozenset[RoundState]] = {
+    RoundState.OPEN: frozenset({RoundState.AGGREGATED, RoundState.VOID}),
+    RoundState.AGGREGATED: frozenset(),
+    RoundState.VOID: frozenset(),
+}
+ANSWER_TRANSITIONS: Mapping[AnswerState, frozenset[AnswerState]] = {
+    AnswerState.ASKED: frozenset(
+        {AnswerState.ADMITTED, AnswerState.REJECTED, AnswerState.REFUSED, AnswerState.LOST}
+    ),
+    AnswerState.ADMITTED: frozenset(),
+    AnswerState.REJECTED: frozenset(),
+    AnswerState.REFUSED: frozenset(),
+    AnswerState.LOST: frozenset(),
+}
+
+
+def require_transition(table: Mapping[State, frozenset[State]], old: State, new: State) -> None:
+    """Let an allowed transition pass.
+
+    Raises
+    ------
+    AggregationError
+        The pair is not in the table.
+    """
+    if new not in table[old]:
+        raise AggregationError(
+            f"{type(old).__name__} cannot go from {old.value} to {new.value}.",
+            "Look at the audit log for what happened before.",
+        )

@@ -1,0 +1,208 @@
+"""A run at the terminal: live while it goes on, as tables afterwards."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from server.coordinator import Coordinator
+from server.lifecycle import RoundState, RunState
+from server.summary import RoundSummary, RunSummary, SitePart, mean_evaluation, summarize
+from shared.errors import AggregationError
+from shared.records import Evaluation
+from shared.terminal import Output
+
+POLL_S = 0.5
+MAX_ROUNDS_SHOWN = 12
+
+
+def watch_run(coordinator: Coordinator, run_id: str, output: Output) -> None:
+    """Follow a run until it is over.
+
+    A terminal gets a live picture, a file or pipe a line for each round, a machine a JSON line for each.
+
+    Raises
+    ------
+    NotFoundError
+        No run has this id.
+    AggregationError
+        The run failed.
+    """
+    if output.as_json or not output.console.is_terminal:
+        summary = _watch_lines(coordinator, run_id, output)
+    else:
+        with Live(console=output.console, refresh_per_second=4) as live:
+            while (summary := _summarize(coordinator, run_id)).run.finished_at is None:
+                live.update(_picture(summary))
+                time.sleep(POLL_S)
+            live.update(_picture(summary))
+    if summary.run.state is RunState.FAILED:
+        raise AggregationError(f"The run failed. {summary.run.failure}", "`run show` tells more.")
+    if output.as_json:
+        output.json({"event": "finished", "run_id": run_id, "model_id": summary.model_id})
+    else:
+        output.console.print(_test_table(summary))
+        output.console.print(f"Published as {summary.model_id}.", markup=False)
+
+
+def show_run(summary: RunSummary, output: Output) -> None:
+    """Print a run as it stands."""
+    if output.as_json:
+        output.json(summary.to_json())
+        return
+    output.console.print(_heading(summary))
+    output.console.print(_rounds_table(summary.rounds))
+    output.console.print(_sites_table(summary))
+    if summary.test:
+        output.console.print(_test_table(summary))
+
+
+def _summarize(coordinator: Coordinator, run_id: str) -> RunSummary:
+    run = coordinator.runs.get(run_id)
+    return summarize(run, coordinator.runs, coordinator.models, coordinator.federation.sites())
+
+
+def _watch_lines(coordinator: Coordinator, run_id: str, output: Output) -> RunSummary:
+    shown = 0
+    if not output.as_json:
+        output.console.print(f"{run_id} is submitted.", markup=False)
+    while True:
+        summary = _summarize(coordinator, run_id)
+        closed = [one for one in summary.rounds if one.state is not RoundState.OPEN]
+        for one in closed[shown:]:
+            if output.as_json:
+                output.json({"event": "round", "run_id": run_id, **_round_json(one)})
+            else:
+                output.console.print(_round_line(summary, one), markup=False, soft_wrap=True)
+        shown = len(closed)
+        if summary.run.finished_at is not None:
+            return summary
+        time.sleep(POLL_S)
+
+
+def _round_json(one: RoundSummary) -> dict[str, float | int | None]:
+    return {
+        "number": one.number,
+        "sites_asked": one.num_asked,
+        "sites_admitted": one.num_admitted,
+        "train_loss": one.train_loss,
+        "validation_dice_dense": one.incoming.dice_dense if one.incoming else None,
+        "seconds": one.seconds,
+    }
+
+
+def _round_line(summary: RunSummary, one: RoundSummary) -> str:
+    dice = f", dense Dice {one.incoming.dice_dense:.3f} before it" if one.incoming else ""
+    loss = f", loss {one.train_loss:.3f}" if one.train_loss is not None else ""
+    left = _time_left(summary)
+    return (
+        f"round {one.number}/{summary.num_rounds}: {one.num_admitted}/{one.num_asked} sites{loss}{dice}, "
+        f"{one.seconds or 0:.1f} s{f', {left} left' if left else ''}"
+    )
+
+
+def _picture(summary: RunSummary) -> RenderableType:
+    return Group(_heading(summary), _bar(summary), _rounds_table(summary.rounds[-MAX_ROUNDS_SHOWN:]))
+
+
+def _heading(summary: RunSummary) -> Text:
+    run = summary.run
+    text = Text.assemble((run.name, "bold"), f"  {run.run_id}  {run.state.value}")
+    if run.failure:
+        text.append(f"\n{run.failure}", style="red")
+    return text
+
+
+def _bar(summary: RunSummary) -> RenderableType:
+    left = _time_left(summary)
+    table = Table.grid(padding=(0, 1))
+    step = (
+        f"round {summary.num_finished + 1} of {summary.num_rounds}"
+        if summary.num_finished < summary.num_rounds
+        else "all rounds done, measuring on the test parts"
+    )
+    table.add_row(
+        step,
+        ProgressBar(total=summary.num_rounds, completed=summary.num_finished, width=40),
+        f"{left} left" if left else "",
+    )
+    return table
+
+
+def _time_left(summary: RunSummary) -> str:
+    """From the median of the finished rounds."""
+    seconds = sorted(one.seconds for one in summary.rounds if one.seconds is not None)
+    if not seconds or summary.run.finished_at is not None:
+        return ""
+    left_s = seconds[len(seconds) // 2] * (summary.num_rounds - summary.num_finished)
+    return f"{int(left_s // 60)} min {int(left_s % 60):02d} s" if left_s >= 60 else f"{int(left_s)} s"
+
+
+def _rounds_table(rounds: Sequence[RoundSummary]) -> Table:
+    table = Table(title="Rounds", title_justify="left", title_style="bold")
+    for heading in ("round", "state", "sites", "training loss", "validation loss*", "dense Dice*", "seconds"):
+        table.add_column(heading, justify="left" if heading == "state" else "right")
+    for one in rounds:
+        table.add_row(
+            str(one.number) if one.attempt == 1 else f"{one.number} (attempt {one.attempt})",
+            one.state.value,
+            f"{one.num_admitted}/{one.num_asked}",
+            _number(one.train_loss),
+            _number(one.incoming.loss if one.incoming else None),
+            _number(one.incoming.dice_dense if one.incoming else None),
+            "" if one.seconds is None else f"{one.seconds:.1f}",
+        )
+    table.caption = "* of the weights that the round began with, on the sites' validation parts"
+    table.caption_justify = "left"
+    return table
+
+
+def _sites_table(summary: RunSummary) -> Table:
+    table = Table(title="Sites, last round", title_justify="left", title_style="bold")
+    for heading in ("site", "state", "examples", "training loss", "seconds", "reason"):
+        table.add_column(heading, justify="left" if heading in {"site", "state", "reason"} else "right")
+    for part in summary.rounds[-1].parts if summary.rounds else []:
+        table.add_row(
+            part.site,
+            part.state.value,
+            "" if part.num_examples is None else str(part.num_examples),
+            _number(part.train_loss),
+            "" if part.duration_s is None else f"{part.duration_s:.1f}",
+            part.reason or "",
+        )
+    return table
+
+
+def _test_table(summary: RunSummary) -> Table:
+    table = Table(title="Global model on each site's test part", title_justify="left", title_style="bold")
+    for heading in ("site", "images", "dense Dice", "breast Dice", "pectoral Dice", "density error (pp)"):
+        table.add_column(heading, justify="left" if heading == "site" else "right")
+    for part in summary.test:
+        table.add_row(*_test_row(part.site, part.evaluation, part))
+    mean = mean_evaluation([part.evaluation for part in summary.test if part.evaluation])
+    table.add_section()
+    table.add_row(*_test_row("all, weighted", mean, None))
+    return table
+
+
+def _test_row(name: str, evaluation: Evaluation | None, part: SitePart | None) -> tuple[str, ...]:
+    if evaluation is None:
+        return (name, part.state.value if part else "", "", "", "", "")
+    return (
+        name,
+        str(evaluation.num_examples),
+        _number(evaluation.dice_dense),
+        _number(evaluation.dice_breast),
+        _number(evaluation.dice_pectoral),
+        f"{evaluation.percent_density_mae:.1f}",
+    )
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"

@@ -1,0 +1,71 @@
+"""Publishing a run's model: one signed package, registered in one transaction."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import UTC, datetime
+from importlib.metadata import version
+
+from server.coordinator import Coordinator
+from server.curves import draw_curves
+from server.model_card import write_model_card
+from server.store import Checkpoint, Model, ModelFile, Run
+from server.summary import summarize
+from shared.package import (
+    CURVES,
+    MANIFEST,
+    MANIFEST_TYPE,
+    METRICS,
+    MODEL_CARD,
+    PLAN,
+    SIGNATURE,
+    WEIGHTS,
+    Manifest,
+    ManifestFile,
+)
+from shared.plan import Plan
+from shared.trust.envelope import sign
+
+
+def publish(coordinator: Coordinator, run: Run, final: Checkpoint) -> Model:
+    """Make the signed package of a run's last weights and register it."""
+    now = datetime.now(UTC)
+    model_id = f"{run.name}-{run.run_id.removeprefix('run-')}"
+    software = f"mammofed {version('mammofed')}, flwr {version('flwr')}, torch {version('torch')}"
+    summary = summarize(run, coordinator.runs, coordinator.models, coordinator.federation.sites())
+    created_at = now.isoformat(timespec="seconds")
+    card = write_model_card(
+        model_id, summary, Plan.from_toml(run.plan_toml), created_at=created_at, software=software
+    )
+    blobs = {
+        WEIGHTS: final.weights,
+        PLAN: coordinator.blobs.put_bytes(run.plan_toml.encode()),
+        MODEL_CARD: coordinator.blobs.put_bytes(card.encode()),
+        METRICS: coordinator.blobs.put_bytes(json.dumps(summary.to_json(), indent=2).encode()),
+        CURVES: coordinator.blobs.put_bytes(draw_curves(summary)),
+    }
+    manifest = Manifest(
+        model_id=model_id,
+        run_id=run.run_id,
+        plan_sha256=run.plan_sha256,
+        coordinator=coordinator.name,
+        created_at=created_at,
+        software=software,
+        files=[
+            ManifestFile(name=name, sha256=blob.digest, size_bytes=blob.size_bytes)
+            for name, blob in sorted(blobs.items())
+        ],
+    ).to_bytes()
+    signature = sign(MANIFEST_TYPE, manifest, coordinator.signing_key).to_bytes()
+    blobs[MANIFEST] = coordinator.blobs.put_bytes(manifest)
+    blobs[SIGNATURE] = coordinator.blobs.put_bytes(signature)
+    model = Model(
+        model_id=model_id,
+        run_id=run.run_id,
+        manifest_sha256=hashlib.sha256(manifest).hexdigest(),
+        created_at=now.timestamp(),
+    )
+    files = [ModelFile(name=name, blob=blob) for name, blob in blobs.items()]
+    coordinator.models.publish(model, files)
+    return model

@@ -1,0 +1,135 @@
+"""The coordinator's tables.
+
+Times are seconds since the Unix epoch. A site is known by its site id; its Flower node id, keys and
+certificate are columns that may change. `event` is append-only.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    CheckConstraint,
+    Column,
+    Float,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Integer,
+    LargeBinary,
+    String,
+    Table,
+    Text,
+)
+
+from server.lifecycle import AnswerState, RoundState, RunState, SiteState
+from shared.store import new_metadata
+
+metadata = new_metadata()
+
+
+def _one_of(column: str, states: type[AnswerState | RoundState | RunState | SiteState]) -> CheckConstraint:
+    values = ", ".join(f"'{state.value}'" for state in states)
+    return CheckConstraint(f"{column} IN ({values})", name=column)
+
+
+invitation = Table(
+    "invitation",
+    metadata,
+    Column("secret_hash", String(64), primary_key=True),
+    Column("site_id", String(63), nullable=False, unique=True),
+    Column("site_name", String(63), nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("expires_at", Float, nullable=False),
+    Column("used_at", Float),
+)
+
+site = Table(
+    "site",
+    metadata,
+    Column("site_id", String(63), primary_key=True),
+    Column("name", String(63), nullable=False, unique=True),
+    Column("state", String(16), _one_of("state", SiteState), nullable=False),
+    Column("signing_public_key", LargeBinary, nullable=False),
+    Column("node_public_key", Text, nullable=False),
+    Column("node_id", String(20)),
+    Column("certificate_pem", LargeBinary, nullable=False),
+    Column("software_version", String(32), nullable=False),
+    Column("enrolled_at", Float, nullable=False),
+)
+
+run = Table(
+    "run",
+    metadata,
+    Column("run_id", String(63), primary_key=True),
+    Column("name", String(63), nullable=False),
+    Column("plan_sha256", String(64), nullable=False),
+    Column("plan_toml", Text, nullable=False),
+    Column("state", String(16), _one_of("state", RunState), nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("finished_at", Float),
+    Column("failure", Text),
+)
+
+round_ = Table(
+    "round",
+    metadata,
+    Column("run_id", String(63), ForeignKey("run.run_id"), primary_key=True),
+    Column("number", Integer, CheckConstraint("number >= 0", name="number"), primary_key=True),
+    Column("attempt", Integer, CheckConstraint("attempt >= 1", name="attempt"), primary_key=True),
+    Column("phase", String(16), primary_key=True),
+    Column("state", String(16), _one_of("state", RoundState), nullable=False),
+    Column("base_digest", String(64), nullable=False),
+    Column("base_bytes", Integer, nullable=False),
+    Column("aggregate_digest", String(64)),
+    Column("aggregate_bytes", Integer),
+    Column("opened_at", Float, nullable=False),
+    Column("deadline", Float, nullable=False),
+    Column("closed_at", Float),
+)
+
+answer = Table(
+    "answer",
+    metadata,
+    Column("run_id", String(63), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("attempt", Integer, primary_key=True),
+    Column("phase", String(16), primary_key=True),
+    Column("site_id", String(63), ForeignKey("site.site_id"), primary_key=True),
+    Column("state", String(16), _one_of("state", AnswerState), nullable=False),
+    Column("reason", Text),
+    Column("envelope", LargeBinary),
+    Column("payload", Text),
+    Column("asked_at", Float, nullable=False),
+    Column("answered_at", Float),
+    ForeignKeyConstraint(
+        ["run_id", "number", "attempt", "phase"],
+        ["round.run_id", "round.number", "round.attempt", "round.phase"],
+    ),
+)
+
+model = Table(
+    "model",
+    metadata,
+    Column("model_id", String(80), primary_key=True),
+    Column("run_id", String(63), ForeignKey("run.run_id"), nullable=False, unique=True),
+    Column("manifest_sha256", String(64), nullable=False),
+    Column("created_at", Float, nullable=False),
+)
+
+model_file = Table(
+    "model_file",
+    metadata,
+    Column("model_id", String(80), ForeignKey("model.model_id"), primary_key=True),
+    Column("name", String(80), primary_key=True),
+    Column("digest", String(64), nullable=False),
+    Column("size_bytes", Integer, nullable=False),
+)
+
+event = Table(
+    "event",
+    metadata,
+    Column("event_id", Integer, primary_key=True, autoincrement=True),
+    Column("at", Float, nullable=False),
+    Column("actor", String(80), nullable=False),
+    Column("name", String(48), nullable=False),
+    Column("subject", String(80), nullable=False),
+    Column("details", Text, nullable=False),
+)

@@ -1,0 +1,99 @@
+"""Files that are whole or absent, and folders that one process holds."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from shared.errors import HomeError, StoreError
+
+PRIVATE_FILE = 0o600
+PUBLIC_FILE = 0o644
+PRIVATE_FOLDER = 0o700
+
+
+def make_private_folder(folder: Path) -> None:
+    """Make a folder that only its owner may read, with its parents.
+
+    Raises
+    ------
+    StoreError
+        The disk refused.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=PRIVATE_FOLDER)
+    except OSError as error:
+        raise _refused(error) from error
+
+
+def write_file(path: Path, data: bytes, *, mode: int = PRIVATE_FILE) -> None:
+    """Write a file by replacing it whole: a reader sees the old bytes or the new, never a part.
+
+    Bytes and name are on the disk when this returns. The temporary file has mode 0600, so that a secret is
+    never readable by others.
+
+    Raises
+    ------
+    StoreError
+        The disk refused.
+    """
+    make_private_folder(path.parent)
+    try:
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+                os.fchmod(file.fileno(), mode)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+        sync_folder(path.parent)
+    except OSError as error:
+        raise _refused(error) from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Make names that were created or replaced in a folder survive a power cut. Raises OSError."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _refused(error: OSError) -> StoreError:
+    return StoreError(
+        f"A file cannot be written: {error.strerror}.", "Free disk space or correct the folder's permissions."
+    )
+
+
+@contextlib.contextmanager
+def hold_folder(folder: Path) -> Iterator[None]:
+    """Hold a home folder for one running process; the hold ends with the process.
+
+    Raises
+    ------
+    HomeError
+        Another process holds it, or it cannot be written.
+    """
+    try:
+        lock = (folder / ".lock").open("a")
+    except OSError as error:
+        raise HomeError(
+            "The home is not a folder that can be written.", "Name another home or correct its permissions."
+        ) from error
+    with lock as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise HomeError(
+                "It is already running with this home folder.", "Stop the running one first."
+            ) from error
+        yield

@@ -1,0 +1,31 @@
+"""How well segments agree with an expert's, image by image.
+
+Axes: N images, H rows, W columns.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from shared.model.segmentation import Segments
+
+
+def dice(measured_NHW: Tensor, expert_NHW: Tensor) -> Tensor:
+    """Dice coefficient of each image, float64 N in [0, 1]; 1 where both masks are empty.
+
+    Parameters
+    ----------
+    measured_NHW, expert_NHW
+        bool.
+    """
+    overlap_N = (measured_NHW & expert_NHW).sum(dim=(1, 2), dtype=torch.float64)
+    size_N = measured_NHW.sum(dim=(1, 2), dtype=torch.float64) + expert_NHW.sum(
+        dim=(1, 2), dtype=torch.float64
+    )
+    return torch.where(size_N > 0, 2.0 * overlap_N / size_N.clamp(min=1.0), torch.ones_like(size_N))
+
+
+def percent_density_error(measured: Segments, expert: Segments) -> Tensor:
+    """Absolute difference of percent density of each image, float64 N, in percentage points."""
+    return (measured.percent_density() - expert.percent_density()).abs()

@@ -1,0 +1,76 @@
+"""The plan of a run: one frozen, hashed document that every site trains under.
+
+A person writes TOML; `Plan.from_toml` reads it strictly. The canonical form (`to_toml`) names every
+setting, defaults included, in a fixed order, and its SHA-256 is the plan's identity.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated, Literal
+
+import tomli_w
+from pydantic import Field
+
+from shared.errors import PlanError
+from shared.tables import Table, read_table
+
+
+class ModelPlan(Table):
+    """Which network is trained, and on images of which size."""
+
+    network: Literal["multitask_unet"] = "multitask_unet"
+    size: Literal["tiny", "base"] = "base"
+    input_height_px: Annotated[int, Field(ge=64, le=4096, multiple_of=32)] = 1024
+    input_width_px: Annotated[int, Field(ge=64, le=4096, multiple_of=32)] = 512
+
+
+class TrainingPlan(Table):
+    """How a site trains in one round."""
+
+    local_epochs: Annotated[int, Field(ge=1, le=100)] = 1
+    batch_size: Annotated[int, Field(ge=1, le=256)] = 4
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = 1e-2
+    warmup_fraction: Annotated[float, Field(ge=0, le=0.5)] = 0.05
+    augment: bool = True
+
+
+class RoundsPlan(Table):
+    """How many rounds, how many answers each needs, and how long it waits for them."""
+
+    count: Annotated[int, Field(ge=1, le=10_000)]
+    quorum: Annotated[int, Field(ge=2, le=10_000)] = 2
+    timeout_s: Annotated[float, Field(ge=5, le=7 * 86_400)] = 3600.0
+
+
+class Plan(Table):
+    """A whole plan. Construct with `from_toml`; compare by `sha256`."""
+
+    version: Literal[1] = 1
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    rounds: RoundsPlan
+    model: ModelPlan = ModelPlan()
+    training: TrainingPlan = TrainingPlan()
+
+    @classmethod
+    def from_toml(cls, text: str | bytes) -> Plan:
+        """Read a plan.
+
+        Raises
+        ------
+        PlanError
+            The text is not TOML or not UTF-8, a key is unknown (the nearest known one is named), a required
+            setting is missing, or a value is out of range.
+        """
+        return read_table(cls, text, what="plan", error=PlanError)
+
+    def to_toml(self) -> str:
+        """The canonical form: every setting, fixed order."""
+        return tomli_w.dumps(self.model_dump())
+
+    @property
+    def sha256(self) -> str:
+        """Hex SHA-256 of the canonical form: the identity of the plan."""
+        return hashlib.sha256(self.to_toml().encode()).hexdigest()

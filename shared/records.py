@@ -1,0 +1,159 @@
+"""What coordinator and site say to each other in a round.
+
+Each record travels as the payload of a signed envelope (`shared.trust.envelope`): canonical JSON, strict
+on reading, versioned by `PROTOCOL`. A record is parsed only after its signature was verified.
+"""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from shared.errors import TransferError, TrustError
+from shared.transfer.blob_ref import BlobRef
+
+PROTOCOL = 1
+ANNOUNCEMENT_TYPE = "application/vnd.mammofed.announcement+json"
+CONTRIBUTION_TYPE = "application/vnd.mammofed.contribution+json"
+REFUSAL_TYPE = "application/vnd.mammofed.refusal+json"
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Identifier = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+
+
+class Phase(StrEnum):
+    """One exchange between the coordinator and the cohort."""
+
+    TRAIN = "train"
+    EVALUATE = "evaluate"
+
+
+ROUND_PHASES: tuple[Phase, ...] = (Phase.TRAIN,)
+"""The phases of a round, in order. Plain averaging has one."""
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    def to_bytes(self) -> bytes:
+        """Canonical JSON: sorted keys, no white space, UTF-8."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":")).encode()
+
+    @classmethod
+    def from_bytes(cls, payload: bytes) -> Self:
+        """Read a verified payload.
+
+        Raises
+        ------
+        TrustError
+            The payload is not of this form, or of another protocol version.
+        """
+        try:
+            return cls.model_validate_json(payload)
+        except (ValidationError, TransferError) as error:
+            raise TrustError(
+                f"A signed {cls.__name__.lower()} has an unknown form.",
+                "Coordinator and site must run the same minor version of mammofed.",
+            ) from error
+
+
+class Occasion(_Record):
+    """The one exchange that a record belongs to."""
+
+    protocol: Annotated[int, Field(ge=PROTOCOL, le=PROTOCOL)] = PROTOCOL
+    run_id: Identifier
+    plan_sha256: Sha256
+    round_number: Annotated[int, Field(ge=0)]
+    attempt: Annotated[int, Field(ge=1)]
+    phase: Phase
+    site_id: Identifier
+    base_digest: Sha256
+
+
+class Announcement(_Record):
+    """The coordinator asks one site to take part in one phase.
+
+    Attributes
+    ----------
+    occasion
+        Run, round, attempt, phase and the site that is asked.
+    plan, base
+        Where the plan and the weights of the round stand in the blob service.
+    deadline
+        Seconds since the Unix epoch; an answer after it is dropped.
+    """
+
+    occasion: Occasion
+    plan: BlobRef
+    base: BlobRef
+    deadline: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Evaluation(_Record):
+    """How well a model segments a part of a site's examples; means over images.
+
+    Attributes
+    ----------
+    num_examples
+        Images evaluated.
+    loss
+        Training loss on them, without augmentation.
+    dice_dense, dice_breast
+        Dice coefficient of dense tissue and of the breast without pectoral.
+    dice_pectoral
+        Dice coefficient of the pectoral muscle; None if no image shows it.
+    percent_density_mae
+        Mean absolute error of percent density, in percentage points.
+    """
+
+    num_examples: Annotated[int, Field(ge=1)]
+    loss: Annotated[float, Field(allow_inf_nan=False)]
+    dice_dense: Share
+    dice_breast: Share
+    dice_pectoral: Share | None
+    percent_density_mae: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
+
+
+class Contribution(_Record):
+    """What a site releases in answer to an announcement.
+
+    Attributes
+    ----------
+    occasion
+        Echo of the announcement's.
+    num_examples
+        Training examples behind the update; 0 in the evaluate phase.
+    update
+        Local weights minus the round's weights (safetensors, float32); None in the evaluate phase.
+    train_loss
+        Mean loss over the steps of this round; None in the evaluate phase.
+    evaluation
+        The round's incoming weights on the validation part (train phase) or on the test part (evaluate
+        phase); None if the site has no such examples.
+    duration_s
+        Seconds that the site computed.
+    """
+
+    occasion: Occasion
+    num_examples: Annotated[int, Field(ge=0)]
+    update: BlobRef | None
+    train_loss: Annotated[float, Field(allow_inf_nan=False)] | None
+    evaluation: Evaluation | None
+    duration_s: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Refusal(_Record):
+    """A site does not take part this time.
+
+    Attributes
+    ----------
+    reason
+        Name of the error's class: never its text, which could hold what must not leave.
+    """
+
+    occasion: Occasion
+    reason: Annotated[str, Field(pattern=r"^[A-Za-z]{1,64}$")]

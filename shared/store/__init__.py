@@ -1,0 +1,101 @@
+"""Opening a role's relational store: connection settings and migrations.
+
+Each role keeps its own schema (`server/store`, `client/store`) with numbered alembic migrations beside
+it; this package is the one place that knows how a database is opened. Times are stored as float seconds
+since the Unix epoch (UTC), so that they mean the same in every database.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.util import CommandError
+from sqlalchemy import Connection, Engine, MetaData, create_engine, event
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from shared.errors import StoreError
+
+BUSY_TIMEOUT_S = 30
+
+NAMING = {
+    "ix": "ix_%(column_0_label)s",
+    "uq": "uq_%(table_name)s_%(column_0_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+def new_metadata() -> MetaData:
+    """An empty schema whose constraints get stable names, as migrations need them."""
+    return MetaData(naming_convention=NAMING)
+
+
+def sqlite_url(file: Path) -> str:
+    """The database URL of an SQLite file."""
+    return f"sqlite:///{file}"
+
+
+def open_store(url: str, migrations: Path) -> Engine:
+    """Open a database and bring its schema up to date.
+
+    Parameters
+    ----------
+    url
+        SQLAlchemy database URL.
+    migrations
+        The role's alembic folder, holding `env.py` and `versions/`.
+
+    Raises
+    ------
+    StoreError
+        The database cannot be opened, written or migrated.
+    """
+    engine = create_engine(url)
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _configure_sqlite)
+    try:
+        with engine.begin() as connection:
+            config = Config()
+            config.set_main_option("script_location", str(migrations))
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+    except (DBAPIError, CommandError) as error:
+        raise StoreError(
+            "The store cannot be opened or migrated.",
+            "Check that its disk is not full or read-only and that no other version is using it.",
+        ) from error
+    return engine
+
+
+@contextlib.contextmanager
+def transaction(engine: Engine) -> Iterator[Connection]:
+    """One transaction: committed at the end of the block, rolled back if it is left by an error.
+
+    Raises
+    ------
+    StoreError
+        The database refused to read or write.
+    """
+    try:
+        with engine.begin() as connection:
+            yield connection
+    except SQLAlchemyError as error:
+        raise StoreError(
+            "The store cannot be read or written.",
+            "Check that its disk is not full or read-only.",
+        ) from error
+
+
+def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_S * 1000}")
+    cursor.close()

@@ -1,0 +1,112 @@
+"""How both command lines speak: results, tables, errors, logs, for persons or as JSON."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from shared.errors import MammofedError
+
+PIPE_WIDTH = 120
+PRIVATE_UMASK = 0o077
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
+
+
+class Output:
+    """Where a command's results go: text for a person, or one JSON value for a machine."""
+
+    def __init__(self, as_json: bool) -> None:
+        self.as_json = as_json
+        self.console = Console(highlight=False)
+        if not self.console.is_terminal:
+            self.console = Console(highlight=False, width=PIPE_WIDTH)
+
+    def result(self, values: Mapping[str, Any], text: str) -> None:
+        """Print a result in the form that was asked for."""
+        if self.as_json:
+            self.json(values)
+        else:
+            self.console.print(text, markup=False, soft_wrap=True)
+
+    def json(self, values: Any) -> None:
+        """Print one JSON value on a line of its own."""
+        sys.stdout.write(json.dumps(values) + "\n")
+        sys.stdout.flush()
+
+    def table(self, title: str, rows: Sequence[Mapping[str, Any]], *, empty: str) -> None:
+        """Print rows as a table; `empty` says what to do when there are none."""
+        if self.as_json:
+            self.json(list(rows))
+        elif not rows:
+            self.console.print(empty, markup=False)
+        else:
+            table = Table(title=title, title_justify="left", title_style="bold")
+            for column in rows[0]:
+                table.add_column(column.replace("_", " "), overflow="fold")
+            for row in rows:
+                table.add_row(*(Text(str(value)) for value in row.values()))
+            self.console.print(table)
+
+    @contextlib.contextmanager
+    def progress(self, title: str) -> Iterator[Callable[[int, int], None]]:
+        """A progress bar with rate and time left; yields a function of (done, total). Silent with JSON."""
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=self.console, disable=self.as_json) as bar:
+            task = bar.add_task(title, total=None, rate="")
+
+            def advance(done: int, total: int) -> None:
+                speed = bar.tasks[0].speed
+                bar.update(task, completed=done, total=total, rate=f"{speed:.1f}/s" if speed else "")
+
+            yield advance
+
+    def log_to(self, file: Path) -> None:
+        """Send this process's log to a file of its own."""
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        logging.basicConfig(filename=file, level=logging.INFO, format=LOG_FORMAT)
+        _quiet_libraries()
+
+
+def log_to_standard_error() -> None:
+    """Send a child process's log where its supervisor keeps it."""
+    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
+    _quiet_libraries()
+
+
+def _quiet_libraries() -> None:
+    for name in ("httpx", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def run_command_line(app: typer.Typer) -> None:
+    """Run a command line; an error that a person can act on becomes two lines and its exit code.
+
+    Files that it or its children make are their owner's alone, unless written with another mode on purpose.
+    """
+    os.umask(PRIVATE_UMASK)
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    try:
+        app()
+    except MammofedError as error:
+        Console(stderr=True, highlight=False).print(
+            f"Error: {error.message}\n  {error.hint}", markup=False, soft_wrap=True
+        )
+        sys.exit(error.exit_code)

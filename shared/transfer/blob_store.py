@@ -1,0 +1,187 @@
+"""A folder of blobs, each named by the SHA-256 of its bytes.
+
+    blobs/<first two hex digits>/<digest>     whole and verified; never changed
+    partial/<digest>.<owner>                  still arriving, locked by its writer
+    partial/put.<random>                      being written by `put_bytes` or `put_file`
+
+Several processes may use one folder at once: a blob appears by rename only, and two that write the same
+digest write the same bytes.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from io import FileIO
+from pathlib import Path
+
+from shared.errors import NotFoundError, TamperedError
+from shared.files import PRIVATE_FILE
+from shared.transfer.blob_ref import BlobRef, check_digest
+from shared.transfer.partial_blob import READ_BYTES, PartialBlob, disk_errors, publish
+
+LOCAL_OWNER = "self"
+"""Whose unfinished blobs those are that this side fetches for itself."""
+
+
+class BlobStore:
+    """The blobs below one folder, which is made if it is missing.
+
+    All methods raise StoreError if the disk refuses, and TransferError for a malformed digest.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._blobs = folder / "blobs"
+        self._partial = folder / "partial"
+        with disk_errors():
+            for part in (self._blobs, self._partial):
+                part.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def put_bytes(self, content: bytes) -> BlobRef:
+        """Keep these bytes."""
+        return self._put(lambda: iter([content]))
+
+    def put_file(self, path: Path) -> BlobRef:
+        """Keep a copy of a file's bytes."""
+
+        def blocks() -> Iterator[bytes]:
+            with path.open("rb") as file:
+                while block := file.read(READ_BYTES):
+                    yield block
+
+        return self._put(blocks)
+
+    def _put(self, blocks: Callable[[], Iterator[bytes]]) -> BlobRef:
+        temporary = self._partial / f"put.{secrets.token_hex(8)}"
+        digest, size_bytes = hashlib.sha256(), 0
+        with disk_errors():
+            try:
+                descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE)
+                with os.fdopen(descriptor, "wb") as file:
+                    fcntl.flock(file, fcntl.LOCK_EX)
+                    for block in blocks():
+                        file.write(block)
+                        digest.update(block)
+                        size_bytes += len(block)
+                    file.flush()
+                    os.fsync(file.fileno())
+                ref = BlobRef(digest=digest.hexdigest(), size_bytes=size_bytes)
+                publish(temporary, self._final_path(ref.digest))
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
+        return ref
+
+    def has(self, digest: str) -> bool:
+        """Whether the whole blob is here."""
+        with disk_errors():
+            return self._final_path(digest).is_file()
+
+    def path(self, digest: str) -> Path:
+        """Where the blob's bytes are; read only. Raises NotFoundError."""
+        if not self.has(digest):
+            raise _not_found()
+        return self._final_path(digest)
+
+    def open(self, digest: str) -> FileIO:
+        """The blob, opened for reading without a buffer. Raises NotFoundError."""
+        with disk_errors():
+            try:
+                return FileIO(self._final_path(digest))
+            except FileNotFoundError as error:
+                raise _not_found() from error
+
+    def size(self, digest: str) -> int:
+        """The blob's length in bytes. Raises NotFoundError."""
+        with self.open(digest) as file:
+            return os.fstat(file.fileno()).st_size
+
+    def digests(self) -> list[str]:
+        """All whole blobs, sorted."""
+        with disk_errors():
+            return sorted(path.name for path in self._blobs.glob("*/*"))
+
+    def verify(self, ref: BlobRef) -> None:
+        """Return only if the blob's bytes are still the ones that its reference names.
+
+        Raises
+        ------
+        NotFoundError
+            It is not here.
+        TamperedError
+            Its bytes or its size have changed on the disk.
+        """
+        with self.open(ref.digest) as file, disk_errors():
+            size_bytes = os.fstat(file.fileno()).st_size
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if (digest, size_bytes) != (ref.digest, ref.size_bytes):
+            raise TamperedError(
+                "A blob on this disk is damaged.", "Remove it, check the disk, and fetch or make it again."
+            )
+
+    def remove(self, digest: str) -> None:
+        """Forget a blob; nothing happens if it is not here."""
+        with disk_errors():
+            self._final_path(digest).unlink(missing_ok=True)
+
+    def partial_bytes(self, digest: str, owner: str = LOCAL_OWNER) -> int:
+        """How many bytes of an owner's unfinished blob have arrived."""
+        with disk_errors():
+            try:
+                return self._partial_path(digest, owner).stat().st_size
+            except FileNotFoundError:
+                return 0
+
+    def try_partial(self, ref: BlobRef, owner: str = LOCAL_OWNER) -> PartialBlob | None:
+        """Take an unfinished blob, new or begun earlier; None while another process or thread has it.
+
+        Parameters
+        ----------
+        owner
+            Who sends: one owner's bytes never mix with another's, so that a rogue cannot spoil them.
+        """
+        with disk_errors():
+            return PartialBlob.try_open(
+                self._partial_path(ref.digest, owner), self._final_path(ref.digest), ref
+            )
+
+    def discard_partials(self, untouched_since: float) -> int:
+        """Drop unfinished blobs without a writer; returns how many.
+
+        Parameters
+        ----------
+        untouched_since
+            Seconds since the Unix epoch; those written to later are kept.
+        """
+        count = 0
+        with disk_errors():
+            for path in self._partial.iterdir():
+                count += _discard_if_stale(path, untouched_since)
+        return count
+
+    def _final_path(self, digest: str) -> Path:
+        check_digest(digest)
+        return self._blobs / digest[:2] / digest
+
+    def _partial_path(self, digest: str, owner: str) -> Path:
+        check_digest(digest)
+        return self._partial / f"{digest}.{owner}"
+
+
+def _discard_if_stale(path: Path, untouched_since: float) -> bool:
+    try:
+        with path.open("rb") as file:
+            if os.fstat(file.fileno()).st_mtime >= untouched_since:
+                return False
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
+            return True
+    except (FileNotFoundError, BlockingIOError):
+        return False
+
+
+def _not_found() -> NotFoundError:
+    return NotFoundError("No blob has this digest.", "Fetch it first, or check the digest.")

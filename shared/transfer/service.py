@@ -1,0 +1,228 @@
+"""The blob service's answering side: who may move what, and how an upload goes on where it broke.
+
+Checks of every call, in this order:
+
+1. the caller's certificate names a site (the TLS handshake has proved the root and the key);
+2. the site is active;
+3. the digest and the size can be a blob's;
+4. the authorizer lets this site move this blob.
+
+Each stream holds at most two chunks in memory.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+import grpc
+
+from shared.errors import NotFoundError, StoreError, TamperedError, TransferError, TrustError
+from shared.transfer import transfer_pb2, transfer_pb2_grpc
+from shared.transfer.blob_ref import BlobRef, check_digest
+from shared.transfer.blob_store import BlobStore
+from shared.transfer.partial_blob import PartialBlob
+from shared.transfer.rpc import CHUNK_BYTES, STORAGE, RefusedCallError, answering, listen, new_server
+from shared.trust.certificates import site_id_of
+
+logger = logging.getLogger(__name__)
+
+_TAKEOVER_S = 5.0
+_TAKEOVER_POLL_S = 0.02
+
+
+class Authorizer(Protocol):
+    """Who may move what; asked on every call, from several threads."""
+
+    def is_active(self, site_id: str) -> bool:
+        """Whether the site is enrolled and not revoked."""
+        ...
+
+    def may_fetch(self, site_id: str, digest: str) -> bool:
+        """Whether the site may have this blob."""
+        ...
+
+    def may_send(self, site_id: str, digest: str, size_bytes: int) -> bool:
+        """Whether a blob of this digest and size is expected of the site."""
+        ...
+
+
+class TransferService(transfer_pb2_grpc.TransferServicer):
+    """Serves one blob store to the sites of a federation."""
+
+    def __init__(self, store: BlobStore, authorizer: Authorizer) -> None:
+        self._store = store
+        self._authorizer = authorizer
+        self._uploads = _Uploads()
+
+    def Stat(  # noqa: N802 - named by the protocol
+        self, request: transfer_pb2.StatRequest, context: grpc.ServicerContext
+    ) -> transfer_pb2.StatReply:
+        """How much of the caller's upload has arrived."""
+        with answering(context):
+            site_id = self._active_site(context)
+            ref = self._sendable(site_id, request.digest, request.size_bytes)
+            if self._store.has(ref.digest):
+                return transfer_pb2.StatReply(have_bytes=ref.size_bytes, complete=True)
+            have_bytes = self._store.partial_bytes(ref.digest, site_id)
+            return transfer_pb2.StatReply(have_bytes=min(have_bytes, ref.size_bytes))
+        raise AssertionError("answering has ended the call")
+
+    def Fetch(  # noqa: N802 - named by the protocol
+        self, request: transfer_pb2.FetchRequest, context: grpc.ServicerContext
+    ) -> Iterator[transfer_pb2.Chunk]:
+        """The blob's bytes from the offset on."""
+        with answering(context):
+            site_id = self._active_site(context)
+            _check_digest(request.digest)
+            if not self._authorizer.may_fetch(site_id, request.digest):
+                raise _refused()
+            yield from self._chunks(request.digest, request.offset)
+
+    def _chunks(self, digest: str, offset: int) -> Iterator[transfer_pb2.Chunk]:
+        try:
+            if offset > self._store.size(digest):
+                raise RefusedCallError(grpc.StatusCode.OUT_OF_RANGE, "offset")
+            with self._store.open(digest) as file:
+                file.seek(offset)
+                while data := file.read(CHUNK_BYTES):
+                    yield transfer_pb2.Chunk(data=data)
+        except NotFoundError as error:
+            raise RefusedCallError(grpc.StatusCode.NOT_FOUND, "unknown-blob") from error
+
+    def Send(  # noqa: N802 - named by the protocol
+        self, request_iterator: Iterator[transfer_pb2.SendPart], context: grpc.ServicerContext
+    ) -> transfer_pb2.SendReceipt:
+        """Take a blob, whole or the rest of it."""
+        with answering(context):
+            site_id = self._active_site(context)
+            header = next(request_iterator, transfer_pb2.SendPart()).header
+            ref = self._sendable(site_id, header.digest, header.size_bytes)
+            with self._uploads.newest(site_id, ref.digest, context):
+                if not self._store.has(ref.digest):
+                    self._receive(ref, site_id, header.offset, request_iterator, context)
+            logger.info("Site %s sent a blob of %d bytes", site_id, ref.size_bytes)
+            return transfer_pb2.SendReceipt(digest=ref.digest, size_bytes=ref.size_bytes)
+        raise AssertionError("answering has ended the call")
+
+    def _receive(
+        self,
+        ref: BlobRef,
+        site_id: str,
+        offset: int,
+        parts: Iterator[transfer_pb2.SendPart],
+        context: grpc.ServicerContext,
+    ) -> None:
+        try:
+            with self._take_over(ref, site_id, context) as partial:
+                if offset > partial.have_bytes:
+                    raise RefusedCallError(grpc.StatusCode.OUT_OF_RANGE, "offset")
+                if offset < partial.have_bytes:
+                    partial.truncate(offset)
+                for part in parts:
+                    if len(part.data) > CHUNK_BYTES:
+                        raise RefusedCallError(grpc.StatusCode.INVALID_ARGUMENT, "chunk")
+                    partial.append(part.data)
+                if partial.have_bytes < ref.size_bytes:
+                    raise RefusedCallError(grpc.StatusCode.ABORTED, "incomplete")
+                partial.finish()
+        except TamperedError as error:
+            logger.warning("Site %s sent bytes that are not the blob it announced", site_id)
+            raise RefusedCallError(grpc.StatusCode.DATA_LOSS, "digest") from error
+        except StoreError as error:
+            logger.exception("The store refused a blob of site %s", site_id)
+            raise RefusedCallError(grpc.StatusCode.RESOURCE_EXHAUSTED, STORAGE) from error
+
+    def _take_over(self, ref: BlobRef, site_id: str, context: grpc.ServicerContext) -> PartialBlob:
+        """The site's unfinished blob, once the broken call that still holds it has let go."""
+        deadline = time.monotonic() + _TAKEOVER_S
+        while (partial := self._store.try_partial(ref, site_id)) is None:
+            if time.monotonic() > deadline or not context.is_active():
+                raise RefusedCallError(grpc.StatusCode.ABORTED, "busy")
+            time.sleep(_TAKEOVER_POLL_S)
+        return partial
+
+    def _active_site(self, context: grpc.ServicerContext) -> str:
+        certificates = context.auth_context().get("x509_pem_cert", [])
+        # 1.
+        try:
+            (certificate_pem,) = certificates
+            site_id = site_id_of(certificate_pem)
+        except (ValueError, TrustError) as error:
+            raise RefusedCallError(grpc.StatusCode.UNAUTHENTICATED, "certificate") from error
+        # 2.
+        if not self._authorizer.is_active(site_id):
+            raise _refused()
+        return site_id
+
+    def _sendable(self, site_id: str, digest: str, size_bytes: int) -> BlobRef:
+        # 3.
+        _check_digest(digest)
+        ref = BlobRef(digest=digest, size_bytes=size_bytes)
+        # 4.
+        if not self._authorizer.may_send(site_id, digest, size_bytes):
+            raise _refused()
+        return ref
+
+
+class _Uploads:
+    """One upload per site and digest: the newest call ends the one before it, whose line has broken.
+
+    Without this a site whose connection died would wait for the server's keepalive to notice.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._current: dict[tuple[str, str], grpc.ServicerContext] = {}
+
+    @contextmanager
+    def newest(self, site_id: str, digest: str, context: grpc.ServicerContext) -> Iterator[None]:
+        key = (site_id, digest)
+        with self._lock:
+            before = self._current.get(key)
+            self._current[key] = context
+        if before is not None:
+            before.cancel()
+        try:
+            yield
+        finally:
+            with self._lock:
+                if self._current.get(key) is context:
+                    del self._current[key]
+
+
+def serve_blobs(
+    service: TransferService, *, host: str, port: int, credentials: grpc.ServerCredentials, num_threads: int
+) -> tuple[grpc.Server, int]:
+    """Listen on one address; returns the server, which its caller stops, and its port.
+
+    Parameters
+    ----------
+    credentials
+        Of `mutual_server_credentials`: any other kind leaves every call unauthenticated.
+    num_threads
+        Calls at one time; more are asked to try again.
+
+    Raises
+    ------
+    ConfigError
+        The address cannot be listened on.
+    """
+    server = new_server(num_threads=num_threads)
+    transfer_pb2_grpc.add_TransferServicer_to_server(service, server)  # type: ignore[no-untyped-call]
+    return server, listen(server, host, port, credentials)
+
+
+def _check_digest(digest: str) -> None:
+    try:
+        check_digest(digest)
+    except TransferError as error:
+        raise RefusedCallError(grpc.StatusCode.INVALID_ARGUMENT, "digest") from error
+
+
+def _refused() -> RefusedCallError:
+    return RefusedCallError(grpc.StatusCode.PERMISSION_DENIED, "refused")

@@ -1,0 +1,160 @@
+"""TLS between coordinator and sites: credentials for gRPC, and first contact with a pinned root.
+
+Enrolment is the only service that asks for no client certificate; every other one is mutual TLS under
+the federation's root alone (the operating system's authorities are never consulted).
+"""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import socket
+import time
+
+import grpc
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from OpenSSL import SSL
+
+from shared.errors import FingerprintError, TrustError, UnreachableError
+from shared.trust.certificates import check_issued_by, fingerprint_of_der
+from shared.trust.keys import TlsKey
+
+_RECEIVE_BYTES = 16_384
+
+
+def enrolment_server_credentials(*, chain_pem: bytes, key: TlsKey) -> grpc.ServerCredentials:
+    """The server proves itself; the client need not.
+
+    Parameters
+    ----------
+    chain_pem
+        The server's certificate, then the root, as `new_server_certificate` returns them.
+    """
+    return grpc.ssl_server_credentials([(key.to_pem(), chain_pem)])
+
+
+def mutual_server_credentials(*, chain_pem: bytes, key: TlsKey, root_pem: bytes) -> grpc.ServerCredentials:
+    """Both prove themselves; a client without a certificate of this root gets no connection."""
+    return grpc.ssl_server_credentials(
+        [(key.to_pem(), chain_pem)], root_certificates=root_pem, require_client_auth=True
+    )
+
+
+def enrolment_channel_credentials(*, root_pem: bytes) -> grpc.ChannelCredentials:
+    """For a client that has no certificate yet."""
+    return grpc.ssl_channel_credentials(root_certificates=root_pem)
+
+
+def mutual_channel_credentials(
+    *, root_pem: bytes, certificate_pem: bytes, key: TlsKey
+) -> grpc.ChannelCredentials:
+    """For an enrolled site."""
+    return grpc.ssl_channel_credentials(
+        root_certificates=root_pem, private_key=key.to_pem(), certificate_chain=certificate_pem
+    )
+
+
+def join_address(host: str, port: int) -> str:
+    """`host:port`, with brackets around an IPv6 address."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def fetch_root(host: str, port: int, fingerprint: str, *, timeout_s: float = 10.0) -> bytes:
+    """The root certificate (PEM) that a server presents, if it is the pinned one.
+
+    Nothing that the server sends is believed: the root is known by its SHA-256 alone, and it must have
+    signed the very certificate whose key the handshake (TLS 1.3) proved.
+
+    Parameters
+    ----------
+    fingerprint
+        Hex SHA-256 of the root's DER bytes.
+
+    Raises
+    ------
+    UnreachableError
+        Nothing answers in time, or what answers does not speak TLS 1.3.
+    FingerprintError
+        The pinned root is not in the chain or did not sign the server's certificate.
+    """
+    chain = _presented_chain(host, port, timeout_s)
+    for certificate in chain:
+        der = certificate.public_bytes(Encoding.DER)
+        if hmac.compare_digest(fingerprint_of_der(der), fingerprint):
+            root_pem = certificate.public_bytes(Encoding.PEM)
+            break
+    else:
+        raise _not_the_pinned_root()
+    try:
+        check_issued_by(chain[0].public_bytes(Encoding.PEM), root_pem)
+    except TrustError as error:
+        raise _not_the_pinned_root() from error
+    return root_pem
+
+
+def _presented_chain(host: str, port: int, timeout_s: float) -> list[x509.Certificate]:
+    deadline = time.monotonic() + timeout_s
+    try:
+        with socket.create_connection((host, port), timeout=timeout_s) as wire:
+            chain = _handshake(wire, host, deadline)
+    except SSL.Error as error:
+        raise UnreachableError(
+            "Something answers at the coordinator's address, but it does not speak TLS 1.3.",
+            "Check host and port, and whether a proxy or a TLS-inspecting firewall stands in between.",
+        ) from error
+    except (OSError, UnicodeError) as error:
+        raise UnreachableError(
+            "The coordinator does not answer at its address.",
+            "Check the network, the firewall's outbound rule for this host and port, and that it is running.",
+        ) from error
+    if not chain:
+        raise _not_the_pinned_root()
+    return chain
+
+
+def _handshake(wire: socket.socket, host: str, deadline: float) -> list[x509.Certificate]:
+    """Shake hands over memory buffers, so that a deadline holds for the whole and not for each read."""
+    context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+    context.set_min_proto_version(SSL.TLS1_3_VERSION)
+    context.set_verify(SSL.VERIFY_NONE)
+    context.set_alpn_protos([b"h2"])
+    connection = SSL.Connection(context, None)
+    if not _is_ip_address(host):
+        connection.set_tlsext_host_name(host.encode("idna"))
+    connection.set_connect_state()
+    while True:
+        try:
+            connection.do_handshake()
+        except SSL.WantReadError:
+            _send_pending(wire, connection)
+            wire.settimeout(max(deadline - time.monotonic(), 0.001))
+            received = wire.recv(_RECEIVE_BYTES)
+            if not received:
+                raise ConnectionResetError("closed during the handshake") from None
+            connection.bio_write(received)
+        else:
+            return connection.get_peer_cert_chain(as_cryptography=True) or []
+
+
+def _send_pending(wire: socket.socket, connection: SSL.Connection) -> None:
+    while True:
+        try:
+            wire.sendall(connection.bio_read(_RECEIVE_BYTES))
+        except SSL.WantReadError:
+            return
+
+
+def _is_ip_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _not_the_pinned_root() -> FingerprintError:
+    return FingerprintError(
+        "The server's certificate is not of the federation that the token names.",
+        "An intercepting proxy or a wrong host is likely: ask IT to exempt this address, or check the host.",
+    )

@@ -1,0 +1,130 @@
+"""Processes die in the middle of a round, by SIGKILL as in a power cut; the run goes on and ends well."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+from deploy.demo.federation import Role, wait_until
+from tests.e2e.small_federation import VENDORS, SmallFederation, processes_of
+
+VICTIM, WITNESS = "hospital-north", "hospital-coast"
+EXECUTOR, RUNNER, SUPERLINK = "client.flower.executor", "server.flower.runner", "server.flower.superlink"
+SOME_SECONDS = {"local_epochs": 12, "learning_rate": 0.005}
+"""Rounds that are long enough for a process to be killed in the middle of one."""
+
+MIDDLE_STEP = 2
+TIMEOUT_S = 120.0
+MISSED_AFTER_S = 60.0
+"""A dead site or executor is missed long before the round's own timeout."""
+
+CHILD_GRACE_S = 10.0
+START_S = 60.0
+QUORUM = 2
+NODE_IS_IN = "SuperNode ID"
+"""What Flower writes to the log when the coordinator has let the node in."""
+
+
+def test_a_site_killed_in_a_round_is_left_behind_and_is_back_when_it_is_started_again(
+    federation: SmallFederation,
+) -> None:
+    plan = federation.write_plan("killed-site", rounds=3, timeout_s=TIMEOUT_S, **SOME_SECONDS)
+    victim = federation.sites[VICTIM]
+
+    run_id = federation.launch(plan)
+    federation.wait_for_step(VICTIM, run_id, round_number=1, step=MIDDLE_STEP)
+    victim.kill()
+    wait_until(lambda: not processes_of(victim.home), CHILD_GRACE_S, "the end of the site's children")
+    federation.wait_for_step(WITNESS, run_id, round_number=2)
+    with paused(federation.coordinator, RUNNER):  # round 2 must not be over before the site is back
+        start_and_connect(victim)
+    shown = federation.finish(run_id)
+
+    first, second, third = shown["rounds"]
+    others = {name: "admitted" for name in VENDORS if name != VICTIM}
+    assert shown["state"] == "finished"
+    assert states(first) == {**others, VICTIM: "lost"}
+    assert first["seconds"] < MISSED_AFTER_S
+    assert states(second) == others
+    assert states(third) == {**others, VICTIM: "admitted"}
+    assert {one["attempt"] for one in shown["rounds"]} == {1}
+
+
+def test_an_executor_killed_in_training_costs_its_site_one_round(federation: SmallFederation) -> None:
+    plan = federation.write_plan("killed-executor", rounds=2, timeout_s=TIMEOUT_S, **SOME_SECONDS)
+    role = federation.sites[VICTIM]
+
+    run_id = federation.launch(plan)
+    federation.wait_for_step(VICTIM, run_id, round_number=1, step=MIDDLE_STEP)
+    killed = kill_only(role, EXECUTOR)
+    shown = federation.finish(run_id)
+
+    first, second = shown["rounds"]
+    assert shown["state"] == "finished"
+    assert states(first) == {**dict.fromkeys(VENDORS, "admitted"), VICTIM: "lost"}
+    assert first["seconds"] < MISSED_AFTER_S
+    assert states(second) == dict.fromkeys(VENDORS, "admitted")
+    (successor,) = processes_of(role.home, EXECUTOR)
+    assert successor != killed
+
+
+def test_a_run_goes_on_from_its_checkpoints_when_processes_of_the_coordinator_are_killed(
+    federation: SmallFederation,
+) -> None:
+    plan = federation.write_plan("killed-coordinator", rounds=3, timeout_s=TIMEOUT_S, **SOME_SECONDS)
+    role = federation.coordinator
+
+    run_id = federation.launch(plan)
+    federation.wait_for_step(VICTIM, run_id, round_number=2, step=MIDDLE_STEP)
+    first = role.ask("run", "show", run_id)["rounds"][0]
+    killed = {SUPERLINK: kill_only(role, SUPERLINK)}
+    federation.wait_for_step(VICTIM, run_id, round_number=3, step=MIDDLE_STEP)
+    killed[RUNNER] = kill_only(role, RUNNER)
+    shown = federation.finish(run_id)
+
+    assert shown["state"] == "finished"
+    assert shown["rounds"][0] == first
+    assert [(one["state"], one["attempt"]) for one in shown["rounds"]] == [
+        ("aggregated", 1),
+        ("aggregated", 2),
+        ("aggregated", 2),
+    ]
+    for one in shown["rounds"]:
+        assert list(states(one).values()).count("admitted") >= QUORUM
+    for module, process_id in killed.items():
+        (successor,) = processes_of(role.home, module)
+        assert successor != process_id
+
+
+def kill_only(role: Role, module: str) -> int:
+    """Kill one child of a role; returns what its process id was."""
+    (process_id,) = processes_of(role.home, module)
+    os.kill(process_id, signal.SIGKILL)
+    return process_id
+
+
+@contextlib.contextmanager
+def paused(role: Role, module: str) -> Iterator[None]:
+    """Let one child of a role stand still for the time of the block."""
+    (process_id,) = processes_of(role.home, module)
+    os.kill(process_id, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(process_id, signal.SIGCONT)
+
+
+def start_and_connect(role: Role) -> None:
+    """Start a site and wait until the coordinator has let its node in again."""
+    log_file = role.home / "logs" / "supernode.log"
+    known = log_file.read_text(errors="replace").count(NODE_IS_IN)
+    role.start()
+    wait_until(lambda: log_file.read_text(errors="replace").count(NODE_IS_IN) > known, START_S, "the node")
+
+
+def states(one: dict[str, Any]) -> dict[str, str]:
+    """What became of each site in a round."""
+    return {part["site"]: part["state"] for part in one["parts"]}

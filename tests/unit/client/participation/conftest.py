@@ -1,0 +1,215 @@
+"""A site's home that has joined, and a minimal coordinator that serves blobs to it over real TLS."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sqlalchemy import create_engine, select
+
+from client.catalog import STORE_FILE, Catalog, Provenance, new_example_id
+from client.enrolment import Membership
+from client.home import SiteHome
+from client.imaging.example import Example, Label
+from client.participation import Workplace
+from client.store.ledger import ledger
+from client.workplace import open_workplace
+from shared.model import initial_model
+from shared.model.multitask_unet import ARCHITECTURES, Architecture
+from shared.model.weights import to_bytes, weights_of
+from shared.plan import ModelPlan, Plan, RoundsPlan, TrainingPlan
+from shared.records import ANNOUNCEMENT_TYPE, Announcement, Occasion, Phase
+from shared.store import sqlite_url
+from shared.transfer.blob_ref import BlobRef
+from shared.transfer.blob_store import BlobStore
+from shared.transfer.service import TransferService, serve_blobs
+from shared.trust.certificates import new_csr, new_root, new_server_certificate, new_site_certificate
+from shared.trust.envelope import sign
+from shared.trust.keys import NodeKey, SigningKey, TlsKey
+from shared.trust.tls import mutual_server_credentials
+
+SITE_ID = "site-1"
+PLAN = Plan(
+    name="participation",
+    seed=5,
+    rounds=RoundsPlan(count=3, timeout_s=60),
+    model=ModelPlan(size="tiny", input_height_px=64, input_width_px=64),
+    training=TrainingPlan(batch_size=2, learning_rate=1e-3),
+)
+SMALLEST = Architecture(stem_stride=2, channels=(4, 8), encoder_depth=1, decoder_depth=1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def smallest_network() -> Iterator[None]:
+    """The real network at its smallest."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(ARCHITECTURES, "tiny", SMALLEST)
+        yield
+
+
+@dataclass
+class MinimalCoordinator:
+    """Signs announcements and serves blobs. What a site may move is a list; what it moved is written down.
+
+    Attributes
+    ----------
+    refuses
+        Digests that nobody may fetch.
+    ledger_at_send
+        The lines of the site's ledger at the moment when it asked to send a blob, by digest.
+    """
+
+    folder: Path
+    home: SiteHome
+    signing_key: SigningKey = field(default_factory=SigningKey.generate)
+    refuses: set[str] = field(default_factory=set)
+    fetched: list[str] = field(default_factory=list)
+    ledger_at_send: dict[str, list[str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.blobs = BlobStore(self.folder)
+        self.root_key, self.tls_key = TlsKey.generate(), TlsKey.generate()
+        now = time.time()
+        self.root_pem = new_root(federation_name="Test", key=self.root_key, now=now)
+        chain_pem = new_server_certificate(
+            hosts=["127.0.0.1"], key=self.tls_key, root_pem=self.root_pem, root_key=self.root_key, now=now
+        )
+        self.server, self.port = serve_blobs(
+            TransferService(self.blobs, self),
+            host="127.0.0.1",
+            port=0,
+            credentials=mutual_server_credentials(
+                chain_pem=chain_pem, key=self.tls_key, root_pem=self.root_pem
+            ),
+            num_threads=4,
+        )
+
+    def is_active(self, site_id: str) -> bool:
+        return site_id == SITE_ID
+
+    def may_fetch(self, _site_id: str, digest: str) -> bool:
+        self.fetched.append(digest)
+        return digest not in self.refuses
+
+    def may_send(self, _site_id: str, digest: str, _size_bytes: int) -> bool:
+        self.ledger_at_send[digest] = [row.sha256 for row in ledger_rows(self.home)]
+        return True
+
+    def enrol(self) -> None:
+        """Make the home one that has joined."""
+        tls_key = TlsKey.generate()
+        tls_key.save(self.home.tls_key_file)
+        SigningKey.generate().save(self.home.signing_key_file)
+        NodeKey.generate().save(self.home.node_key_file)
+        self.home.write_membership(
+            Membership(
+                site_id=SITE_ID,
+                site_name="aarhus",
+                certificate_pem=new_site_certificate(
+                    csr_pem=new_csr(tls_key),
+                    site_id=SITE_ID,
+                    root_pem=self.root_pem,
+                    root_key=self.root_key,
+                    now=time.time(),
+                ),
+                root_pem=self.root_pem,
+                coordinator_name="Test",
+                coordinator_key=self.signing_key.verify_key,
+                fleet_address=f"127.0.0.1:{self.port}",
+                transfer_address=f"127.0.0.1:{self.port}",
+            )
+        )
+
+    def announcement(
+        self,
+        *,
+        plan: bytes | None = None,
+        base: bytes | None = None,
+        phase: Phase = Phase.TRAIN,
+        round_number: int = 1,
+        deadline_in_s: float = 60,
+        **occasion: object,
+    ) -> Announcement:
+        """An announcement of the plan and its first weights, or of other bytes in their place."""
+        plan_blob = self.blobs.put_bytes(PLAN.to_toml().encode() if plan is None else plan)
+        base_blob = self.blobs.put_bytes(to_bytes(weights_of(initial_model(PLAN))) if base is None else base)
+        document = {
+            "run_id": "run-1",
+            "plan_sha256": plan_blob.digest,
+            "round_number": round_number,
+            "attempt": 1,
+            "phase": phase,
+            "site_id": SITE_ID,
+            "base_digest": base_blob.digest,
+            **occasion,
+        }
+        return Announcement(
+            occasion=Occasion.model_validate(document),
+            plan=plan_blob,
+            base=base_blob,
+            deadline=time.time() + deadline_in_s,
+        )
+
+    def ask(self, announcement: Announcement, *, key: SigningKey | None = None) -> bytes:
+        """The announcement in its signed envelope."""
+        return sign(ANNOUNCEMENT_TYPE, announcement.to_bytes(), key or self.signing_key).to_bytes()
+
+    def received(self, blob: BlobRef) -> bytes:
+        """The bytes of an update that has arrived, as its digest names them."""
+        self.blobs.verify(blob)
+        return self.blobs.path(blob.digest).read_bytes()
+
+
+def ledger_rows(home: SiteHome) -> list:
+    """The lines of a home's ledger, read over a connection of its own."""
+    engine = create_engine(sqlite_url(home.folder / STORE_FILE))
+    with engine.connect() as connection:
+        rows = connection.execute(select(ledger).order_by(ledger.c.number)).all()
+    engine.dispose()
+    return list(rows)
+
+
+def add_example(catalog: Catalog, *, patient: str, seed: int) -> str:
+    """A half-disc of breast with a dense patch."""
+    random = np.random.default_rng(seed)
+    rows, columns = np.mgrid[-1:1:64j, 0:1:64j]
+    labels_HW = np.where(rows**2 + columns**2 < 0.8, Label.ADIPOSE, Label.BACKGROUND).astype(np.uint8)
+    labels_HW[rows**2 + (columns - random.uniform(0.3, 0.5)) ** 2 < 0.05] = Label.DENSE
+    image_HW = (np.array([0.0, 0.3, 0.8, 0.9])[labels_HW] * 60_000).astype(np.uint16)
+    example_id = new_example_id()
+    catalog.add(
+        Example(example_id=example_id, image_HW=image_HW, labels_HW=labels_HW),
+        Provenance(patient=patient, source=f"{patient}-{seed}"),
+    )
+    return example_id
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> SiteHome:
+    """A folder that is not yet a home."""
+    return SiteHome(tmp_path / "home")
+
+
+@pytest.fixture
+def coordinator(home: SiteHome, tmp_path: Path) -> Iterator[MinimalCoordinator]:
+    """A coordinator that the home has joined."""
+    coordinator = MinimalCoordinator(tmp_path / "coordinator", home)
+    coordinator.enrol()
+    yield coordinator
+    coordinator.server.stop(None).wait(10)
+
+
+@pytest.fixture
+def workplace(coordinator: MinimalCoordinator, home: SiteHome) -> Iterator[Workplace]:
+    """The home, opened, with examples of six patients in the three parts."""
+    home.settings_file.write_text('device = "cpu"\n')
+    with Catalog.open(home.folder) as catalog:
+        for seed in range(6):
+            add_example(catalog, patient=f"patient-{seed}", seed=seed)
+    workplace = open_workplace(home)
+    yield workplace
+    workplace.catalog.close()

@@ -1,0 +1,126 @@
+"""The checks before a site starts, on a home whose coordinator really listens."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections import namedtuple
+from dataclasses import replace
+
+import pytest
+
+from client.catalog import Catalog
+from client.home import SiteHome
+from client.participation import Workplace
+from client.preflight import Check, run_checks
+from shared.errors import HomeError
+from shared.trust.certificates import new_csr, new_site_certificate
+from shared.trust.keys import TlsKey
+from tests.unit.client.participation.conftest import SITE_ID, MinimalCoordinator, add_example
+
+NAMES = [
+    "membership",
+    "certificate",
+    "fleet port",
+    "transfer port",
+    "disk",
+    "device",
+    "data",
+    "training step",
+]
+
+
+def checks_of(home: SiteHome) -> dict[str, Check]:
+    checks = list(run_checks(home))
+    assert [check.name for check in checks] == NAMES
+    return {check.name: check for check in checks}
+
+
+def failed(home: SiteHome) -> list[str]:
+    checks = checks_of(home)
+    for check in checks.values():
+        assert check.finding
+        assert check.passed or check.remedy
+    return [name for name, check in checks.items() if not check.passed]
+
+
+def test_a_home_that_is_ready_passes_every_check_with_a_real_training_step(
+    workplace: Workplace, home: SiteHome
+) -> None:
+    checks = checks_of(home)
+
+    assert [check.name for check in checks.values() if not check.passed] == []
+    assert "loss" in checks["training step"].finding
+    assert "6 examples of 6 patients" in checks["data"].finding
+
+
+def test_a_home_that_has_not_joined_has_nothing_to_check(home: SiteHome) -> None:
+    with pytest.raises(HomeError):
+        next(run_checks(home))
+
+
+def test_a_home_without_data_fails_two_checks_and_says_what_to_do(
+    coordinator: MinimalCoordinator, home: SiteHome
+) -> None:
+    assert failed(home) == ["data", "training step"]
+    assert "data add" in checks_of(home)["data"].remedy
+
+
+def test_a_single_training_example_is_not_enough(coordinator: MinimalCoordinator, home: SiteHome) -> None:
+    home.settings_file.write_text('device = "cpu"\n')
+    with Catalog.open(home.folder) as catalog:
+        add_example(catalog, patient="patient-0", seed=0)
+
+    assert failed(home) == ["data"]
+
+
+def test_a_coordinator_that_does_not_listen_is_told_for_each_port(
+    workplace: Workplace, coordinator: MinimalCoordinator, home: SiteHome
+) -> None:
+    coordinator.server.stop(None).wait(10)
+
+    assert failed(home) == ["fleet port", "transfer port"]
+    assert str(coordinator.port) in checks_of(home)["transfer port"].remedy
+
+
+@pytest.mark.parametrize("days_old", [820, 900])
+def test_a_certificate_near_or_past_its_end_is_told(
+    days_old: int, workplace: Workplace, coordinator: MinimalCoordinator, home: SiteHome
+) -> None:
+    certificate_pem = new_site_certificate(
+        csr_pem=new_csr(TlsKey.load(home.tls_key_file)),
+        site_id=SITE_ID,
+        root_pem=coordinator.root_pem,
+        root_key=coordinator.root_key,
+        now=time.time() - days_old * 86_400,
+    )
+    home.write_membership(replace(home.membership(), certificate_pem=certificate_pem))
+
+    assert failed(home) == ["certificate"]
+
+
+def test_a_disk_that_is_nearly_full_is_told(
+    workplace: Workplace, home: SiteHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = namedtuple("usage", ["total", "used", "free"])
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage(10 << 30, 9 << 30, 1 << 30))
+
+    assert failed(home) == ["disk"]
+
+
+def test_damaged_examples_fail_the_training_step_and_nothing_else(
+    workplace: Workplace, home: SiteHome
+) -> None:
+    for file in (home.folder / "examples").glob("*.safetensors"):
+        file.write_bytes(b"damaged")
+
+    assert failed(home) == ["training step"]
+
+
+def test_a_device_that_is_not_there_is_told(
+    workplace: Workplace, home: SiteHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    home.settings_file.write_text('device = "cuda"\n')
+
+    assert failed(home) == ["device", "training step"]

@@ -1,0 +1,498 @@
+"""The site's part in a round: what it follows, what it answers, what leaves."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from dataclasses import replace
+from typing import TypeVar
+
+import pytest
+import torch
+from sqlalchemy import create_engine, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from client.catalog import STORE_FILE, Part
+from client.egress import Egress
+from client.home import SiteHome
+from client.participation import Workplace, take_part
+from client.training.evaluation import Metrics
+from client.training.trainer import TrainingResult
+from client.workplace import open_workplace
+from shared.errors import EgressError, MammofedError, StoreError, TamperedError, TrustError
+from shared.model import initial_model
+from shared.model.weights import from_bytes, to_bytes, weights_of
+from shared.plan import ModelPlan
+from shared.records import (
+    CONTRIBUTION_TYPE,
+    REFUSAL_TYPE,
+    Announcement,
+    Contribution,
+    Phase,
+    Refusal,
+)
+from shared.store import sqlite_url
+from shared.transfer.blob_ref import BlobRef
+from shared.trust.envelope import Envelope, sign, verify
+from shared.trust.keys import SigningKey
+from tests.unit.client.participation.conftest import (
+    PLAN,
+    MinimalCoordinator,
+    add_example,
+    ledger_rows,
+)
+
+Answer = TypeVar("Answer", Contribution, Refusal)
+TYPES = {Contribution: CONTRIBUTION_TYPE, Refusal: REFUSAL_TYPE}
+
+
+def read(answer: bytes, kind: type[Answer], home: SiteHome) -> Answer:
+    """An answer, verified under the site's own key."""
+    key = SigningKey.load(home.signing_key_file).verify_key
+    return kind.from_bytes(verify(Envelope.from_bytes(answer), TYPES[kind], key))
+
+
+def reason_of(announcement: Announcement, coordinator: MinimalCoordinator, workplace: Workplace) -> str:
+    """Take part, expecting a refusal."""
+    answer = take_part(coordinator.ask(announcement), workplace)
+    refusal = read(answer, Refusal, coordinator.home)
+    assert refusal.occasion == announcement.occasion
+    assert coordinator.ledger_at_send == {}
+    assert [row.kind for row in ledger_rows(coordinator.home)] == ["refusal"]
+    return refusal.reason
+
+
+def test_a_site_trains_and_contributes_its_update_and_means(
+    coordinator: MinimalCoordinator, workplace: Workplace
+) -> None:
+    announcement = coordinator.announcement()
+
+    answer = take_part(coordinator.ask(announcement), workplace)
+
+    contribution = read(answer, Contribution, coordinator.home)
+    assert contribution.occasion == announcement.occasion
+    assert contribution.num_examples == len(workplace.catalog.examples(Part.TRAIN)) > 0
+    assert contribution.evaluation is not None
+    assert contribution.evaluation.num_examples == len(workplace.catalog.examples(Part.VALIDATION))
+    assert contribution.train_loss is not None
+    assert contribution.duration_s > 0
+    base = weights_of(initial_model(PLAN))
+    update = from_bytes(coordinator.received(contribution.update), like=base)
+    assert any(bool(tensor.abs().max() > 0) for tensor in update.values())
+    assert all(bool(tensor.abs().max() < 1) for tensor in update.values())
+
+
+def test_a_site_that_is_asked_again_makes_the_same_update(
+    coordinator: MinimalCoordinator, workplace: Workplace
+) -> None:
+    announcement = coordinator.announcement()
+
+    first, again = (
+        read(take_part(coordinator.ask(announcement), workplace), Contribution, coordinator.home)
+        for _ in range(2)
+    )
+
+    assert first.update == again.update
+    assert first.evaluation == again.evaluation
+
+
+def test_the_evaluate_phase_measures_the_test_part_and_sends_no_update(
+    coordinator: MinimalCoordinator, workplace: Workplace
+) -> None:
+    announcement = coordinator.announcement(phase=Phase.EVALUATE, round_number=3)
+
+    answer = take_part(coordinator.ask(announcement), workplace)
+
+    contribution = read(answer, Contribution, coordinator.home)
+    assert (contribution.num_examples, contribution.update, contribution.train_loss) == (0, None, None)
+    assert contribution.evaluation is not None
+    assert contribution.evaluation.num_examples == len(workplace.catalog.examples(Part.TEST))
+    assert coordinator.ledger_at_send == {}
+    assert [row.kind for row in ledger_rows(coordinator.home)] == ["contribution"]
+
+
+def test_everything_that_leaves_is_in_the_ledger_before_it_leaves(
+    coordinator: MinimalCoordinator, workplace: Workplace
+) -> None:
+    announcement = coordinator.announcement(round_number=2)
+
+    answer = take_part(coordinator.ask(announcement), workplace)
+
+    contribution = read(answer, Contribution, coordinator.home)
+    assert contribution.update is not None
+    digest = contribution.update.digest
+    assert coordinator.ledger_at_send == {digest: [digest]}
+    sent_update, sent_answer = ledger_rows(coordinator.home)
+    content = coordinator.received(contribution.update)
+    assert (sent_update.kind, sent_update.sha256, sent_update.size_bytes) == (
+        "update",
+        hashlib.sha256(content).hexdigest(),
+        len(content),
+    )
+    assert sent_update.tensors == len(weights_of(initial_model(PLAN)))
+    assert (sent_answer.kind, sent_answer.sha256, sent_answer.size_bytes) == (
+        "contribution",
+        hashlib.sha256(answer).hexdigest(),
+        len(answer),
+    )
+    assert {(row.run_id, row.round_number, row.attempt, row.phase) for row in (sent_update, sent_answer)} == {
+        ("run-1", 2, 1, "train")
+    }
+    assert workplace.egress.ledger.total_bytes() == len(content) + len(answer)
+
+
+def test_nothing_leaves_while_the_ledger_cannot_be_written(
+    coordinator: MinimalCoordinator, workplace: Workplace
+) -> None:
+    with create_engine(sqlite_url(coordinator.home.folder / STORE_FILE)).begin() as connection:
+        connection.execute(text("ALTER TABLE ledger RENAME TO moved"))
+    own_blobs = set(coordinator.blobs.digests())
+    announcement = coordinator.announcement()
+
+    with pytest.raises((SQLAlchemyError, StoreError)):
+        take_part(coordinator.ask(announcement), workplace)
+
+    sent = set(coordinator.blobs.digests()) - own_blobs
+    assert sent == {announcement.plan.digest, announcement.base.digest}
+
+
+# -- announcements that are not followed
+
+
+def assert_unanswered(envelope: bytes, coordinator: MinimalCoordinator, workplace: Workplace) -> None:
+    with pytest.raises(TrustError):
+        take_part(envelope, workplace)
+
+    assert coordinator.fetched == []
+    assert ledger_rows(coordinator.home) == []
+    assert workplace.blobs.digests() == []
+
+
+def test_an_announcement_signed_by_another_key_is_not_answered(
+    coordinator: MinimalCoordinator, workplace: Workplace
+) -> None:
+    envelope = coordinator.ask(coordinator.announcement(), key=SigningKey.generate())
+
+    assert_unanswered(envelope, coordinator, workplace)
+
+
+def test_a_stranger_under_the_coordinators_key_id_is_not_answered(
+    coordinator: MinimalCoordinator, workplace: Workplace
+) -> None:
+    forged = Envelope.from_bytes(coordinator.ask(coordinator.announcement(), key=SigningKey.generate()))
+    borrowed = replace(forged, key_id=coordinator.signing_key.verify_key.key_id)
+
+    assert_unanswered(borrowed.to_bytes(), coordinator, workplace)
+
+
+def test_an_announcement_that_was_changed_on_the_way_is_not_answered(
+    coordinator: MinimalCoordinator, workplace: Workplace
+) -> None:
+    envelope = Envelope.from_bytes(coordinator.ask(coordinator.announcement()))
+    later = Announcement.from_bytes(envelope.unverified_payload).model_copy(update={"deadline": 2e10})
+
+    assert_unanswered(
+        replace(envelope, unverified_payload=later.to_bytes()).to_bytes(), coordinator, workplace
+    )
+
+
+def test_a_document_of_another_kind_under_the_coordinators_key_is_not_answered(
+    coordinator: MinimalCoordinator, workplace: Workplace
+) -> None:
+    payload = coordinator.announcement().to_bytes()
+
+    assert_unanswered(
+        sign(CONTRIBUTION_TYPE, payload, coordinator.signing_key).to_bytes(), coordinator, workplace
+    )
+
+
+def test_an_announcement_for_another_site_is_not_answered(
+    coordinator: MinimalCoordinator, workplace: Workplace
+) -> None:
+    assert_unanswered(coordinator.ask(coordinator.announcement(site_id="site-2")), coordinator, workplace)
+
+
+def test_an_announcement_whose_time_is_over_is_not_answered(
+    coordinator: MinimalCoordinator, workplace: Workplace
+) -> None:
+    assert_unanswered(coordinator.ask(coordinator.announcement(deadline_in_s=-1)), coordinator, workplace)
+
+
+@pytest.mark.parametrize("envelope", [b"", b"{}", b"\xff" * 1000, b"[" * 100_000])
+def test_bytes_that_are_no_announcement_are_not_answered(
+    envelope: bytes, coordinator: MinimalCoordinator, workplace: Workplace
+) -> None:
+    assert_unanswered(envelope, coordinator, workplace)
+
+
+# -- announcements that are refused
+
+
+def test_a_plan_in_the_place_of_the_announced_one_is_refused(
+    coordinator: MinimalCoordinator, workplace: Workplace
+) -> None:
+    other = PLAN.model_copy(update={"seed": 6}).to_toml().encode()
+
+    announcement = coordinator.announcement(plan=other, plan_sha256=PLAN.sha256)
+
+    assert reason_of(announcement, coordinator, workplace) == "TrustError"
+
+
+@pytest.mark.parametrize("plan", [b"name = 3", b"\xff\xfe\x00", b"unknown = 1\n"])
+def test_a_plan_that_cannot_be_read_is_refused(
+    plan: bytes, coordinator: MinimalCoordinator, workplace: Workplace
+) -> None:
+    assert reason_of(coordinator.announcement(plan=plan), coordinator, workplace) == "PlanError"
+
+
+def test_weights_in_the_place_of_the_announced_ones_are_refused(
+    coordinator: MinimalCoordinator, workplace: Workplace
+) -> None:
+    other = to_bytes(weights_of(initial_model(PLAN.model_copy(update={"seed": 6}))))
+    announced = BlobRef.of(to_bytes(weights_of(initial_model(PLAN))))
+
+    announcement = coordinator.announcement(base=other, base_digest=announced.digest)
+
+    assert reason_of(announcement, coordinator, workplace) == "TrustError"
+
+
+def test_weights_that_the_coordinators_disk_has_damaged_are_refused(
+    coordinator: MinimalCoordinator, workplace: Workplace
+) -> None:
+    announcement = coordinator.announcement()
+    flip_last_byte(coordinator.blobs.path(announcement.base.digest))
+
+    assert reason_of(announcement, coordinator, workplace) == "TamperedError"
+
+
+def test_weights_that_the_sites_own_disk_has_damaged_are_refused_once_and_fetched_again(
+    coordinator: MinimalCoordinator, workplace: Workplace
+) -> None:
+    announcement = coordinator.announcement(phase=Phase.EVALUATE)
+    take_part(coordinator.ask(announcement), workplace)
+    flip_last_byte(workplace.blobs.path(announcement.base.digest))
+
+    refused = take_part(coordinator.ask(announcement), workplace)
+    answered = take_part(coordinator.ask(announcement), workplace)
+
+    assert read(refused, Refusal, coordinator.home).reason == "TamperedError"
+    assert read(answered, Contribution, coordinator.home).evaluation is not None
+
+
+def flip_last_byte(path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+def test_weights_of_another_network_are_refused(
+    coordinator: MinimalCoordinator, workplace: Workplace
+) -> None:
+    base = weights_of(initial_model(PLAN))
+    del base["dense_decoder.head.bias"]
+
+    announcement = coordinator.announcement(base=to_bytes(base))
+
+    assert reason_of(announcement, coordinator, workplace) == "WeightsError"
+
+
+def test_weights_that_are_not_finite_are_refused(
+    coordinator: MinimalCoordinator, workplace: Workplace
+) -> None:
+    base = weights_of(initial_model(PLAN))
+    base["dense_decoder.head.bias"].fill_(float("nan"))
+
+    announcement = coordinator.announcement(base=to_bytes(base))
+
+    assert reason_of(announcement, coordinator, workplace) == "NonFiniteError"
+
+
+def test_a_blob_that_the_coordinator_withholds_is_refused(
+    coordinator: MinimalCoordinator, workplace: Workplace
+) -> None:
+    announcement = coordinator.announcement()
+    coordinator.refuses.add(announcement.base.digest)
+
+    assert reason_of(announcement, coordinator, workplace) == "TransferError"
+
+
+def test_training_that_is_not_finite_is_refused_and_sends_nothing(
+    coordinator: MinimalCoordinator, workplace: Workplace
+) -> None:
+    largest = torch.finfo(torch.float32).max
+    base = {
+        name: torch.full_like(tensor, largest) for name, tensor in weights_of(initial_model(PLAN)).items()
+    }
+
+    announcement = coordinator.announcement(base=to_bytes(base))
+
+    assert reason_of(announcement, coordinator, workplace) in {"NonFiniteError", "EgressError"}
+
+
+def test_a_site_without_training_examples_says_so(coordinator: MinimalCoordinator, home: SiteHome) -> None:
+    home.settings_file.write_text('device = "cpu"\n')
+    workplace = open_workplace(home)
+
+    assert reason_of(coordinator.announcement(), coordinator, workplace) == "NotReadyError"
+    workplace.catalog.close()
+
+
+def test_a_refusal_carries_the_kind_of_error_and_none_of_its_words(
+    coordinator: MinimalCoordinator, workplace: Workplace, caplog: pytest.LogCaptureFixture
+) -> None:
+    for file in (coordinator.home.folder / "examples").glob("*.safetensors"):
+        file.write_bytes(b"damaged")
+    with caplog.at_level(logging.ERROR):
+        answer = take_part(coordinator.ask(coordinator.announcement()), workplace)
+
+    envelope = Envelope.from_bytes(answer)
+    refusal = read(answer, Refusal, coordinator.home)
+    assert refusal.reason == "StoreError"
+    assert set(Refusal.model_fields) == {"occasion", "reason"}
+    said = envelope.unverified_payload.decode()
+    assert "damaged" in caplog.text
+    for word in ("damaged", "catalog", "disk", str(coordinator.home.folder), "examples"):
+        assert word not in said
+
+
+# -- the gate itself
+
+
+def training() -> TrainingResult:
+    return TrainingResult(loss=0.5, num_steps=1, num_examples=4)
+
+
+def metrics(**changes: float) -> Metrics:
+    values = {
+        "loss": 0.5,
+        "dice_dense": 0.7,
+        "dice_breast": 0.9,
+        "dice_pectoral": 0.8,
+        "percent_density_mae": 3.0,
+        "num_examples": 2,
+    }
+    return Metrics(**{**values, **changes})
+
+
+@pytest.fixture
+def egress(workplace: Workplace) -> Egress:
+    return workplace.egress
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_local_weights_that_are_not_finite_never_leave(
+    value: float, egress: Egress, coordinator: MinimalCoordinator
+) -> None:
+    base = weights_of(initial_model(PLAN))
+    local = {name: tensor.clone() for name, tensor in base.items()}
+    local["dense_decoder.head.bias"].view(-1)[0] = value
+
+    with pytest.raises(EgressError):
+        egress.release_update(coordinator.announcement().occasion, local, base)
+
+    assert ledger_rows(coordinator.home) == []
+    assert egress.blobs.digests() == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda local: {**local, "image": torch.zeros(8, 8)},
+        lambda local: dict(list(local.items())[1:]),
+        lambda local: {**local, "dense_decoder.head.bias": torch.zeros(640, 480)},
+        lambda local: {**local, "dense_decoder.head.bias": local["dense_decoder.head.bias"].double()},
+    ],
+    ids=["an image beside the weights", "one tensor less", "an image in a tensor's place", "another type"],
+)
+def test_an_update_of_another_form_than_the_weights_that_came_in_never_leaves(
+    change, egress: Egress, coordinator: MinimalCoordinator
+) -> None:
+    base = weights_of(initial_model(PLAN))
+
+    with pytest.raises(EgressError):
+        egress.release_update(coordinator.announcement().occasion, change(dict(base)), base)
+
+    assert ledger_rows(coordinator.home) == []
+    assert egress.blobs.digests() == []
+
+
+@pytest.mark.parametrize(
+    "name", ["loss", "dice_dense", "dice_breast", "dice_pectoral", "percent_density_mae"]
+)
+def test_a_metric_that_is_not_finite_never_leaves(
+    name: str, egress: Egress, coordinator: MinimalCoordinator
+) -> None:
+    with pytest.raises(EgressError):
+        egress.release_contribution(
+            coordinator.announcement().occasion,
+            training=training(),
+            update=None,
+            metrics=metrics(**{name: float("nan")}),
+            duration_s=1.0,
+        )
+
+    assert ledger_rows(coordinator.home) == []
+
+
+def test_a_loss_that_is_not_finite_never_leaves(egress: Egress, coordinator: MinimalCoordinator) -> None:
+    with pytest.raises(EgressError):
+        egress.release_contribution(
+            coordinator.announcement().occasion,
+            training=TrainingResult(loss=float("inf"), num_steps=1, num_examples=4),
+            update=None,
+            metrics=None,
+            duration_s=1.0,
+        )
+
+
+def test_a_refusal_leaves_the_name_of_its_class_alone(
+    egress: Egress, coordinator: MinimalCoordinator
+) -> None:
+    error = TamperedError("The image of Jane Doe is damaged.", "Look into /data/doe.")
+
+    envelope = egress.release_refusal(coordinator.announcement().occasion, error)
+
+    assert b"doe" not in Envelope.from_bytes(envelope).unverified_payload.lower()
+    assert read(envelope, Refusal, coordinator.home).reason == "TamperedError"
+
+
+# -- what stays warm, and what does not stay
+
+
+def test_examples_are_fitted_once_until_the_catalog_changes(
+    coordinator: MinimalCoordinator, workplace: Workplace
+) -> None:
+    first = workplace.dataset(PLAN, Part.TRAIN)
+    assert workplace.dataset(PLAN, Part.TRAIN) is first
+    larger = PLAN.model_copy(update={"model": ModelPlan(size="tiny", input_height_px=96, input_width_px=64)})
+    assert workplace.dataset(larger, Part.TRAIN) is not first
+
+    add_example(workplace.catalog, patient="patient-0", seed=100)
+
+    again = workplace.dataset(PLAN, Part.TRAIN)
+    assert again is not None
+    assert first is not None
+    assert len(again) == len(first) + 1
+
+
+def test_the_blobs_of_earlier_rounds_are_forgotten(
+    coordinator: MinimalCoordinator, workplace: Workplace
+) -> None:
+    take_part(coordinator.ask(coordinator.announcement(round_number=1)), workplace)
+    base = to_bytes(weights_of(initial_model(PLAN.model_copy(update={"seed": 6}))))
+    second = coordinator.announcement(round_number=2, base=base)
+
+    answer = read(take_part(coordinator.ask(second), workplace), Contribution, coordinator.home)
+
+    assert set(workplace.blobs.digests()) == {second.plan.digest, second.base.digest, answer.update.digest}
+
+
+def test_every_error_of_ours_can_be_the_reason_of_a_refusal(
+    egress: Egress, coordinator: MinimalCoordinator
+) -> None:
+    waiting, occasion = [MammofedError], coordinator.announcement().occasion
+    while waiting:
+        kind = waiting.pop()
+        waiting += kind.__subclasses__()
+        envelope = egress.release_refusal(occasion, kind("message", "hint"))
+        assert read(envelope, Refusal, coordinator.home).reason == kind.__name__

@@ -1,0 +1,189 @@
+import numpy as np
+import pytest
+import torch
+
+from client.imaging.example import Example, Label
+from client.training.dataset import FittedDataset
+from client.training.evaluation import evaluate, evaluate_images
+from client.training.trainer import Step, train
+from shared.errors import NonFiniteError, NotReadyError, StoppedError
+from shared.model import initial_model
+from shared.model.weights import to_bytes, weights_of
+from shared.plan import ModelPlan, Plan, RoundsPlan, TrainingPlan
+
+CPU = torch.device("cpu")
+PLAN = Plan(
+    name="trainer",
+    rounds=RoundsPlan(count=1),
+    model=ModelPlan(size="tiny", input_height_px=96, input_width_px=64),
+    training=TrainingPlan(local_epochs=1, batch_size=4, learning_rate=3e-3),
+)
+
+
+def _example(seed: int) -> Example:
+    """A half-disc of breast with a pectoral corner and a bright dense patch of random place and size."""
+    random = np.random.default_rng(seed)
+    rows, columns = np.mgrid[-1:1:96j, 0:1:64j]
+    labels_HW = np.where(rows**2 + columns**2 < 0.8, Label.ADIPOSE, Label.BACKGROUND).astype(np.uint8)
+    centre_row, centre_column = random.uniform(-0.2, 0.4), random.uniform(0.3, 0.5)
+    dense_HW = (rows - centre_row) ** 2 + (columns - centre_column) ** 2 < random.uniform(0.03, 0.08)
+    labels_HW[dense_HW & (labels_HW == Label.ADIPOSE)] = Label.DENSE
+    labels_HW[(rows + columns < -0.5) & (labels_HW > 0)] = Label.PECTORAL
+    brightness = np.array([0.0, 0.25, 0.6, 0.85])[labels_HW]
+    noise = random.normal(0.0, 0.03, labels_HW.shape) * (labels_HW > 0)
+    image_HW = (np.clip(brightness + noise, 0, 1) * 65535).astype(np.uint16)
+    return Example(example_id=f"example-{seed}", image_HW=image_HW, labels_HW=labels_HW)
+
+
+def _dataset(*seeds: int) -> FittedDataset:
+    return FittedDataset([_example(seed) for seed in seeds], PLAN.model)
+
+
+def _plan(**training) -> Plan:
+    return PLAN.model_copy(update={"training": PLAN.training.model_copy(update=training)})
+
+
+def _trained_bytes(seed: int) -> bytes:
+    model = initial_model(PLAN)
+    train(model, _dataset(1, 2, 3, 4, 5), PLAN, round_number=1, seed=seed, device=CPU)
+    return to_bytes(weights_of(model))
+
+
+def test_training_learns_to_segment_images_it_has_not_seen():
+    plan = _plan(local_epochs=15)
+    model, unseen = initial_model(plan), _dataset(101, 102, 103, 104, 105)
+    before = evaluate(model, unseen, plan, CPU)
+
+    result = train(model, _dataset(*range(12)), plan, round_number=1, seed=0, device=CPU)
+
+    after = evaluate(model, unseen, plan, CPU)
+    assert result.num_steps == 45
+    assert result.num_examples == 12
+    assert after.loss < before.loss
+    assert after.dice_dense > 0.8 > before.dice_dense
+    assert after.dice_breast > 0.9
+    assert after.dice_pectoral > 0.8
+    assert after.percent_density_mae < 5.0
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_others():
+    assert _trained_bytes(5) == _trained_bytes(5)
+    assert _trained_bytes(5) != _trained_bytes(6)
+
+
+def test_every_step_is_told_and_the_mean_loss_is_that_of_the_steps():
+    steps: list[Step] = []
+
+    result = train(
+        initial_model(PLAN),
+        _dataset(1, 2, 3, 4, 5),
+        _plan(local_epochs=2),
+        round_number=1,
+        seed=0,
+        device=CPU,
+        on_step=steps.append,
+    )
+
+    assert [(step.number, step.num_steps) for step in steps] == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert result.loss == pytest.approx(sum(step.loss for step in steps) / 4)
+
+
+def test_training_stops_when_told_to_and_takes_no_further_step():
+    steps: list[Step] = []
+
+    with pytest.raises(StoppedError):
+        train(
+            initial_model(PLAN),
+            _dataset(1, 2, 3, 4, 5),
+            _plan(local_epochs=3),
+            round_number=1,
+            seed=0,
+            device=CPU,
+            on_step=steps.append,
+            should_stop=lambda: len(steps) == 2,
+        )
+
+    assert len(steps) == 2
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_step_is_taken():
+    model = initial_model(PLAN)
+    with torch.no_grad():
+        model.dense_decoder.head.bias.fill_(float("nan"))
+    before = weights_of(model)
+
+    with pytest.raises(NonFiniteError):
+        train(model, _dataset(1, 2), PLAN, round_number=1, seed=0, device=CPU)
+
+    after = weights_of(model)
+    assert all(torch.equal(before[name], after[name]) for name in before if "dense_decoder.head" not in name)
+
+
+def test_a_gradient_that_is_not_finite_stops_before_the_step_is_taken():
+    model = initial_model(PLAN)
+    model.dense_decoder.head.bias.register_hook(lambda gradient: gradient * float("inf"))
+    before = weights_of(model)
+
+    with pytest.raises(NonFiniteError):
+        train(model, _dataset(1, 2), PLAN, round_number=1, seed=0, device=CPU)
+
+    after = weights_of(model)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_a_site_without_examples_is_told_so():
+    with pytest.raises(NotReadyError):
+        FittedDataset([], PLAN.model)
+
+
+def test_labels_become_the_two_tasks():
+    dataset = _dataset(1)
+
+    targets = dataset.batch([0]).targets()
+
+    labels_NHW = dataset.batch([0]).labels_NHW
+    assert targets.breast_NHW[labels_NHW == Label.BACKGROUND].unique().tolist() == [0]
+    assert targets.breast_NHW[
+        (labels_NHW == Label.ADIPOSE) | (labels_NHW == Label.DENSE)
+    ].unique().tolist() == [1]
+    assert targets.breast_NHW[labels_NHW == Label.PECTORAL].unique().tolist() == [2]
+    assert torch.equal(targets.dense_NHW > 0, labels_NHW == Label.DENSE)
+
+
+def test_evaluation_does_not_depend_on_how_images_are_batched():
+    model, dataset = initial_model(PLAN), _dataset(1, 2, 3, 4, 5)
+
+    by_four = evaluate_images(model, dataset, _plan(batch_size=4), CPU)
+    by_one = evaluate_images(model, dataset, _plan(batch_size=1), CPU)
+
+    assert [image.example_id for image in by_four] == [f"example-{seed}" for seed in (1, 2, 3, 4, 5)]
+    for batched, alone in zip(by_four, by_one, strict=True):
+        assert batched.loss == pytest.approx(alone.loss, rel=1e-4)
+        assert batched.dice_dense == pytest.approx(alone.dice_dense, abs=1e-3)
+
+
+def test_evaluation_is_the_mean_over_images_and_leaves_the_weights_alone():
+    model, dataset = initial_model(PLAN), _dataset(1, 2, 3)
+    before = to_bytes(weights_of(model))
+
+    metrics = evaluate(model, dataset, PLAN, CPU)
+    images = evaluate_images(model, dataset, PLAN, CPU)
+
+    assert metrics.num_examples == 3
+    assert metrics.dice_breast == pytest.approx(sum(image.dice_breast for image in images) / 3)
+    assert metrics.percent_density_mae == pytest.approx(
+        sum(image.percent_density_error for image in images) / 3
+    )
+    assert to_bytes(weights_of(model)) == before
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_training_on_cuda_lowers_the_loss():
+    model = initial_model(PLAN)
+    cuda = torch.device("cuda")
+    before = evaluate(model, _dataset(1, 2, 3, 4), PLAN, cuda)
+
+    train(model, _dataset(1, 2, 3, 4), _plan(local_epochs=10), round_number=1, seed=0, device=cuda)
+
+    assert evaluate(model, _dataset(1, 2, 3, 4), PLAN, cuda).loss < before.loss

@@ -1,0 +1,388 @@
+"""A federation in memory: a real coordinator, and sites with real keys that can be told to go rogue.
+
+The coordinator has its real store, blobs and keys below a folder. Sites verify real announcements and answer
+with real signed envelopes and real safetensors; only the training is replaced, by noise drawn from the site's
+name and the round. What a site does in a round is one function of `SimulatedSite` and `Asked`:
+
+    federation["bergen"].does(send_nan, in_round=2)
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import MappingProxyType
+
+import torch
+
+from server.channel import Reply
+from server.coordinator import Coordinator
+from server.enrolment import EnrolledSite, SiteKeys
+from server.founding import found
+from server.home import CoordinatorHome, CoordinatorSettings
+from server.lifecycle import AnswerState, RunState
+from server.rounds import run_rounds
+from server.store import Answer, Checkpoint, Run
+from shared.model import Weights, initial_model
+from shared.model.weights import add, from_bytes, to_bytes, weights_of
+from shared.plan import ModelPlan, Plan, RoundsPlan
+from shared.records import (
+    ANNOUNCEMENT_TYPE,
+    CONTRIBUTION_TYPE,
+    REFUSAL_TYPE,
+    Announcement,
+    Contribution,
+    Evaluation,
+    Occasion,
+    Phase,
+    Refusal,
+)
+from shared.transfer.blob_ref import BlobRef
+from shared.trust.envelope import Envelope, sign, verify
+from shared.trust.keys import NodeKey, SigningKey, VerifyKey
+
+SITES: Mapping[str, int] = MappingProxyType({"aarhus": 10, "bergen": 30, "cork": 60})
+"""Names of the sites and how many examples each trains on."""
+
+RUN_ID = "run-1"
+EVALUATION = Evaluation(
+    num_examples=4, loss=0.5, dice_dense=0.7, dice_breast=0.9, dice_pectoral=None, percent_density_mae=3.0
+)
+
+
+def small_plan(rounds: int, *, quorum: int = 2) -> Plan:
+    """A plan of the smallest network on the smallest image."""
+    return Plan(
+        name="simulated",
+        seed=7,
+        rounds=RoundsPlan(count=rounds, quorum=quorum, timeout_s=5),
+        model=ModelPlan(size="tiny", input_height_px=64, input_width_px=64),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What a site was asked for, verified, with the weights to start from."""
+
+    announcement: Announcement
+    base: Weights
+
+    @property
+    def occasion(self) -> Occasion:
+        return self.announcement.occasion
+
+
+@functools.cache
+def _network_of(plan: Plan) -> Weights:
+    return weights_of(initial_model(plan))
+
+
+class NodeError(Exception):
+    """The site's node fails before it can answer."""
+
+
+class Silence(Exception):  # noqa: N818 - not an error
+    """The site does not answer at all."""
+
+
+Deed = Callable[["SimulatedSite", Asked], bytes]
+"""What a site does when asked: the envelope that it answers with."""
+
+
+@dataclass(slots=True, kw_only=True)
+class SimulatedSite:
+    """One site: its identity, its data's size, what it does in which round, and what it has said."""
+
+    name: str
+    num_examples: int
+    node_id: int
+    coordinator: Coordinator
+    signing_key: SigningKey = field(default_factory=SigningKey.generate)
+    online_since: float | None = field(default_factory=lambda: time.time() - 60)
+    asked: list[Occasion] = field(default_factory=list)
+    said: list[bytes] = field(default_factory=list)
+    _deeds: dict[int | None, list[Deed]] = field(default_factory=dict)
+
+    @property
+    def site_id(self) -> str:
+        return f"site-{self.name}"
+
+    def does(self, *deeds: Deed, in_round: int | None = None) -> None:
+        """Script the site: one deed for each time it is asked in that round, or the last one for ever."""
+        self._deeds[in_round] = list(deeds)
+
+    def answer(self, envelope: bytes) -> bytes:
+        asked = self._read(envelope)
+        self.asked.append(asked.occasion)
+        deeds = self._deeds.get(asked.occasion.round_number) or self._deeds.get(None) or [honest]
+        said = (deeds.pop(0) if len(deeds) > 1 else deeds[0])(self, asked)
+        self.said.append(said)
+        return said
+
+    def _read(self, envelope: bytes) -> Asked:
+        coordinator_key = self.coordinator.signing_key.verify_key
+        payload = verify(Envelope.from_bytes(envelope), ANNOUNCEMENT_TYPE, coordinator_key)
+        announcement = Announcement.from_bytes(payload)
+        plan = Plan.from_toml(self._fetch(announcement.plan).decode())
+        base = from_bytes(self._fetch(announcement.base), like=_network_of(plan))
+        return Asked(announcement=announcement, base=base)
+
+    def _fetch(self, blob: BlobRef) -> bytes:
+        assert self.coordinator.runs.may_fetch(self.site_id, blob.digest)
+        self.coordinator.blobs.verify(blob)
+        return self.coordinator.blobs.path(blob.digest).read_bytes()
+
+    def train(self, asked: Asked) -> Weights:
+        """An update: noise, the same whenever this site is asked for this round."""
+        word = f"{self.name} {asked.occasion.round_number}".encode()
+        generator = torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(word).digest()[:4], "big"))
+        return {
+            name: 0.01 * torch.randn(asked.base[name].shape, generator=generator)
+            for name in sorted(asked.base)
+        }
+
+    def upload(self, content: bytes) -> BlobRef:
+        blob = BlobRef.of(content)
+        assert blob.size_bytes <= 1.1 * self.coordinator.runs.largest_expected(self.site_id)
+        return self.coordinator.blobs.put_bytes(content)
+
+    def contribution(self, asked: Asked, update: BlobRef | None) -> Contribution:
+        trains = asked.occasion.phase is Phase.TRAIN
+        return Contribution(
+            occasion=asked.occasion,
+            num_examples=self.num_examples if trains else 0,
+            update=update,
+            train_loss=1 / (1 + asked.occasion.round_number) if trains else None,
+            evaluation=EVALUATION,
+            duration_s=1.5,
+        )
+
+    def signed(self, contribution: Contribution) -> bytes:
+        return sign(CONTRIBUTION_TYPE, contribution.to_bytes(), self.signing_key).to_bytes()
+
+    def contribute(self, asked: Asked, update: Weights) -> bytes:
+        return self.signed(self.contribution(asked, self.upload(to_bytes(update))))
+
+
+def honest(site: SimulatedSite, asked: Asked) -> bytes:
+    """Take part as the protocol says."""
+    if asked.occasion.phase is Phase.EVALUATE:
+        return site.signed(site.contribution(asked, None))
+    return site.contribute(asked, site.train(asked))
+
+
+def refuse(site: SimulatedSite, asked: Asked) -> bytes:
+    """Say no."""
+    refusal = Refusal(occasion=asked.occasion, reason="NotReadyError")
+    return sign(REFUSAL_TYPE, refusal.to_bytes(), site.signing_key).to_bytes()
+
+
+def fail(_site: SimulatedSite, _asked: Asked) -> bytes:
+    """Break before there is an answer."""
+    raise NodeError
+
+
+def stay_silent(_site: SimulatedSite, _asked: Asked) -> bytes:
+    """Say nothing, and stay connected."""
+    raise Silence
+
+
+def go_offline(site: SimulatedSite, _asked: Asked) -> bytes:
+    """Lose the connection before there is an answer."""
+    site.online_since = None
+    raise Silence
+
+
+def restart(site: SimulatedSite, _asked: Asked) -> bytes:
+    """Forget what was asked, and be back at once."""
+    site.online_since = time.time() + 0.05
+    raise Silence
+
+
+class SimulatedChannel:
+    """`SiteChannel` to simulated sites.
+
+    Attributes
+    ----------
+    breaks_in_round
+        The channel breaks when a site is asked for this round.
+    latest_first
+        Hand over one reply at a time, the last one sent first.
+    repeats
+        Hand over every reply twice.
+    """
+
+    def __init__(self, sites: Collection[SimulatedSite]) -> None:
+        self.sites = {site.node_id: site for site in sites}
+        self.breaks_in_round: int | None = None
+        self.latest_first = False
+        self.repeats = False
+        self._replies: dict[str, Reply] = {}
+        self._num_sent = 0
+
+    def online(self) -> Mapping[int, float]:
+        return {
+            node_id: site.online_since
+            for node_id, site in self.sites.items()
+            if site.online_since is not None
+        }
+
+    def send(self, node_id: int, envelope: bytes, *, expires_in_s: float) -> str:
+        assert expires_in_s > 0
+        announcement = Announcement.from_bytes(Envelope.from_bytes(envelope).unverified_payload)
+        if announcement.occasion.round_number == self.breaks_in_round:
+            raise ConnectionError("the coordinator's process is cut off")
+        self._num_sent += 1
+        message_id = f"message-{self._num_sent}"
+        try:
+            said: bytes | None = self.sites[node_id].answer(envelope)
+        except NodeError:
+            said = None
+        except Silence:
+            return message_id
+        self._replies[message_id] = Reply(message_id=message_id, envelope=said)
+        return message_id
+
+    def receive(self, message_ids: Collection[str]) -> list[Reply]:
+        ready = [self._replies[each] for each in message_ids if each in self._replies]
+        if self.latest_first:
+            ready = ready[-1:]
+        for reply in ready:
+            del self._replies[reply.message_id]
+        return [*ready, *ready] if self.repeats else ready
+
+
+class SimulatedFederation:
+    """A founded coordinator with enrolled sites, and one run that can be carried on again and again."""
+
+    def __init__(self, folder: Path, plan: Plan, sites: Mapping[str, int] = SITES) -> None:
+        self.plan = plan
+        self.home = CoordinatorHome(folder)
+        found(self.home, CoordinatorSettings(name="Simulated"), now=time.time(), actor="test")
+        self.coordinator = Coordinator.open(self.home)
+        self.sites = {
+            name: SimulatedSite(
+                name=name, num_examples=count, node_id=place + 1, coordinator=self.coordinator
+            )
+            for place, (name, count) in enumerate(sites.items())
+        }
+        for site in self.sites.values():
+            self._enrol(site)
+        self.channel = SimulatedChannel(self.sites.values())
+        self.coordinator.runs.submit(
+            Run(
+                run_id=RUN_ID,
+                name=plan.name,
+                plan_sha256=plan.sha256,
+                plan_toml=plan.to_toml(),
+                state=RunState.SUBMITTED,
+                created_at=time.time(),
+            ),
+            actor="test",
+        )
+
+    def __getitem__(self, name: str) -> SimulatedSite:
+        return self.sites[name]
+
+    def _enrol(self, site: SimulatedSite) -> None:
+        register = self.coordinator.federation
+        secret_hash = hashlib.sha256(site.name.encode()).hexdigest()
+        now = time.time()
+        register.invite(
+            secret_hash=secret_hash,
+            site_id=site.site_id,
+            site_name=site.name,
+            now=now,
+            expires_at=now + 60,
+            actor="test",
+        )
+        enrolled = register.enrol(
+            secret_hash=secret_hash,
+            now=now,
+            keys=SiteKeys(
+                signing_key=VerifyKey(site.signing_key.verify_key.raw),
+                node_key=NodeKey.generate().public,
+                software_version="0.1.0",
+            ),
+            issue=lambda _site_id: b"certificate",
+        )
+        assert isinstance(enrolled, EnrolledSite)
+        register.set_node_id(site.site_id, site.node_id)
+
+    def run(self) -> None:
+        """Carry the run on as far as it goes."""
+        run_rounds(RUN_ID, self.channel, self.coordinator)
+
+    def resume(self) -> None:
+        """Carry the run on in a new process: the coordinator opened again, over a new channel."""
+        self.coordinator = Coordinator.open(self.home)
+        self.channel = SimulatedChannel(self.sites.values())
+        self.run()
+
+    @property
+    def state(self) -> RunState:
+        return self.coordinator.runs.get(RUN_ID).state
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        checkpoint = self.coordinator.runs.last_checkpoint(RUN_ID)
+        assert checkpoint is not None
+        return checkpoint
+
+    def weights(self, blob: BlobRef) -> Weights:
+        content = self.coordinator.blobs.path(blob.digest).read_bytes()
+        return from_bytes(content, like=_network_of(self.plan))
+
+    def aggregate_of(self, number: int) -> BlobRef:
+        """The weights that a round came to."""
+        rounds = self.coordinator.runs.rounds(RUN_ID)
+        (aggregate,) = (one.aggregate for one in rounds if one.number == number and one.aggregate)
+        return aggregate
+
+    def base_of(self, number: int) -> BlobRef:
+        """The weights that a round started from, the same in each of its attempts."""
+        rounds = self.coordinator.runs.rounds(RUN_ID)
+        (base,) = {one.base for one in rounds if (one.number, one.phase) == (number, Phase.TRAIN)}
+        return base
+
+    def answers_of(self, name: str, number: int) -> list[Answer]:
+        """What became of a site's part in each attempt of a training round."""
+        return [
+            answer
+            for answer in self.coordinator.runs.answers(RUN_ID)
+            if (answer.site_id, answer.number, answer.phase) == (f"site-{name}", number, Phase.TRAIN)
+        ]
+
+    def answer_of(self, name: str, number: int) -> tuple[AnswerState, str | None]:
+        """What became of a site's part in the only attempt of a training round."""
+        (answer,) = self.answers_of(name, number)
+        return answer.state, answer.reason
+
+    def honest_mean(self, number: int, *names: str) -> Weights:
+        """The weights after a round to which just these sites contribute, worked out afresh."""
+        base = self.weights(self.base_of(number))
+        total = sum(self[name].num_examples for name in names)
+        mean = {name: torch.zeros(tensor.shape, dtype=torch.float64) for name, tensor in base.items()}
+        for name in names:
+            site = self[name]
+            occasion = next(each for each in site.asked if each.round_number == number)
+            blob = BlobRef(digest=occasion.base_digest, size_bytes=0)
+            announcement = Announcement(occasion=occasion, plan=blob, base=blob, deadline=1)
+            update = site.train(Asked(announcement=announcement, base=base))
+            mean = {key: mean[key] + update[key].double() * site.num_examples / total for key in mean}
+        return add(base, {name: tensor.float() for name, tensor in mean.items()})
+
+
+def with_occasion(contribution: Contribution, **changes: object) -> Contribution:
+    """A contribution that claims to be for another occasion."""
+    occasion = Occasion.model_validate({**contribution.occasion.model_dump(), **changes})
+    return contribution.model_copy(update={"occasion": occasion})
+
+
+def forged(envelope: bytes, **changes: object) -> bytes:
+    """An envelope with parts replaced and the signature kept."""
+    return replace(Envelope.from_bytes(envelope), **changes).to_bytes()

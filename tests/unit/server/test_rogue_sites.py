@@ -1,0 +1,336 @@
+"""Attacks of one site of three: it is kept out of that round, and the others go on from the one before.
+
+All attacks are played in one run, each in a round of its own after an honest first one.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import pytest
+import torch
+
+from server.lifecycle import AnswerState, RunState
+from shared.errors import QuorumError
+from shared.model import Weights
+from shared.model.weights import to_bytes
+from shared.records import CONTRIBUTION_TYPE, Phase
+from shared.transfer.blob_ref import BlobRef
+from shared.trust.envelope import sign
+from shared.trust.keys import SigningKey
+from tests.unit.server.simulated_federation import (
+    RUN_ID,
+    Asked,
+    Deed,
+    SimulatedFederation,
+    SimulatedSite,
+    forged,
+    honest,
+    small_plan,
+    with_occasion,
+)
+
+
+def send(change: Deed) -> Deed:
+    """A deed of the training phase alone: in the evaluate phase the site behaves."""
+
+    def deed(site: SimulatedSite, asked: Asked) -> bytes:
+        return change(site, asked) if asked.occasion.phase is Phase.TRAIN else honest(site, asked)
+
+    return deed
+
+
+def changed_update(change) -> Deed:
+    """An update with something changed, honestly uploaded and signed."""
+
+    def deed(site: SimulatedSite, asked: Asked) -> bytes:
+        update = site.train(asked)
+        first = next(iter(update))
+        return site.contribute(asked, change(update, first))
+
+    return send(deed)
+
+
+def changed_contribution(**changes: object) -> Deed:
+    """A contribution with fields replaced past all checks of its own, honestly signed."""
+
+    def deed(site: SimulatedSite, asked: Asked) -> bytes:
+        blob = site.upload(to_bytes(site.train(asked)))
+        document = {**json.loads(site.contribution(asked, blob).to_bytes()), **changes}
+        payload = json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
+        return sign(CONTRIBUTION_TYPE, payload, site.signing_key).to_bytes()
+
+    return send(deed)
+
+
+def other_occasion(**changes: object) -> Deed:
+    """A contribution that claims to be for another occasion, honestly signed."""
+
+    def deed(site: SimulatedSite, asked: Asked) -> bytes:
+        blob = site.upload(to_bytes(site.train(asked)))
+        return site.signed(with_occasion(site.contribution(asked, blob), **changes))
+
+    return send(deed)
+
+
+def with_value(value: float):
+    def change(update: Weights, first: str) -> Weights:
+        update[first].view(-1)[0] = value
+        return update
+
+    return change
+
+
+def unsigned(site: SimulatedSite, asked: Asked) -> bytes:
+    return site.contribution(asked, site.upload(to_bytes(site.train(asked)))).to_bytes()
+
+
+def with_empty_signature(site: SimulatedSite, asked: Asked) -> bytes:
+    return forged(honest(site, asked), signature=b"")
+
+
+def signed_by_a_stranger(site: SimulatedSite, asked: Asked) -> bytes:
+    contribution = site.contribution(asked, site.upload(to_bytes(site.train(asked))))
+    return sign(CONTRIBUTION_TYPE, contribution.to_bytes(), SigningKey.generate()).to_bytes()
+
+
+def signed_by_a_stranger_under_the_sites_key_id(site: SimulatedSite, asked: Asked) -> bytes:
+    return forged(signed_by_a_stranger(site, asked), key_id=site.signing_key.verify_key.key_id)
+
+
+def tampered_on_the_way(site: SimulatedSite, asked: Asked) -> bytes:
+    contribution = site.contribution(asked, site.upload(to_bytes(site.train(asked))))
+    richer = contribution.model_copy(update={"num_examples": 999})
+    return forged(site.signed(contribution), unverified_payload=richer.to_bytes())
+
+
+def signed_as_another_kind(site: SimulatedSite, asked: Asked) -> bytes:
+    contribution = site.contribution(asked, site.upload(to_bytes(site.train(asked))))
+    payload_type = "application/vnd.mammofed.announcement+json"
+    return sign(payload_type, contribution.to_bytes(), site.signing_key).to_bytes()
+
+
+def replayed_from_round_one(site: SimulatedSite, _asked: Asked) -> bytes:
+    return site.said[0]
+
+
+def without_an_update(site: SimulatedSite, asked: Asked) -> bytes:
+    return site.signed(site.contribution(asked, None))
+
+
+def with_an_update_that_was_never_sent(site: SimulatedSite, asked: Asked) -> bytes:
+    return site.signed(site.contribution(asked, BlobRef.of(to_bytes(site.train(asked)))))
+
+
+def with_a_size_that_is_not_the_updates(site: SimulatedSite, asked: Asked) -> bytes:
+    blob = site.upload(to_bytes(site.train(asked)))
+    return site.signed(site.contribution(asked, BlobRef(digest=blob.digest, size_bytes=blob.size_bytes - 1)))
+
+
+def with_an_update_that_is_no_safetensors(site: SimulatedSite, asked: Asked) -> bytes:
+    return site.signed(site.contribution(asked, site.upload(b"\x80\x04cos\nsystem\n")))
+
+
+def as_json_bomb(site: SimulatedSite, asked: Asked) -> bytes:
+    bomb = base64.b64encode(b"[" * 100_000).decode()
+    return json.dumps({"payload": bomb, "payloadType": CONTRIBUTION_TYPE, "signatures": []}).encode()
+
+
+ATTACKS = {
+    "an update with NaN": (changed_update(with_value(float("nan"))), "not finite"),
+    "an update with infinity": (changed_update(with_value(float("inf"))), "not finite"),
+    "an update of another shape": (
+        changed_update(lambda update, first: {**update, first: update[first].unsqueeze(0)}),
+        "another shape",
+    ),
+    "an update that would broadcast": (
+        changed_update(lambda update, first: {**update, first: torch.zeros(1)}),
+        "another shape",
+    ),
+    "an update without one tensor": (
+        changed_update(lambda update, first: {k: v for k, v in update.items() if k != first}),
+        "other names",
+    ),
+    "an update with one tensor more": (
+        changed_update(lambda update, _first: {**update, "backdoor": torch.zeros(1)}),
+        "other names",
+    ),
+    "an update in float64": (
+        changed_update(lambda update, first: {**update, first: update[first].double()}),
+        "not float32",
+    ),
+    "an update in float16": (
+        changed_update(lambda update, first: {**update, first: update[first].half()}),
+        "not float32",
+    ),
+    "an update that is a pickle": (send(with_an_update_that_is_no_safetensors), "not safetensors"),
+    "an update that was never sent": (send(with_an_update_that_was_never_sent), "No blob"),
+    "an update of another size than stated": (send(with_a_size_that_is_not_the_updates), "damaged"),
+    "no update": (send(without_an_update), "lacks its update"),
+    "a negative count": (changed_contribution(num_examples=-5), "unknown form"),
+    "a count of zero": (changed_contribution(num_examples=0), "plausible number"),
+    "a huge count": (changed_contribution(num_examples=10**30), "plausible number"),
+    "a count that is a fraction": (changed_contribution(num_examples=2.5), "unknown form"),
+    "a count that is a truth value": (changed_contribution(num_examples=True), "unknown form"),
+    "a loss that is not a number": (changed_contribution(train_loss=float("nan")), "unknown form"),
+    "a field that nobody knows": (changed_contribution(note="patient 17"), "unknown form"),
+    "no signature": (send(unsigned), "malformed"),
+    "an empty signature": (send(with_empty_signature), "signature does not fit"),
+    "a stranger's signature": (send(signed_by_a_stranger), "another key"),
+    "a stranger's signature under the site's key id": (
+        send(signed_by_a_stranger_under_the_sites_key_id),
+        "signature does not fit",
+    ),
+    "a payload that was tampered with on the way": (send(tampered_on_the_way), "signature does not fit"),
+    "a document of another kind": (send(signed_as_another_kind), "another kind"),
+    "a replay of its answer in round one": (send(replayed_from_round_one), "another occasion"),
+    "an answer for another run": (other_occasion(run_id="run-2"), "another occasion"),
+    "an answer under another plan": (other_occasion(plan_sha256="0" * 64), "another occasion"),
+    "an answer for a round to come": (other_occasion(round_number=999), "another occasion"),
+    "an answer for another attempt": (other_occasion(attempt=2), "another occasion"),
+    "an answer for another base": (other_occasion(base_digest="0" * 64), "another occasion"),
+    "an answer in another site's name": (other_occasion(site_id="site-aarhus"), "another occasion"),
+    "an answer of another protocol": (
+        send(
+            lambda site, asked: sign(
+                CONTRIBUTION_TYPE,
+                site.contribution(asked, None).to_bytes().replace(b'"protocol":1', b'"protocol":2'),
+                site.signing_key,
+            ).to_bytes()
+        ),
+        "unknown form",
+    ),
+    "bytes that are no document": (send(lambda _site, _asked: b"\x00\xff" * 500), "malformed"),
+    "nothing at all": (send(lambda _site, _asked: b""), "malformed"),
+    "five megabytes": (send(lambda _site, _asked: b"{" * 5_000_000), "malformed"),
+    "a deeply nested document": (send(as_json_bomb), "malformed"),
+}
+
+
+ROUND_OF = {attack: number for number, attack in enumerate(ATTACKS, start=2)}
+
+
+@pytest.fixture(scope="module")
+def attacked(in_a_hurry, tmp_path_factory: pytest.TempPathFactory) -> SimulatedFederation:
+    """A federation after a run with an attack in each round but the first."""
+    federation = SimulatedFederation(tmp_path_factory.mktemp("attacked"), small_plan(1 + len(ATTACKS)))
+    for attack, (deed, _) in ATTACKS.items():
+        federation["bergen"].does(deed, in_round=ROUND_OF[attack])
+    federation.run()
+    return federation
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_a_rogue_site_is_kept_out_and_the_others_go_on(attack: str, attacked: SimulatedFederation) -> None:
+    number, reason = ROUND_OF[attack], ATTACKS[attack][1]
+
+    state, recorded = attacked.answer_of("bergen", number)
+
+    assert state is AnswerState.REJECTED
+    assert recorded is not None
+    assert reason in recorded
+    assert attacked.answer_of("aarhus", number)[0] is AnswerState.ADMITTED
+    assert attacked.answer_of("cork", number)[0] is AnswerState.ADMITTED
+    assert attacked.base_of(number) == attacked.aggregate_of(number - 1)
+    attacked.coordinator.blobs.verify(attacked.base_of(number))
+    assert_close(attacked, attacked.honest_mean(number, "aarhus", "cork"), number)
+
+
+def test_a_run_under_attack_ends_with_a_model_and_every_rejection_in_the_trail(
+    attacked: SimulatedFederation,
+) -> None:
+    trail = attacked.coordinator.events.after(subject=RUN_ID)
+    rejections = [event for event in trail if event.name == "answer.rejected"]
+
+    assert attacked.state is RunState.FINISHED
+    assert attacked.coordinator.models.of_run(RUN_ID) is not None
+    assert attacked.checkpoint.number == 1 + len(ATTACKS)
+    assert [(event.actor, event.details["number"]) for event in rejections] == [
+        ("site-bergen", number) for number in ROUND_OF.values()
+    ]
+    assert [event.details["reason"] for event in rejections] == [
+        attacked.answer_of("bergen", number)[1] for number in ROUND_OF.values()
+    ]
+
+
+def assert_close(federation: SimulatedFederation, expected: Weights, number: int) -> None:
+    weights = federation.weights(federation.aggregate_of(number))
+    assert weights.keys() == expected.keys()
+    for name, tensor in expected.items():
+        torch.testing.assert_close(weights[name], tensor, rtol=0, atol=1e-6)
+
+
+def test_another_sites_signed_answer_is_refused(federation: SimulatedFederation) -> None:
+    def steal(_site: SimulatedSite, asked: Asked) -> bytes:
+        return federation["aarhus"].said[asked.occasion.round_number - 1]
+
+    federation["bergen"].does(send(steal), in_round=2)
+
+    federation.run()
+
+    assert federation.answer_of("aarhus", 2)[0] is AnswerState.ADMITTED
+    state, reason = federation.answer_of("bergen", 2)
+    assert (state, reason) == (
+        AnswerState.REJECTED,
+        "A contribution was rejected. A document is signed by another key than expected.",
+    )
+
+
+def test_an_update_in_the_evaluate_phase_is_refused(federation: SimulatedFederation) -> None:
+    def sneak(site: SimulatedSite, asked: Asked) -> bytes:
+        if asked.occasion.phase is Phase.TRAIN:
+            return honest(site, asked)
+        blob = site.coordinator.blobs.put_bytes(to_bytes(site.train(asked)))
+        return site.signed(site.contribution(asked, blob))
+
+    federation["bergen"].does(sneak)
+
+    federation.run()
+
+    (answer,) = (
+        each
+        for each in federation.coordinator.runs.answers(RUN_ID)
+        if each.phase is Phase.EVALUATE and each.site_id == "site-bergen"
+    )
+    assert answer.state is AnswerState.REJECTED
+    assert answer.reason is not None
+    assert "An evaluation brings an update" in answer.reason
+    assert federation.state is RunState.FINISHED
+
+
+def test_a_site_cannot_make_the_coordinators_own_weights_its_update(federation: SimulatedFederation) -> None:
+    def name_the_base(site: SimulatedSite, asked: Asked) -> bytes:
+        return site.signed(site.contribution(asked, asked.announcement.base))
+
+    federation["bergen"].does(send(name_the_base), in_round=2)
+
+    federation.run()
+
+    federation.coordinator.blobs.verify(federation.aggregate_of(1))
+    assert federation.answer_of("bergen", 2)[0] is AnswerState.REJECTED
+    assert_close(federation, federation.honest_mean(2, "aarhus", "cork"), 2)
+
+
+def test_a_flipped_bit_in_each_answer_is_rejected_and_the_last_checkpoint_stays(
+    federation: SimulatedFederation,
+) -> None:
+    generator = torch.Generator().manual_seed(3)
+    envelopes: list[bytes] = []
+
+    def damage(site: SimulatedSite, asked: Asked) -> bytes:
+        whole = bytearray(honest(site, asked))
+        place = int(torch.randint(len(whole), (1,), generator=generator))
+        whole[place] ^= 1 << int(torch.randint(8, (1,), generator=generator))
+        envelopes.append(bytes(whole))
+        return bytes(whole)
+
+    for site in federation.sites.values():
+        site.does(send(damage), in_round=2)
+
+    with pytest.raises(QuorumError):
+        federation.run()
+
+    assert federation.checkpoint.number == 1
+    assert len(envelopes) == 9
+    assert {answer.state for answer in federation.answers_of("cork", 2)} == {AnswerState.REJECTED}

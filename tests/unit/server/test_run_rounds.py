@@ -1,0 +1,465 @@
+"""Runs from the first weights to the published model: what they come to, and what they survive."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+import server.publication
+import server.rounds
+from server.curves import draw_curves
+from server.exchange import Session, gather
+from server.lifecycle import AnswerState, RoundState, RunState
+from server.registry import download
+from shared.errors import MammofedError, NonFiniteError, QuorumError, StoreError, TransferError
+from shared.model import Weights, initial_model
+from shared.model.weights import to_bytes, weights_of
+from shared.package import CURVES, METRICS, MODEL_CARD, PLAN, WEIGHTS
+from shared.records import Phase
+from shared.transfer.blob_ref import BlobRef
+from tests.unit.server.simulated_federation import (
+    RUN_ID,
+    Asked,
+    SimulatedFederation,
+    SimulatedSite,
+    fail,
+    go_offline,
+    honest,
+    refuse,
+    restart,
+    stay_silent,
+)
+
+Make = Callable[..., SimulatedFederation]
+
+
+def final_sha256(federation: SimulatedFederation) -> str:
+    checkpoint = federation.checkpoint
+    federation.coordinator.blobs.verify(checkpoint.weights)
+    return checkpoint.weights.digest
+
+
+def test_a_run_starts_from_the_plans_first_weights_and_asks_every_site_in_every_round(
+    found_federation: Make,
+) -> None:
+    federation = found_federation(3)
+
+    federation.run()
+
+    assert federation.state is RunState.FINISHED
+    first = to_bytes(weights_of(initial_model(federation.plan)))
+    assert federation.base_of(1) == BlobRef.of(first)
+    asked = [(each.round_number, each.attempt, each.phase) for each in federation["cork"].asked]
+    assert asked == [
+        (1, 1, Phase.TRAIN),
+        (2, 1, Phase.TRAIN),
+        (3, 1, Phase.TRAIN),
+        (3, 1, Phase.EVALUATE),
+    ]
+    assert [federation.base_of(number) for number in (2, 3)] == [
+        federation.aggregate_of(number) for number in (1, 2)
+    ]
+
+
+def test_the_aggregate_is_the_mean_of_the_updates_weighted_by_examples(found_federation: Make) -> None:
+    federation = found_federation(1, sites={"aarhus": 1, "bergen": 3})
+    steps = {"aarhus": 1.0, "bergen": -0.5}
+
+    def constant(site: SimulatedSite, asked: Asked) -> bytes:
+        if asked.occasion.phase is Phase.EVALUATE:
+            return honest(site, asked)
+        step = steps[site.name]
+        return site.contribute(asked, {name: torch.full_like(t, step) for name, t in asked.base.items()})
+
+    for site in federation.sites.values():
+        site.does(constant)
+
+    federation.run()
+
+    base, final = federation.weights(federation.base_of(1)), federation.weights(federation.aggregate_of(1))
+    for name, tensor in final.items():
+        # (1 * 1.0 + 3 * -0.5) / 4
+        expected = (base[name].double() - 0.125).float()
+        np.testing.assert_array_equal(tensor.numpy(), expected.numpy())
+
+
+def test_the_order_in_which_answers_arrive_does_not_change_a_byte(found_federation: Make) -> None:
+    in_order, reversed_order = found_federation(2), found_federation(2)
+    reversed_order.channel.latest_first = True
+
+    in_order.run()
+    reversed_order.run()
+
+    arrivals = reversed_order.answers_of("aarhus", 1), reversed_order.answers_of("cork", 1)
+    assert arrivals[0][0].answered_at > arrivals[1][0].answered_at
+    assert final_sha256(in_order) == final_sha256(reversed_order)
+
+
+def test_three_rounds_give_the_same_bytes_in_every_execution(found_federation: Make) -> None:
+    digests = set()
+    for _ in range(2):
+        federation = found_federation(3)
+        federation.run()
+        content = federation.coordinator.blobs.path(federation.checkpoint.weights.digest).read_bytes()
+        digests.add(hashlib.sha256(content).hexdigest())
+
+    assert len(digests) == 1
+
+
+def test_a_finished_run_publishes_a_signed_model_that_verifies(
+    federation: SimulatedFederation, tmp_path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server.publication, "draw_curves", draw_curves)
+
+    federation.run()
+
+    model = federation.coordinator.models.of_run(RUN_ID)
+    assert model is not None
+    package = download(federation.coordinator, model.model_id, tmp_path / "model")
+    assert package.manifest_sha256 == model.manifest_sha256
+    assert hashlib.sha256(package.weights).hexdigest() == final_sha256(federation)
+    assert package.plan == federation.plan
+    names = {file.name for file in package.manifest.files}
+    assert names == {WEIGHTS, PLAN, MODEL_CARD, METRICS, CURVES}
+    assert (tmp_path / "model" / CURVES).read_bytes().startswith(b"\x89PNG")
+    card = (tmp_path / "model" / MODEL_CARD).read_text()
+    assert "| bergen | 30 |" in card
+    assert "Research use only" in card
+
+
+def test_a_download_never_writes_into_a_folder_that_is_there(
+    federation: SimulatedFederation, tmp_path
+) -> None:
+    federation.run()
+    model = federation.coordinator.models.all()[0]
+    (tmp_path / "model").mkdir()
+
+    with pytest.raises(StoreError):
+        download(federation.coordinator, model.model_id, tmp_path / "model")
+
+    assert list((tmp_path / "model").iterdir()) == []
+
+
+def test_a_stored_model_that_the_disk_has_damaged_is_not_handed_out(
+    federation: SimulatedFederation, tmp_path
+) -> None:
+    federation.run()
+    blob = federation.coordinator.blobs.path(federation.checkpoint.weights.digest)
+    content = bytearray(blob.read_bytes())
+    content[-1] ^= 1
+    blob.write_bytes(content)
+
+    with pytest.raises(MammofedError, match="not the one that was signed"):
+        download(federation.coordinator, federation.coordinator.models.all()[0].model_id, tmp_path / "model")
+
+
+def test_the_evaluation_is_of_the_final_weights_and_of_every_site(federation: SimulatedFederation) -> None:
+    federation.run()
+
+    answers = [each for each in federation.coordinator.runs.answers(RUN_ID) if each.phase is Phase.EVALUATE]
+    assert {each.state for each in answers} == {AnswerState.ADMITTED}
+    assert len(answers) == 3
+    assert {each.contribution.occasion.base_digest for each in answers} == {final_sha256(federation)}
+
+
+# -- too few answers
+
+
+def test_a_round_with_a_single_answer_is_never_published(federation: SimulatedFederation) -> None:
+    for name in ("aarhus", "bergen"):
+        federation[name].does(refuse)
+
+    with pytest.raises(QuorumError):
+        federation.run()
+
+    runs = federation.coordinator.runs
+    assert runs.last_checkpoint(RUN_ID) is None
+    assert federation.coordinator.models.all() == []
+    assert {one.state for one in runs.rounds(RUN_ID)} == {RoundState.VOID}
+    assert all(one.aggregate is None for one in runs.rounds(RUN_ID))
+
+
+def test_a_quorum_missed_in_every_attempt_fails_the_run_and_keeps_the_checkpoints(
+    found_federation: Make,
+) -> None:
+    federation = found_federation(3, quorum=3)
+    federation["cork"].does(refuse, in_round=2)
+
+    with pytest.raises(QuorumError):
+        federation.run()
+
+    run = federation.coordinator.runs.get(RUN_ID)
+    assert run.state is RunState.FAILED
+    assert "Round 2 got fewer than 3 answers in 3 attempts" in (run.failure or "")
+    assert federation.checkpoint.number == 1
+    federation.coordinator.blobs.verify(federation.checkpoint.weights)
+    assert [(one.state, one.reason) for one in federation.answers_of("cork", 2)] == [
+        (AnswerState.REFUSED, "NotReadyError")
+    ] * server.rounds.MAX_ATTEMPTS
+
+
+def test_a_failed_run_is_left_as_it_is(federation: SimulatedFederation) -> None:
+    for site in federation.sites.values():
+        site.does(refuse)
+    with pytest.raises(QuorumError):
+        federation.run()
+    events = federation.coordinator.events.after(subject=RUN_ID)
+
+    federation.resume()
+
+    assert federation.coordinator.events.after(subject=RUN_ID) == events
+
+
+def test_a_second_attempt_that_has_its_quorum_closes_the_round(found_federation: Make) -> None:
+    federation = found_federation(1, quorum=3)
+    federation["bergen"].does(refuse, honest, in_round=1)
+
+    federation.run()
+
+    rounds = [one for one in federation.coordinator.runs.rounds(RUN_ID) if one.phase is Phase.TRAIN]
+    assert [(one.attempt, one.state) for one in rounds] == [
+        (1, RoundState.VOID),
+        (2, RoundState.AGGREGATED),
+    ]
+    assert federation.state is RunState.FINISHED
+
+
+def test_a_run_that_never_sees_a_quorum_online_says_how_many_it_saw(
+    federation: SimulatedFederation,
+) -> None:
+    for name in ("aarhus", "bergen"):
+        federation[name].online_since = None
+    impatient = federation.plan.rounds.model_copy(update={"timeout_s": 0.1})
+    session = Session(
+        run=federation.coordinator.runs.get(RUN_ID),
+        plan=federation.plan.model_copy(update={"rounds": impatient}),
+        channel=federation.channel,
+        coordinator=federation.coordinator,
+    )
+
+    with pytest.raises(QuorumError, match="Only 1 of 3 sites are online; the plan needs 2"):
+        gather(session, patience_s=0)
+
+
+@pytest.mark.parametrize(
+    ("deed", "state", "reason"),
+    [
+        (refuse, AnswerState.REFUSED, "NotReadyError"),
+        (fail, AnswerState.LOST, "the site's node failed"),
+        (go_offline, AnswerState.LOST, "the site went offline"),
+        (stay_silent, AnswerState.LOST, "no answer"),
+    ],
+)
+def test_a_run_goes_on_without_a_site_that_does_not_contribute(
+    deed, state: AnswerState, reason: str, federation: SimulatedFederation
+) -> None:
+    federation["aarhus"].does(deed, in_round=1)
+    began = time.monotonic()
+
+    federation.run()
+
+    assert federation.answer_of("aarhus", 1) == (state, reason)
+    assert federation.state is RunState.FINISHED
+    expected = federation.honest_mean(1, "bergen", "cork")
+    for name, tensor in federation.weights(federation.aggregate_of(1)).items():
+        torch.testing.assert_close(tensor, expected[name], rtol=0, atol=1e-6)
+    waited_for_the_deadline = time.monotonic() - began > federation.plan.rounds.timeout_s
+    assert waited_for_the_deadline == (deed is stay_silent)
+
+
+def test_a_site_that_comes_back_is_in_the_next_round(found_federation: Make) -> None:
+    federation = found_federation(3)
+    federation["aarhus"].does(go_offline, in_round=1)
+
+    def welcome_back(site: SimulatedSite, asked: Asked) -> bytes:
+        federation["aarhus"].online_since = time.time() - 1
+        return honest(site, asked)
+
+    federation["cork"].does(welcome_back, in_round=2)
+
+    federation.run()
+
+    assert [each.round_number for each in federation["aarhus"].asked] == [1, 3, 3]
+    assert federation.answers_of("aarhus", 2) == []
+    assert federation.answer_of("aarhus", 3)[0] is AnswerState.ADMITTED
+
+
+def test_a_site_that_restarts_within_a_round_is_asked_again_and_counted(
+    federation: SimulatedFederation,
+) -> None:
+    federation["bergen"].does(restart, honest, in_round=1)
+
+    federation.run()
+
+    assert [each.attempt for each in federation["bergen"].asked if each.round_number == 1] == [1, 1]
+    assert federation.answer_of("bergen", 1)[0] is AnswerState.ADMITTED
+
+
+def test_a_site_that_cannot_be_reached_by_a_message_is_lost_and_the_others_go_on(
+    federation: SimulatedFederation,
+) -> None:
+    def unreachable(_site: SimulatedSite, _asked: Asked) -> bytes:
+        raise TransferError("A message could not be sent to a site.", "Look at the coordinator's log.")
+
+    federation["bergen"].does(unreachable, in_round=2)
+
+    federation.run()
+
+    assert federation.answer_of("bergen", 2)[0] is AnswerState.LOST
+    assert federation.state is RunState.FINISHED
+
+
+def test_the_first_round_waits_for_sites_that_are_still_starting(
+    federation: SimulatedFederation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server.rounds, "GATHER_S", 5.0)
+    online, polls = federation.channel.online, []
+
+    def starting() -> dict[int, float]:
+        polls.append(len(polls))
+        present = dict(online())
+        return present if len(polls) > 3 else {node_id: present[node_id] for node_id in (1, 2)}
+
+    monkeypatch.setattr(federation.channel, "online", starting)
+
+    federation.run()
+
+    assert federation.answer_of("cork", 1)[0] is AnswerState.ADMITTED
+
+
+# -- interruptions
+
+
+@pytest.mark.parametrize("breaks_in_round", [1, 2, 3])
+def test_an_interrupted_run_goes_on_from_its_last_checkpoint_to_the_same_bytes(
+    breaks_in_round: int, found_federation: Make
+) -> None:
+    undisturbed, interrupted = found_federation(3), found_federation(3)
+    undisturbed.run()
+    interrupted.channel.breaks_in_round = breaks_in_round
+    with pytest.raises(ConnectionError):
+        interrupted.run()
+    assert interrupted.state is RunState.RUNNING
+    first_rounds = [interrupted.aggregate_of(number) for number in range(1, breaks_in_round)]
+
+    interrupted.resume()
+
+    assert interrupted.state is RunState.FINISHED
+    assert [interrupted.aggregate_of(number) for number in range(1, breaks_in_round)] == first_rounds
+    assert final_sha256(interrupted) == final_sha256(undisturbed)
+    attempts = [one.attempt for one in interrupted.coordinator.runs.rounds(RUN_ID) if one.aggregate]
+    assert attempts == [2 if number == breaks_in_round else 1 for number in (1, 2, 3)]
+
+
+def test_an_attempt_that_an_interruption_left_open_is_void_and_lets_nothing_in_or_out(
+    federation: SimulatedFederation,
+) -> None:
+    def cut_off(_site: SimulatedSite, _asked: Asked) -> bytes:
+        raise ConnectionError
+
+    federation["cork"].does(cut_off, in_round=2)
+    with pytest.raises(ConnectionError):
+        federation.run()
+    base = federation.base_of(2)
+    assert federation.coordinator.runs.may_fetch("site-cork", base.digest)
+
+    federation["cork"].does(honest)
+    federation["cork"].does(honest, in_round=2)
+    federation.resume()
+
+    first, second = (answer for answer in federation.answers_of("cork", 2))
+    assert (first.state, first.reason) == (AnswerState.LOST, "no answer")
+    assert second.state is AnswerState.ADMITTED
+    assert not federation.coordinator.runs.may_fetch("site-cork", base.digest)
+
+
+def test_a_run_that_was_interrupted_after_publishing_ends_with_that_one_model(
+    federation: SimulatedFederation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    move = type(federation.coordinator.runs).move
+
+    def die(self, run_id: str, state: RunState, **details: object) -> None:
+        if state is RunState.FINISHED:
+            raise ConnectionError("the coordinator's process is killed")
+        move(self, run_id, state, **details)
+
+    with monkeypatch.context() as killed:
+        killed.setattr(type(federation.coordinator.runs), "move", die)
+        with pytest.raises(ConnectionError):
+            federation.run()
+    (published,) = federation.coordinator.models.all()
+
+    federation.resume()
+
+    assert federation.state is RunState.FINISHED
+    assert federation.coordinator.models.all() == [published]
+
+
+def test_a_checkpoint_that_the_disk_has_damaged_is_not_trained_on(found_federation: Make) -> None:
+    federation = found_federation(3)
+    federation.channel.breaks_in_round = 2
+    with pytest.raises(ConnectionError):
+        federation.run()
+    blob = federation.coordinator.blobs.path(federation.checkpoint.weights.digest)
+    content = bytearray(blob.read_bytes())
+    content[-1] ^= 1
+    blob.write_bytes(content)
+
+    with pytest.raises(MammofedError, match="damaged"):
+        federation.resume()
+
+    assert federation.state is RunState.FAILED
+    (interrupted,) = (one for one in federation.coordinator.runs.rounds(RUN_ID) if one.number == 2)
+    assert interrupted.state is RoundState.VOID
+
+
+def test_an_aggregate_that_is_not_finite_stops_the_run_before_it_is_a_checkpoint(
+    federation: SimulatedFederation,
+) -> None:
+    largest = torch.finfo(torch.float32).max
+
+    def overflow(site: SimulatedSite, asked: Asked) -> bytes:
+        step = largest * (0.8 - 0.1 * asked.occasion.round_number)
+        update: Weights = {name: torch.full_like(t, step) for name, t in asked.base.items()}
+        return site.contribute(asked, update)
+
+    for site in federation.sites.values():
+        site.does(overflow)
+
+    with pytest.raises(NonFiniteError):
+        federation.run()
+
+    assert federation.state is RunState.FAILED
+    assert federation.checkpoint.number == 1
+    assert federation.coordinator.models.all() == []
+
+
+def test_a_single_sites_update_is_dropped_after_its_round(federation: SimulatedFederation) -> None:
+    federation.run()
+
+    kept = federation.coordinator.blobs.digests()
+    updates = [
+        answer.contribution.update.digest
+        for answer in federation.coordinator.runs.answers(RUN_ID)
+        if answer.contribution is not None and answer.contribution.update is not None
+    ]
+    assert len(updates) == 6
+    assert not set(updates) & set(kept)
+
+
+def test_every_transition_of_a_run_is_in_the_trail(federation: SimulatedFederation) -> None:
+    federation["aarhus"].does(go_offline, in_round=2)
+
+    federation.run()
+
+    names = [event.name for event in federation.coordinator.events.after(subject=RUN_ID)]
+    assert names[:4] == ["run.submitted", "run.running", "round.opened", "answer.admitted"]
+    assert names.count("round.opened") == names.count("round.aggregated") == 3
+    assert names.count("answer.admitted") == 3 + 2 + 2
+    assert names.count("answer.lost") == 1
+    assert names[-1] == "run.finished"

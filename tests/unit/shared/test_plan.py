@@ -1,0 +1,207 @@
+"""The plan: strict on reading, one canonical form, one identity."""
+
+from __future__ import annotations
+
+import itertools
+import tomllib
+
+import pytest
+from pydantic import ValidationError
+
+from shared.errors import PlanError
+from shared.plan import Plan
+
+SHORTEST = 'name = "density"\n[rounds]\ncount = 3\n'
+
+CANONICAL = """\
+version = 1
+name = "density"
+seed = 0
+
+[rounds]
+count = 3
+quorum = 2
+timeout_s = 3600.0
+
+[model]
+network = "multitask_unet"
+size = "base"
+input_height_px = 1024
+input_width_px = 512
+
+[training]
+local_epochs = 1
+batch_size = 4
+learning_rate = 0.001
+weight_decay = 0.01
+warmup_fraction = 0.05
+augment = true
+"""
+"""What every coordinator and site must make of the shortest plan. Changing it changes all identities."""
+
+CANONICAL_SHA256 = "c50647bf463521ddd3a60494ea39c23d2ecbeb993bebbb4279fa9c9b8e9844fb"
+
+
+def with_setting(name: str, value: str) -> str:
+    """The shortest plan with one more setting, or with another value of one that it has."""
+    settings = {"name": '"density"', "rounds.count": "3", name: value}
+    lines = {table: [f"[{table}]"] if table else [] for table in ("", "rounds", "model", "training")}
+    for setting, written in settings.items():
+        table, _, key = setting.rpartition(".")
+        lines[table].append(f"{key} = {written}")
+    return "\n".join(itertools.chain.from_iterable(lines.values()))
+
+
+def test_the_canonical_form_names_every_setting_in_a_fixed_order() -> None:
+    assert Plan.from_toml(SHORTEST).to_toml() == CANONICAL
+
+
+def test_the_identity_of_a_plan_is_pinned() -> None:
+    assert Plan.from_toml(SHORTEST).sha256 == CANONICAL_SHA256
+
+
+def test_a_plan_read_from_its_canonical_form_is_the_same_plan() -> None:
+    plan = Plan.from_toml(SHORTEST)
+
+    assert Plan.from_toml(plan.to_toml()) == plan
+    assert Plan.from_toml(plan.to_toml()).sha256 == plan.sha256
+
+
+def test_layout_comments_and_written_defaults_do_not_change_the_identity() -> None:
+    text = '# ours\nrounds = { timeout_s = 3600, count = 3 }\nseed = 0\nname = "density"\n'
+
+    assert Plan.from_toml(text).sha256 == CANONICAL_SHA256
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("name", '"other"'),
+        ("seed", "1"),
+        ("rounds.count", "4"),
+        ("rounds.quorum", "3"),
+        ("rounds.timeout_s", "60.5"),
+        ("model.size", '"tiny"'),
+        ("model.input_height_px", "512"),
+        ("model.input_width_px", "256"),
+        ("training.local_epochs", "2"),
+        ("training.batch_size", "8"),
+        ("training.learning_rate", "0.01"),
+        ("training.weight_decay", "0"),
+        ("training.warmup_fraction", "0.1"),
+        ("training.augment", "false"),
+    ],
+)
+def test_every_setting_is_part_of_the_identity(name: str, value: str) -> None:
+    assert Plan.from_toml(with_setting(name, value)).sha256 != CANONICAL_SHA256
+
+
+def test_every_setting_is_in_the_lists_of_legal_and_illegal_values() -> None:
+    document = tomllib.loads(CANONICAL)
+    settings = {
+        f"{table}.{key}"
+        for table, content in document.items()
+        if isinstance(content, dict)
+        for key in content
+    } | {key for key, content in document.items() if not isinstance(content, dict)}
+
+    assert settings == set(LEGAL) == set(ILLEGAL)
+
+
+LEGAL = {
+    "version": ["1"],
+    "name": ['"a"', '"0"', '"density-2"', f'"{"a" * 63}"'],
+    "seed": ["0", "4294967295"],
+    "rounds.count": ["1", "10000"],
+    "rounds.quorum": ["2", "10000"],
+    "rounds.timeout_s": ["5", "604800", "5.5"],
+    "model.network": ['"multitask_unet"'],
+    "model.size": ['"tiny"', '"base"'],
+    "model.input_height_px": ["64", "4096"],
+    "model.input_width_px": ["64", "4096"],
+    "training.local_epochs": ["1", "100"],
+    "training.batch_size": ["1", "256"],
+    "training.learning_rate": ["1e-9", "1"],
+    "training.weight_decay": ["0", "1.0"],
+    "training.warmup_fraction": ["0", "0.5"],
+    "training.augment": ["true", "false"],
+}
+ILLEGAL = {
+    "version": ["0", "2", '"1"'],
+    "name": ['""', '"-a"', '"Density"', '"a b"', '"a\\n"', '"../a"', f'"{"a" * 64}"', "1"],
+    "seed": ["-1", "4294967296", "0.0", '"0"', "true"],
+    "rounds.count": ["0", "-1", "10001", "3.0", '"3"', "true"],
+    "rounds.quorum": ["1", "0", "10001", "2.0"],
+    "rounds.timeout_s": ["4.9", "604801", "inf", "nan", '"60"', "true"],
+    "model.network": ['"unet"', "1"],
+    "model.size": ['"large"', '"Tiny"', "1"],
+    "model.input_height_px": ["32", "65", "4128", "64.0"],
+    "model.input_width_px": ["32", "65", "4128", "64.0"],
+    "training.local_epochs": ["0", "101", "1.0"],
+    "training.batch_size": ["0", "257", "4.0"],
+    "training.learning_rate": ["0", "-0.1", "1.1", "nan", "inf", '"0.1"', "true"],
+    "training.weight_decay": ["-0.1", "1.1", "nan"],
+    "training.warmup_fraction": ["-0.1", "0.6", "nan"],
+    "training.augment": ["1", "0", '"true"'],
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name in LEGAL for value in LEGAL[name]])
+def test_a_value_within_its_range_is_taken_as_written(name: str, value: str) -> None:
+    *tables, key = name.split(".")
+    document = Plan.from_toml(with_setting(name, value)).model_dump()
+    for table in tables:
+        document = document[table]
+
+    assert document[key] == tomllib.loads(f"value = {value}")["value"]
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name in ILLEGAL for value in ILLEGAL[name]])
+def test_a_value_out_of_range_or_of_another_type_is_named(name: str, value: str) -> None:
+    with pytest.raises(PlanError) as caught:
+        Plan.from_toml(with_setting(name, value))
+
+    assert f"'{name}'" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("text", "unknown", "nearest"),
+    [
+        (SHORTEST + "qorum = 2\n", "rounds.qorum", "quorum"),
+        ("sead = 1\n" + SHORTEST, "sead", "seed"),
+        (SHORTEST + "[training]\nlearningrate = 0.1\n", "training.learningrate", "learning_rate"),
+        (SHORTEST + "[modell]\n", "modell", "model"),
+        (SHORTEST + "[model]\ninput_hight_px = 64\n", "model.input_hight_px", "input_height_px"),
+        ("seed = 'many'\nxyz = 1\n" + SHORTEST, "xyz", None),
+    ],
+)
+def test_an_unknown_setting_is_named_with_the_nearest_known_one(
+    text: str, unknown: str, nearest: str | None
+) -> None:
+    with pytest.raises(PlanError) as caught:
+        Plan.from_toml(text)
+
+    assert caught.value.message == f"The plan has an unknown setting '{unknown}'."
+    assert nearest is None or caught.value.hint == f"Did you mean '{nearest}'?"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "lacks the setting"),
+        ('name = "density"\n', "lacks the setting 'rounds'"),
+        ('name = "density"\n[rounds]\n', "lacks the setting 'rounds.count'"),
+        ('name = "density"\nrounds = 3\n', "'rounds' is not usable"),
+        ("name = density", "not valid TOML"),
+        (SHORTEST + "count = 4\n", "not valid TOML"),
+        ("\0", "not valid TOML"),
+    ],
+)
+def test_what_is_no_plan_is_refused_with_its_reason(text: str, words: str) -> None:
+    with pytest.raises(PlanError, match=words):
+        Plan.from_toml(text)
+
+
+def test_a_plan_cannot_be_changed() -> None:
+    with pytest.raises(ValidationError):
+        Plan.from_toml(SHORTEST).seed = 1

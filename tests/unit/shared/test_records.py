@@ -1,0 +1,160 @@
+"""What coordinator and site say to each other: one canonical form, and nothing else is read."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from shared.errors import MammofedError, TrustError
+from shared.records import (
+    PROTOCOL,
+    Announcement,
+    Contribution,
+    Evaluation,
+    Occasion,
+    Phase,
+    Refusal,
+)
+from shared.transfer.blob_ref import BlobRef
+
+OCCASION = Occasion(
+    run_id="run-1",
+    plan_sha256="a" * 64,
+    round_number=2,
+    attempt=1,
+    phase=Phase.TRAIN,
+    site_id="site-1",
+    base_digest="b" * 64,
+)
+EVALUATION = Evaluation(
+    num_examples=4, loss=0.5, dice_dense=0.7, dice_breast=1.0, dice_pectoral=None, percent_density_mae=3.0
+)
+CONTRIBUTION = Contribution(
+    occasion=OCCASION,
+    num_examples=12,
+    update=BlobRef(digest="c" * 64, size_bytes=99),
+    train_loss=0.25,
+    evaluation=EVALUATION,
+    duration_s=1.5,
+)
+ANNOUNCEMENT = Announcement(
+    occasion=OCCASION,
+    plan=BlobRef(digest="a" * 64, size_bytes=9),
+    base=BlobRef(digest="b" * 64, size_bytes=99),
+    deadline=1_000.5,
+)
+REFUSAL = Refusal(occasion=OCCASION, reason="NotReadyError")
+RECORDS = [OCCASION, EVALUATION, CONTRIBUTION, ANNOUNCEMENT, REFUSAL]
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda record: type(record).__name__)
+def test_a_record_survives_the_way_and_has_one_form(record: Any) -> None:
+    content = record.to_bytes()
+
+    assert type(record).from_bytes(content) == record
+    assert type(record).from_bytes(content).to_bytes() == content
+
+
+def test_the_canonical_bytes_of_a_contribution_are_pinned() -> None:
+    assert CONTRIBUTION.to_bytes() == (
+        b'{"duration_s":1.5,"evaluation":{"dice_breast":1.0,"dice_dense":0.7,"dice_pectoral":null,'
+        b'"loss":0.5,"num_examples":4,"percent_density_mae":3.0},"num_examples":12,"occasion":{"attempt":1,'
+        b'"base_digest":"' + b"b" * 64 + b'","phase":"train","plan_sha256":"' + b"a" * 64 + b'","protocol":1,'
+        b'"round_number":2,"run_id":"run-1","site_id":"site-1"},"train_loss":0.25,"update":{"digest":"'
+        + b"c" * 64
+        + b'","size_bytes":99}}'
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("occasion.protocol", PROTOCOL + 1),
+        ("occasion.protocol", PROTOCOL - 1),
+        ("occasion.run_id", "../run"),
+        ("occasion.run_id", "run-1\n"),
+        ("occasion.run_id", "x" * 64),
+        ("occasion.plan_sha256", "A" * 64),
+        ("occasion.plan_sha256", "a" * 63),
+        ("occasion.round_number", -1),
+        ("occasion.round_number", "2"),
+        ("occasion.round_number", 2.0),
+        ("occasion.attempt", 0),
+        ("occasion.phase", "TRAIN"),
+        ("occasion.phase", "infer"),
+        ("occasion.site_id", None),
+        ("occasion.site_id", "Jane Doe"),
+        ("occasion.extra", 1),
+        ("num_examples", -1),
+        ("num_examples", True),
+        ("num_examples", 1.5),
+        ("update", "c" * 64),
+        ("update.digest", "c" * 63 + "/"),
+        ("update.size_bytes", -1),
+        ("update.size_bytes", "99"),
+        ("update.size_bytes", True),
+        ("update.path", "/etc/passwd"),
+        ("train_loss", float("nan")),
+        ("train_loss", float("inf")),
+        ("train_loss", "0.25"),
+        ("evaluation.num_examples", 0),
+        ("evaluation.dice_dense", 1.01),
+        ("evaluation.dice_dense", -0.01),
+        ("evaluation.dice_breast", float("nan")),
+        ("evaluation.dice_pectoral", float("inf")),
+        ("evaluation.percent_density_mae", 101.0),
+        ("evaluation.per_image", [0.1, 0.2]),
+        ("duration_s", -1.0),
+        ("duration_s", float("nan")),
+        ("patient", "Jane Doe"),
+    ],
+)
+def test_a_contribution_of_another_form_is_refused_without_repeating_it(path: str, value: object) -> None:
+    document = json.loads(CONTRIBUTION.to_bytes())
+    *way, key = path.split(".")
+    part = document
+    for step in way:
+        part = part[step]
+    part[key] = value
+
+    with pytest.raises(MammofedError) as caught:
+        Contribution.from_bytes(json.dumps(document).encode())
+
+    assert str(value) not in caught.value.message or len(str(value)) < 3
+
+
+@pytest.mark.parametrize("key", list(json.loads(CONTRIBUTION.to_bytes())))
+def test_a_contribution_without_one_of_its_parts_is_refused(key: str) -> None:
+    document = json.loads(CONTRIBUTION.to_bytes())
+    del document[key]
+
+    with pytest.raises(TrustError, match="unknown form"):
+        Contribution.from_bytes(json.dumps(document).encode())
+
+
+@pytest.mark.parametrize("deadline", [0, -1, float("nan"), float("inf"), "soon", True])
+def test_an_announcement_without_a_real_deadline_is_refused(deadline: object) -> None:
+    document = {**json.loads(ANNOUNCEMENT.to_bytes()), "deadline": deadline}
+
+    with pytest.raises(TrustError):
+        Announcement.from_bytes(json.dumps(document).encode())
+
+
+@pytest.mark.parametrize(
+    "reason", ["", "the image of Jane Doe", "/home/jane", "Error: 17", "E" * 65, "NotReadyError\n", None]
+)
+def test_a_refusal_holds_the_name_of_a_class_and_no_sentence(reason: object) -> None:
+    document = {**json.loads(REFUSAL.to_bytes()), "reason": reason}
+
+    with pytest.raises(TrustError):
+        Refusal.from_bytes(json.dumps(document).encode())
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"null", b"[]", b"{}", b"\xff\xfe", b"{" * 10_000, b'{"a":1}', CONTRIBUTION.to_bytes()]
+)
+def test_what_is_no_announcement_is_refused(content: bytes) -> None:
+    with pytest.raises(TrustError):
+        Announcement.from_bytes(content)
