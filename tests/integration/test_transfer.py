@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import resource
 import socket
 import threading
 import time
@@ -26,6 +25,7 @@ from shared.trust.tls import (
     mutual_channel_credentials,
     mutual_server_credentials,
 )
+from tests.full_disk import disk_that_holds
 
 MB = 1_000_000
 QUICK = RetryPolicy(patience_s=20, first_delay_s=0.05, max_delay_s=0.2)
@@ -569,13 +569,8 @@ def test_sending_what_one_does_not_have_is_not_found(coordinator, connect, mgh, 
 def test_a_full_disk_at_the_coordinator_is_said_so_at_once(coordinator, connect, mgh, local):
     ref = local.put_bytes(os.urandom(MB))
     coordinator.expect(ref, "mgh")
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (MB // 2, hard))
-    try:
-        with pytest.raises(TransferError, match="cannot store"):
-            connect(coordinator.port, mgh).send(ref, local)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with disk_that_holds(MB // 2), pytest.raises(TransferError, match="cannot store"):
+        connect(coordinator.port, mgh).send(ref, local)
 
     assert coordinator.store.digests() == []
 

@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from shared.errors import HomeError, StoreError
 from shared.files import hold_folder, make_private_folder, write_file
-
-
-@contextmanager
-def disk_that_holds(size_bytes: int) -> Iterator[None]:
-    """The operating system refuses to write files beyond this size."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+from tests.full_disk import disk_that_holds
 
 
 def names_in(folder: Path) -> list[str]:

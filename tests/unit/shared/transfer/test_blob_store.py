@@ -3,7 +3,6 @@
 import fcntl
 import hashlib
 import os
-import resource
 import stat
 import subprocess
 import sys
@@ -15,6 +14,7 @@ import pytest
 from shared.errors import NotFoundError, StoreError, TamperedError, TransferError
 from shared.transfer.blob_ref import BlobRef
 from shared.transfer.blob_store import BlobStore
+from tests.full_disk import disk_that_holds
 
 CONTENT = bytes(range(256)) * 100
 
@@ -266,20 +266,12 @@ def test_damage_on_the_disk_is_found_by_verify(store):
         store.verify(BlobRef(digest=ref.digest, size_bytes=ref.size_bytes + 1))
 
 
-@pytest.fixture
-def small_disk():
-    """A limit on file size: the operating system refuses as it would for a quota."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-def test_a_full_disk_is_said_so_and_leaves_no_half_blob(store, folder, small_disk):
-    with pytest.raises(StoreError, match="full"):
-        store.put_bytes(CONTENT)
-    with store.try_partial(BlobRef.of(CONTENT)) as partial, pytest.raises(StoreError, match="full"):
-        partial.append(CONTENT)
+def test_a_full_disk_is_said_so_and_leaves_no_half_blob(store, folder):
+    with disk_that_holds(10_000):
+        with pytest.raises(StoreError, match="full"):
+            store.put_bytes(CONTENT)
+        with store.try_partial(BlobRef.of(CONTENT)) as partial, pytest.raises(StoreError, match="full"):
+            partial.append(CONTENT)
 
     assert store.digests() == []
     assert leftovers(folder) == [f"{hashlib.sha256(CONTENT).hexdigest()}.self"]
