@@ -75,14 +75,16 @@ def test_a_run_goes_on_from_its_checkpoints_when_processes_of_the_coordinator_ar
     federation: SmallFederation,
 ) -> None:
     plan = federation.write_plan("killed-coordinator", rounds=3, timeout_s=TIMEOUT_S, **SOME_SECONDS)
-    role = federation.coordinator
+    role, slow_site = federation.coordinator, federation.sites[VICTIM]
 
     run_id = federation.launch(plan)
     federation.wait_for_step(VICTIM, run_id, round_number=2, step=MIDDLE_STEP)
-    first = role.ask("run", "show", run_id)["rounds"][0]
-    killed = {SUPERLINK: kill_only(role, SUPERLINK)}
+    with paused(slow_site, EXECUTOR):  # the round must not be over before its process is killed
+        first = role.ask("run", "show", run_id)["rounds"][0]
+        killed = {SUPERLINK: kill_only(role, SUPERLINK)}
     federation.wait_for_step(VICTIM, run_id, round_number=3, step=MIDDLE_STEP)
-    killed[RUNNER] = kill_only(role, RUNNER)
+    with paused(slow_site, EXECUTOR):
+        killed[RUNNER] = kill_only(role, RUNNER)
     shown = federation.finish(run_id)
 
     assert shown["state"] == "finished"
