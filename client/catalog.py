@@ -1,88 +1,59 @@
-"""The site's catalog: prepared examples, their split, and what may be counted about them.
+"""The site's catalog: prepared examples with their masks, their split, and what may be counted about them.
 
-Everything in it is pseudonymous. Arrays lie in one file per example; the row that names a file is committed
-together with it, so an import that is killed keeps every example that it had finished, and no other.
+Everything in it is pseudonymous. An example's arrays are one sealed record in a shard file; the row that
+names the record is committed once its bytes are on the disk, so an import that is killed keeps every example
+that it had finished, and no other.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
+import json
 import secrets
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
+import numpy.typing as npt
 from sqlalchemy import Engine
 
+from client.holdings import Counts, KnownExample, MaskOrigin, Provenance, Verification
 from client.imaging.example import Example, Label
-from client.imaging.mammogram import Laterality, Spacing, View
+from client.imaging.mammogram import Spacing
+from client.imaging.preparation import Geometry
 from client.store import examples as statements
+from client.store.examples import ExampleRow, Removal
 from client.store.parts import Part
+from client.store.records import EXAMPLES_FOLDER, Records
 from shared.errors import HomeError, NotFoundError, StoreError
-from shared.files import PRIVATE_FOLDER, hold_folder, write_file
+from shared.files import hold_folder, make_private_folder
 from shared.store import open_store, sqlite_url, transaction
 
-__all__ = ["Catalog", "Counts", "Part", "Provenance"]
+__all__ = ["Catalog", "Counts", "MaskOrigin", "Part", "Provenance", "Removal"]
 
 STORE_FILE = "site.db"
-EXAMPLES_FOLDER = "examples"
-LOCK_FILE = ".lock"
 MIGRATIONS = Path(__file__).parent / "store" / "migrations"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Provenance:
-    """What the catalog keeps about the origin of an example.
-
-    Attributes
-    ----------
-    patient
-        Keyed pseudonym of the patient.
-    source
-        Keyed hash of the instance or file, by which a second import of it is noticed.
-    spacing
-        Of the prepared picture.
-    manufacturer
-        Name from the closed list of the intake.
-    """
-
-    patient: str
-    source: str
-    spacing: Spacing | None = None
-    view: View | None = None
-    laterality: Laterality | None = None
-    manufacturer: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Counts:
-    """Numbers of examples, in all and by property; a property that no file told is under "unknown"."""
-
-    examples: int
-    patients: int
-    by_part: Mapping[Part, int]
-    patients_by_part: Mapping[Part, int]
-    by_manufacturer: Mapping[str, int]
-    by_view: Mapping[str, int]
-    by_laterality: Mapping[str, int]
 
 
 class Catalog:
     """The catalog of one home folder. Open with `open`, close when done."""
 
-    def __init__(self, engine: Engine, home: Path) -> None:
+    def __init__(self, engine: Engine, home: Path, *, encrypted: bool = True) -> None:
         self.home = home
         self._engine = engine
-        self._folder = home / EXAMPLES_FOLDER
+        self._records = Records(home, encrypted=encrypted)
 
     @classmethod
-    def open(cls, home: Path) -> Catalog:
+    def open(cls, home: Path, *, encrypted: bool = True) -> Catalog:
         """Open the catalog of a home folder, making it at first use.
+
+        Parameters
+        ----------
+        encrypted
+            Seal new examples; both kinds can be read.
 
         Raises
         ------
@@ -90,15 +61,17 @@ class Catalog:
             The home is not a folder that can be written.
         StoreError
             The database cannot be opened or migrated.
+        TrustError
+            The key of the examples is unreadable.
         """
         try:
-            (home / EXAMPLES_FOLDER).mkdir(parents=True, exist_ok=True, mode=PRIVATE_FOLDER)
-        except OSError as error:
+            make_private_folder(home / EXAMPLES_FOLDER)
+        except StoreError as error:
             raise HomeError(
                 "The home is not a folder that can be written.",
                 "Name another home or correct its permissions.",
             ) from error
-        return cls(open_store(sqlite_url(home / STORE_FILE), MIGRATIONS), home)
+        return cls(open_store(sqlite_url(home / STORE_FILE), MIGRATIONS), home, encrypted=encrypted)
 
     def close(self) -> None:
         """Let go of the database."""
@@ -110,97 +83,282 @@ class Catalog:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def has(self, source: str) -> bool:
-        """Whether the instance or file of this keyed hash is already here."""
-        with transaction(self._engine) as connection:
-            return statements.has_source(connection, source)
+    # -- coming in
 
-    def add(self, example: Example, provenance: Provenance) -> Part:
+    @contextlib.contextmanager
+    def importing(self) -> Iterator[None]:
+        """Hold the catalog for one change, and first cut off what a killed one left without a row.
+
+        Raises
+        ------
+        HomeError
+            Another change is going on.
+        StoreError
+            The database or the disk refuses.
+        """
+        with hold_folder(self.home / EXAMPLES_FOLDER):
+            self._erase()
+            self._trim()
+            yield
+
+    def find_source(self, source: str) -> KnownExample | None:
+        """The example of the instance or file with this keyed hash."""
+        with transaction(self._engine) as connection:
+            row = statements.find_example(connection, "source", source)
+        return None if row is None else KnownExample(example_id=row.example_id, has_mask=row.has_mask)
+
+    def has_content(self, content: str) -> bool:
+        """Whether a picture of this keyed hash is here already."""
+        with transaction(self._engine) as connection:
+            return statements.find_example(connection, "content", content) is not None
+
+    def is_withdrawn(self, patient: str) -> bool:
+        """Whether a patient's examples were removed for good."""
+        with transaction(self._engine) as connection:
+            return statements.is_withdrawn(connection, patient)
+
+    def reason_against(self, source: str) -> str | None:
+        """Why the image with this keyed hash was left out by an earlier import, if it was."""
+        with transaction(self._engine) as connection:
+            return statements.reason_against(connection, source)
+
+    def add(self, example: Example, provenance: Provenance, mask: MaskOrigin | None) -> Part:
         """Add an example; its patient's part is assigned now if the patient is new.
 
         Raises
         ------
         StoreError
-            The disk or the database refuses, or an example of the same source is already here; nothing is
-            left behind.
+            The disk or the database refuses, or an example of the same source or content is already here;
+            nothing but bytes without a name is left behind.
         """
-        data = save({"image": example.image_HW, "labels": example.labels_HW})
-        file = self._file(example.example_id)
-        try:
-            with transaction(self._engine) as connection:
-                part = statements.part_of(connection, provenance.patient)
-                statements.insert_example(connection, _row(example, provenance, data))
-                write_file(file, data)
-        except StoreError:
-            file.unlink(missing_ok=True)
-            raise
+        assert (example.labels_HW is None) == (mask is None)
+        now = time.time()
+        row = ExampleRow(
+            example_id=example.example_id,
+            patient=provenance.patient,
+            source=provenance.source,
+            content=provenance.content,
+            height=example.image_HW.shape[0],
+            width=example.image_HW.shape[1],
+            geometry=json.dumps(asdict(provenance.geometry)),
+            row_mm=None if provenance.spacing is None else provenance.spacing.row_mm,
+            column_mm=None if provenance.spacing is None else provenance.spacing.column_mm,
+            view=provenance.view,
+            laterality=provenance.laterality,
+            manufacturer=provenance.manufacturer,
+            year=provenance.year,
+            density=provenance.density,
+            mirrored=provenance.mirrored,
+            added_at=now,
+            **self._store(example),
+        )
+        with transaction(self._engine) as connection:
+            part = statements.part_of(connection, provenance.patient)
+            statements.insert_example(connection, row)
+            if mask is not None:
+                statements.insert_mask(connection, row.example_id, {**asdict(mask), "added_at": now})
         return part
 
-    def examples(self, part: Part) -> list[str]:
-        """Ids of the examples of a part, in the order in which they came in."""
-        with transaction(self._engine) as connection:
-            return statements.example_ids(connection, part)
-
-    def load(self, example_id: str) -> Example:
-        """Read an example and check it against its digest.
+    def set_mask(self, example_id: str, labels_HW: npt.NDArray[np.uint8], origin: MaskOrigin) -> None:
+        """Give an example a mask, or a newer one; the line about an older one stays, its pixels do not.
 
         Raises
         ------
         NotFoundError
             There is no example of that id.
         StoreError
-            Its file is missing or damaged.
+            See `add`.
         """
+        row = self._row(example_id)
+        example = Example(example_id=example_id, image_HW=self.load(example_id).image_HW, labels_HW=labels_HW)
+        changes = self._store(example)
         with transaction(self._engine) as connection:
-            row = statements.find_example(connection, example_id)
-        if row is None:
-            raise NotFoundError("The catalog has no example of that id.", "List the examples again.")
-        try:
-            data = self._file(example_id).read_bytes()
-            if hashlib.sha256(data).hexdigest() != row.sha256:
-                raise _damaged()
-            arrays = load(data)
-        except (OSError, SafetensorError) as error:
-            raise _damaged() from error
-        return Example(example_id=example_id, image_HW=arrays["image"], labels_HW=arrays["labels"])
+            statements.update_example(connection, example_id, changes)
+            statements.insert_mask(connection, example_id, {**asdict(origin), "added_at": time.time()})
+            statements.order_erasure(connection, [row.place])
+        self._erase()
+
+    def note_refusals(self, refusals: Sequence[tuple[str, str]]) -> None:
+        """Note the reason codes of images that were left out, by the keyed hash of their source."""
+        with transaction(self._engine) as connection:
+            for source, reason in refusals:
+                statements.decide(connection, source, reason, time.time())
+
+    # -- looking
+
+    def examples(self, part: Part) -> list[str]:
+        """Ids of the labelled examples of a part, in the order in which they came in."""
+        with transaction(self._engine) as connection:
+            return statements.example_ids(connection, part)
+
+    def unlabelled(self) -> list[str]:
+        """Ids of the examples that wait for a mask, in the order in which they came in."""
+        with transaction(self._engine) as connection:
+            return statements.example_ids(connection, labelled=False)
+
+    def load(self, example_id: str) -> Example:
+        """Read an example and check that nothing of it has changed.
+
+        Raises
+        ------
+        NotFoundError
+            There is no example of that id.
+        StoreError
+            Its record is missing or damaged.
+        """
+        row = self._row(example_id)
+        content = self._records.read(row.place, row.sha256, example_id)
+        shape = (row.height, row.width)
+        image_HW = np.frombuffer(content, "<u2", row.height * row.width).reshape(shape)
+        labels_HW = None
+        if row.has_mask:
+            labels_HW = np.frombuffer(content, np.uint8, offset=image_HW.nbytes).reshape(shape)
+        return Example(example_id=example_id, image_HW=image_HW, labels_HW=labels_HW)
+
+    def geometry(self, example_id: str) -> Geometry:
+        """How an example's picture lies in its source. Raises NotFoundError."""
+        values: dict[str, Any] = json.loads(self._row(example_id).geometry)
+        return Geometry(
+            source_shape=(values["source_shape"][0], values["source_shape"][1]),
+            mirrored=values["mirrored"],
+            box=(values["box"][0], values["box"][1], values["box"][2], values["box"][3]),
+            prepared_shape=(values["prepared_shape"][0], values["prepared_shape"][1]),
+        )
+
+    def spacing(self, example_id: str) -> Spacing | None:
+        """Pixel spacing of an example's picture, if it is known. Raises NotFoundError."""
+        row = self._row(example_id)
+        if row.row_mm is None or row.column_mm is None:
+            return None
+        return Spacing(row_mm=row.row_mm, column_mm=row.column_mm)
 
     def counts(self) -> Counts:
         """Count the examples."""
         with transaction(self._engine) as connection:
             patients = statements.count_patients(connection)
-            parts = statements.count_examples(connection, "part")
-            manufacturers = statements.count_examples(connection, "manufacturer")
-            views = statements.count_examples(connection, "view")
-            lateralities = statements.count_examples(connection, "laterality")
+            by_part = statements.count_examples(connection, "part", labelled=True)
+            named = {
+                column: _named(statements.count_examples(connection, column))
+                for column in ("view", "manufacturer", "laterality", "year", "density")
+            }
         return Counts(
-            examples=sum(parts.values()),
+            examples=sum(named["view"].values()),
+            labelled=sum(by_part.values()),
             patients=sum(patients.values()),
-            by_part={part: parts.get(part.value, 0) for part in Part},
+            by_part={part: by_part.get(part.value, 0) for part in Part},
             patients_by_part=patients,
-            by_manufacturer=_named(manufacturers),
-            by_view=_named(views),
-            by_laterality=_named(lateralities),
+            by_manufacturer=named["manufacturer"],
+            by_view=named["view"],
+            by_laterality=named["laterality"],
+            by_year=named["year"],
+            by_density=named["density"],
         )
 
-    @contextlib.contextmanager
-    def importing(self) -> Iterator[None]:
-        """Hold the catalog for one import, and first remove the files that a killed one left without a row.
+    def exclusions(self) -> dict[str, int]:
+        """Number of images that imports have left out and that are not here by now, by reason code."""
+        with transaction(self._engine) as connection:
+            return statements.count_decisions(connection)
+
+    def verify(self, progress: Callable[[int, int], None]) -> Verification:
+        """Read every example back; a record in which a bit has changed is damaged."""
+        with transaction(self._engine) as connection:
+            rows = statements.all_examples(connection)
+        damaged = []
+        for done, row in enumerate(rows, start=1):
+            try:
+                self._records.read(row.place, row.sha256, row.example_id)
+            except StoreError:
+                damaged.append(row.example_id)
+            progress(done, len(rows))
+        return Verification(checked=len(rows), damaged=tuple(damaged))
+
+    # -- use and withdrawal
+
+    def note_use(self, run_id: str, part: Part) -> None:
+        """Note that a run trains on the labelled examples of a part, before it does."""
+        with transaction(self._engine) as connection:
+            statements.note_use(connection, run_id, part, time.time())
+
+    def remove_patient(self, patient: str) -> Removal:
+        """Take a patient's examples out for good; to be called within `importing`.
 
         Raises
         ------
-        HomeError
-            Another import is running.
+        StoreError
+            The database or the disk refuses.
         """
-        with hold_folder(self._folder):
-            with transaction(self._engine) as connection:
-                known = {self._file(example_id).name for example_id in statements.example_ids(connection)}
-            for file in self._folder.iterdir():
-                if file.name not in known and file.name != LOCK_FILE:
-                    file.unlink(missing_ok=True)
-            yield
+        return self._remove(patient)
 
-    def _file(self, example_id: str) -> Path:
-        return self._folder / f"{example_id}.safetensors"
+    def forget_all(self) -> Removal:
+        """Take every example and patient out; whoever comes in later is new. Called within `importing`.
+
+        Raises
+        ------
+        StoreError
+            The database or the disk refuses.
+        """
+        return self._remove(None)
+
+    def removals(self) -> list[Removal]:
+        """What was taken out, oldest first."""
+        with transaction(self._engine) as connection:
+            return statements.all_removals(connection)
+
+    def _remove(self, patient: str | None) -> Removal:
+        with transaction(self._engine) as connection:
+            rows = statements.all_examples(connection, patient)
+            removal = Removal(
+                at=time.time(),
+                patients=len({row.patient for row in rows}),
+                examples=len(rows),
+                runs=tuple(statements.runs_with(connection, patient)),
+            )
+            if patient is None or not statements.is_withdrawn(connection, patient):
+                statements.delete_examples(connection, patient, removal)
+                statements.order_erasure(connection, [row.place for row in rows])
+        self._erase()
+        self._trim()
+        return removal
+
+    # -- records
+
+    def _store(self, example: Example) -> dict[str, Any]:
+        """Write an example's record; the columns that say where it lies and what it holds."""
+        content = np.ascontiguousarray(example.image_HW, "<u2").tobytes()
+        pixels: list[int | None] = [None] * len(Label)
+        if example.labels_HW is not None:
+            assert example.labels_HW.shape == example.image_HW.shape
+            content += np.ascontiguousarray(example.labels_HW, np.uint8).tobytes()
+            pixels = np.bincount(example.labels_HW.ravel(), minlength=len(Label)).tolist()
+        place, sha256 = self._records.write(example.example_id, content)
+        return {
+            **asdict(place),
+            "sha256": sha256,
+            "adipose_px": pixels[Label.ADIPOSE],
+            "dense_px": pixels[Label.DENSE],
+            "pectoral_px": pixels[Label.PECTORAL],
+        }
+
+    def _row(self, example_id: str) -> ExampleRow:
+        with transaction(self._engine) as connection:
+            row = statements.find_example(connection, "example_id", example_id)
+        if row is None:
+            raise NotFoundError("The catalog has no example of that id.", "List the examples again.")
+        return row
+
+    def _erase(self) -> None:
+        """Overwrite what no row names any more; whatever a crash leaves of it is done the next time."""
+        with transaction(self._engine) as connection:
+            places = statements.ordered_erasures(connection)
+        for place in places:
+            self._records.erase(place)
+            with transaction(self._engine) as connection:
+                statements.erasure_done(connection, place)
+
+    def _trim(self) -> None:
+        with transaction(self._engine) as connection:
+            live = [row.place for row in statements.all_examples(connection)]
+        self._records.trim(live)
 
 
 def new_example_id() -> str:
@@ -208,37 +366,8 @@ def new_example_id() -> str:
     return secrets.token_hex(16)
 
 
-def _row(example: Example, provenance: Provenance, data: bytes) -> statements.ExampleRow:
-    height, width = example.image_HW.shape
-    pixels = np.bincount(example.labels_HW.ravel(), minlength=len(Label))
-    spacing = provenance.spacing
-    return statements.ExampleRow(
-        example_id=example.example_id,
-        patient=provenance.patient,
-        source=provenance.source,
-        sha256=hashlib.sha256(data).hexdigest(),
-        height=height,
-        width=width,
-        row_mm=None if spacing is None else spacing.row_mm,
-        column_mm=None if spacing is None else spacing.column_mm,
-        view=provenance.view,
-        laterality=provenance.laterality,
-        manufacturer=provenance.manufacturer,
-        adipose_px=int(pixels[Label.ADIPOSE]),
-        dense_px=int(pixels[Label.DENSE]),
-        pectoral_px=int(pixels[Label.PECTORAL]),
-        added_at=time.time(),
-    )
-
-
 def _named(counts: Mapping[str | None, int]) -> dict[str, int]:
     return {
-        name or "unknown": count for name, count in sorted(counts.items(), key=lambda item: item[0] or "~")
+        "unknown" if name is None else str(name): count
+        for name, count in sorted(counts.items(), key=lambda item: (item[0] is None, item[0]))
     }
-
-
-def _damaged() -> StoreError:
-    return StoreError(
-        "An example in the catalog is missing or damaged.",
-        "Check the disk, then import the source folder again into a new home.",
-    )

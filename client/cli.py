@@ -5,18 +5,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.markup import escape
 
-from client.home import SiteHome, default_home
-from client.intake.exclusions import ACCEPTABLE, EXPLANATIONS, Reason
-from shared.errors import ConfigError, NotReadyError
+from client.cli_data import data_app
+from client.cli_options import HOME, HomeOption, JsonOption
+from client.home import SiteHome
+from shared.errors import NotReadyError
 from shared.terminal import Output, run_command_line
-
-if TYPE_CHECKING:
-    from client.intake.importer import ImportReport
 
 app = typer.Typer(
     name="mammofed-site",
@@ -25,14 +23,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-data_app = typer.Typer(help="This hospital's mammograms.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
-
-HomeOption = Annotated[
-    Path, typer.Option("--home", help="The site's home folder.", envvar="MAMMOFED_HOME", show_default=False)
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-HOME = default_home()
 
 
 @app.command()
@@ -59,67 +50,6 @@ def join(
         f"Joined '{membership.coordinator_name}' as '{membership.site_name}' ({membership.site_id}).\n"
         "Next: `mammofed-site data add FOLDER`, then `mammofed-site check`.",
     )
-
-
-@data_app.command("add")
-def data_add(
-    folder: Annotated[Path, typer.Argument(help="Folder of mammograms with masks.")],
-    accept: Annotated[
-        list[str] | None,
-        typer.Option(help=f"Take images in spite of a reason: {', '.join(sorted(ACCEPTABLE))}."),
-    ] = None,
-    home: HomeOption = HOME,
-    as_json: JsonOption = False,
-) -> None:
-    """Prepare the mammograms of a folder for training. The folder stays as it is.
-
-    Takes DICOM files (found by content) with `masks/<SOP Instance UID>.png` and `masks/values.toml`, or an
-    `index.csv` of pictures and label maps. What is kept is cropped to the breast and carries no identifier;
-    an image that is already here is not taken twice.
-    """
-    from client.catalog import Catalog, Part
-    from client.intake.importer import import_folder
-
-    output = Output(as_json)
-    with Catalog.open(home) as catalog, output.progress("Preparing mammograms") as advance:
-        report = import_folder(folder, catalog, advance, _reasons(accept or []))
-        counts = catalog.counts()
-    parts = {part.value: counts.by_part[part] for part in Part}
-    if as_json:
-        output.json({**_report_json(report), "examples": counts.examples, "parts": parts})
-        return
-    output.result({}, _report_text(report))
-    output.result({}, f"The site now has {counts.examples} examples of {counts.patients} patients: {parts}.")
-
-
-def _reasons(names: list[str]) -> frozenset[Reason]:
-    unknown = sorted(set(names) - {reason.value for reason in ACCEPTABLE})
-    if unknown:
-        raise ConfigError(
-            f"'{unknown[0]}' is not a reason that can be accepted.",
-            f"Choose from {', '.join(sorted(ACCEPTABLE))}.",
-        )
-    return frozenset(Reason(name) for name in names)
-
-
-def _report_json(report: ImportReport) -> dict[str, object]:
-    return {
-        "kind": report.kind,
-        "added": report.added,
-        "already_there": report.already_there,
-        "excluded": dict(report.excluded),
-        "quarantined": dict(report.quarantined),
-        "ignored_files": report.num_ignored,
-    }
-
-
-def _report_text(report: ImportReport) -> str:
-    lines = [f"{report.kind}: {report.added} added, {report.already_there} already here."]
-    for title, reasons in (("excluded", report.excluded), ("quarantined", report.quarantined)):
-        for reason, count in reasons.items():
-            explanation = EXPLANATIONS[reason]
-            lines.append(f"  {count} {title} ({reason.value}): {explanation.message} {explanation.remedy}")
-    return "\n".join(lines)
 
 
 @app.command()

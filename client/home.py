@@ -7,36 +7,16 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
-
-from pydantic import Field
 
 from client.enrolment import Membership
+from client.settings import SiteSettings
 from shared.errors import ConfigError, HomeError, StoreError
 from shared.files import write_file
-from shared.tables import Table, read_table
+from shared.tables import read_table
 from shared.trust.keys import VerifyKey
 
 LOOPBACK = "127.0.0.1"
 """Where the SuperNode serves the executor; nothing else may be chosen."""
-
-
-DeviceChoice = Literal["auto", "cpu", "cuda"]
-
-
-class SiteSettings(Table):
-    """What `site.toml` may hold; without the file, the defaults.
-
-    Attributes
-    ----------
-    device
-        Where to train.
-    threads
-        CPU threads of the training process; 0 leaves it to torch.
-    """
-
-    device: DeviceChoice = "auto"
-    threads: Annotated[int, Field(ge=0, le=1024)] = 0
 
 
 @dataclass(frozen=True, slots=True)

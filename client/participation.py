@@ -159,6 +159,7 @@ def _train(
         raise NotReadyError(
             "This site has no example to train on.", "Add mammograms with `mammofed-site data add FOLDER`."
         )
+    workplace.catalog.note_use(occasion.run_id, Part.TRAIN)
     model = build_model(plan.model)
     load_into(model, base)
     seed = training_seed(

@@ -124,7 +124,7 @@ def _data(catalog: Catalog) -> Check:
     return Check(
         name="data",
         passed=counts.by_part[Part.TRAIN] >= MIN_TRAIN_EXAMPLES,
-        finding=f"{counts.examples} examples of {counts.patients} patients ({parts})",
+        finding=f"{counts.examples} examples of {counts.patients} patients, with masks: {parts}",
         remedy="Add mammograms with masks: `mammofed-site data add FOLDER`.",
     )
 

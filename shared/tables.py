@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from typing import TypeVar
+from collections.abc import Iterator
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -69,9 +70,17 @@ def _explain(
 
 
 def _known(table: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    """The settings that a table may hold, found along the place of an unknown one."""
     for part in location[:-1]:
-        annotation = table.model_fields[str(part)].annotation
-        assert isinstance(annotation, type)
-        assert issubclass(annotation, BaseModel)
-        table = annotation
+        if (
+            part in table.model_fields
+        ):  # a part that is no field is the name of a table in a mapping of tables
+            table = next(_tables_in(table.model_fields[str(part)].annotation))
     return list(table.model_fields)
+
+
+def _tables_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _tables_in(inner)

@@ -20,7 +20,7 @@ class Label(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
-    """A prepared mammogram and its label map.
+    """A prepared mammogram and its label map, if an expert has drawn one.
 
     Attributes
     ----------
@@ -30,9 +30,9 @@ class Example:
         uint16; chest wall at the left, cropped to the breast, in-breast percentiles 0.5 and 99.5 at 0 and
         65535, zero outside the breast.
     labels_HW
-        uint8 `Label` per pixel, same shape as `image_HW`.
+        uint8 `Label` per pixel, same shape as `image_HW`; None while there is no mask.
     """
 
     example_id: str
     image_HW: npt.NDArray[np.uint16]
-    labels_HW: npt.NDArray[np.uint8]
+    labels_HW: npt.NDArray[np.uint8] | None

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from client.imaging.mammogram import Mammogram
 from client.intake.exclusions import EXPLANATIONS, QUARANTINED, Reason
+from shared.errors import IntakeError
 
 Labels = npt.NDArray[np.uint8]
 Progress = Callable[[int, int], None]
@@ -29,14 +30,35 @@ class Candidate:
         The hospital's own identifier.
     source_id
         SOP Instance UID, or the digest of the file.
+    has_mask
+        Whether `load` gives a label map.
+    year
+        Of the acquisition; None when the source does not say.
+    density
+        A reader's category, a to d; None when the source does not say.
     load
         Reads the image and its label map, both in the orientation and size of the file; raises IntakeError.
+        It is called in another process.
     """
 
     position: int
     patient_id: str = field(repr=False)
     source_id: str = field(repr=False)
-    load: Callable[[], tuple[Mammogram, Labels]] = field(repr=False)
+    has_mask: bool
+    year: int | None = None
+    density: str | None = None
+    load: Callable[[], tuple[Mammogram, Labels | None]] = field(repr=False)
+
+    def refused(self, reason: Reason, error: IntakeError | None = None) -> Refusal:
+        """This image left out, in the words of an error or in the reason's own."""
+        explanation = EXPLANATIONS[reason]
+        return Refusal(
+            position=self.position,
+            source_id=self.source_id,
+            reason=reason,
+            message=explanation.message if error is None else error.message,
+            remedy=explanation.remedy if error is None else error.hint,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,18 +71,27 @@ class Refusal:
         As in `Candidate`.
     message, remedy
         What is wrong and what to do about it, one line each.
+    source_id
+        As in `Candidate`; None when the file did not even say that.
     """
 
     position: int
     reason: Reason
     message: str
     remedy: str
+    source_id: str | None = field(repr=False, default=None)
 
     @classmethod
-    def of(cls, position: int, reason: Reason) -> Refusal:
+    def of(cls, position: int, reason: Reason, source_id: str | None = None) -> Refusal:
         """A refusal in the reason's own words."""
         explanation = EXPLANATIONS[reason]
-        return cls(position=position, reason=reason, message=explanation.message, remedy=explanation.remedy)
+        return cls(
+            position=position,
+            reason=reason,
+            message=explanation.message,
+            remedy=explanation.remedy,
+            source_id=source_id,
+        )
 
     @property
     def quarantined(self) -> bool:

@@ -56,6 +56,7 @@ LOSSY_SYNTAXES = frozenset({JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossl
 """Always lossy; JPEG 2000 may be either and says so in Lossy Image Compression."""
 MAYBE_LOSSY_SYNTAXES = frozenset({JPEG2000, JPEG2000MC})
 PLAUSIBLE_SPACING_MM = (0.01, 1.0)
+PLAUSIBLE_YEARS = (1980, 2100)
 PLAUSIBLE_MAGNIFICATION = (1.0, 3.0)
 
 # What the catalog may keep of a manufacturer: a header's own text could hold anything.
@@ -106,6 +107,7 @@ def parse_header(dataset: Dataset, has_pixels: bool) -> Header:
         spacing=_spacing(dataset, magnification or 1.0),
         magnification=magnification,
         manufacturer=_manufacturer(dataset),
+        year=_year(dataset),
         implant=_text(dataset, "BreastImplantPresent").upper() == "YES",
         implant_displaced=bool(modifiers & IMPLANT_DISPLACED_CODES) or (view or "").endswith("ID"),
         spot=bool(modifiers & SPOT_CODES),
@@ -176,6 +178,14 @@ def _manufacturer(dataset: Dataset) -> str | None:
         return None
     known = (name for prefix, name in MANUFACTURERS.items() if text == prefix or text.startswith(prefix))
     return next(known, "other")
+
+
+def _year(dataset: Dataset) -> int | None:
+    for keyword in ("AcquisitionDate", "StudyDate"):
+        text = _text(dataset, keyword)[:4]
+        if text.isascii() and text.isdigit() and PLAUSIBLE_YEARS[0] <= int(text) <= PLAUSIBLE_YEARS[1]:
+            return int(text)
+    return None
 
 
 def _lossy(dataset: Dataset) -> bool:

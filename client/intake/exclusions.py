@@ -20,11 +20,9 @@ from shared.errors import (
     UndecodableError,
 )
 
-MIN_ROWS_PX = 1000
-"""Full-field detectors have at least 2,000 rows; fewer means a thumbnail or a cropped region ..."""
 MIN_FIELD_MM = 150.0
 MIN_FIELD_ROWS_PX = 400
-"""... unless its spacing shows that it covers a whole field, coarsely."""
+"""Rows and height from which a coarse picture covers a whole field."""
 MAX_MAGNIFICATION = 1.3
 """Contact mammography projects a breast at 1.0 to 1.1; magnification views start at 1.5."""
 
@@ -54,6 +52,8 @@ class Reason(StrEnum):
     UNREADABLE = "unreadable"
     UNDECODABLE = "undecodable"
     NO_BREAST = "no-breast"
+    DUPLICATE = "duplicate"
+    WITHDRAWN = "withdrawn"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,6 +184,16 @@ EXPLANATIONS: Mapping[Reason, Explanation] = {
         remedy="Check that it is a whole mammogram of one breast.",
         error=NotMammogramError,
     ),
+    Reason.DUPLICATE: Explanation(
+        message="The same mammogram is here already, from another file.",
+        remedy="Nothing to do.",
+        error=ExcludedError,
+    ),
+    Reason.WITHDRAWN: Explanation(
+        message="The patient's images have been removed from this site.",
+        remedy="Nothing to do: a withdrawal of consent holds for later imports as well.",
+        error=ExcludedError,
+    ),
 }
 
 QUARANTINED = frozenset(
@@ -192,17 +202,34 @@ QUARANTINED = frozenset(
 """Reasons that say something is broken and may be mended; the others are choices."""
 
 
-ACCEPTABLE = frozenset({Reason.SECONDARY_CAPTURE, Reason.LOSSY, Reason.TOO_SMALL})
-"""Reasons that a site may waive for training, when its archive has nothing better."""
-
-
 def refusal(reason: Reason) -> IntakeError:
     """The error for an image that is refused for this reason."""
     explanation = EXPLANATIONS[reason]
     return explanation.error(explanation.message, explanation.remedy)
 
 
-def reasons_against(header: Header) -> list[Reason]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntakeRules:
+    """What a site takes for training beyond the usual, when its archive has nothing better.
+
+    Attributes
+    ----------
+    accept_secondary_capture, accept_lossy
+        Waive the reason of that name.
+    min_rows_px
+        Full-field detectors have at least 2,000 rows; fewer than this means a thumbnail or a cropped region,
+        unless the spacing shows that a whole field is covered, coarsely.
+    """
+
+    accept_secondary_capture: bool = False
+    accept_lossy: bool = False
+    min_rows_px: int = 1000
+
+
+STRICT = IntakeRules()
+
+
+def reasons_against(header: Header, rules: IntakeRules = STRICT) -> list[Reason]:
     """All reasons not to use an image, weightiest first."""
     checks = {
         # What the object is.
@@ -211,7 +238,8 @@ def reasons_against(header: Header) -> list[Reason]:
         Reason.TOMOSYNTHESIS: header.sop_class is SopClass.TOMOSYNTHESIS or header.num_frames > 1,
         Reason.FOR_PROCESSING: header.sop_class is SopClass.FOR_PROCESSING,
         Reason.NO_PIXELS: not header.has_pixels,
-        Reason.SECONDARY_CAPTURE: header.sop_class is SopClass.SECONDARY_CAPTURE,
+        Reason.SECONDARY_CAPTURE: header.sop_class is SopClass.SECONDARY_CAPTURE
+        and not rules.accept_secondary_capture,
         # What it shows.
         Reason.BIOPSY: header.biopsy,
         Reason.SPECIMEN: header.specimen,
@@ -224,8 +252,10 @@ def reasons_against(header: Header) -> list[Reason]:
         Reason.VIEW_UNKNOWN: header.view is None,
         Reason.LATERALITY_UNKNOWN: header.laterality is None,
         # How it was stored.
-        Reason.TOO_SMALL: header.rows < MIN_ROWS_PX and not _covers_field(header),
-        Reason.LOSSY: header.lossy,
+        Reason.TOO_SMALL: header.sop_class is SopClass.FOR_PRESENTATION
+        and header.rows < rules.min_rows_px
+        and not _covers_field(header),
+        Reason.LOSSY: header.lossy and not rules.accept_lossy,
     }
     return [reason for reason, holds in checks.items() if holds]
 

@@ -36,6 +36,8 @@ class Header:
         In the plane of the breast: detector spacing divided by the radiographic magnification.
     magnification
         Estimated radiographic magnification factor.
+    year
+        Of the acquisition, or else of the study.
     """
 
     patient_id: str = field(repr=False)
@@ -52,6 +54,7 @@ class Header:
     spacing: Spacing | None
     magnification: float | None
     manufacturer: str | None
+    year: int | None
     implant: bool
     implant_displaced: bool
     spot: bool

@@ -1,7 +1,8 @@
-"""The main flow of an import: look through, order by patient, and for each image load, prepare, add.
+"""The main flow of an import: look through, order by patient, load and prepare in workers, add one by one.
 
 Every example is committed by itself, so whatever was finished before a failure stays; a second import of the
-same folder goes on where the first stopped and adds nothing twice.
+same folder goes on where the first stopped and adds nothing twice. Only this process writes: the workers read
+files and answer with pictures.
 """
 
 from __future__ import annotations
@@ -11,22 +12,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from client.catalog import Catalog, Provenance, new_example_id
+from client.catalog import Catalog, MaskOrigin, Provenance, new_example_id
 from client.imaging.example import Example
-from client.imaging.preparation import prepare
-from client.intake.candidates import Candidate, Progress, Refusal
-from client.intake.exclusions import ACCEPTABLE, Reason
-from client.intake.masks import check_overlap
+from client.intake.candidates import Candidate, Progress, Refusal, Source
+from client.intake.exclusions import STRICT, IntakeRules, Reason
+from client.intake.loading import Loaded, load
 from client.intake.pseudonyms import Pseudonyms
 from client.intake.sources import open_source
+from client.intake.workers import Failure, Workers
 from client.store.parts import visiting_rank
-from shared.errors import IntakeError, MaskError, NotMammogramError, UndecodableError
 
-_REASONS: dict[type[IntakeError], Reason] = {
-    MaskError: Reason.MASK,
-    NotMammogramError: Reason.NO_BREAST,
-    UndecodableError: Reason.UNDECODABLE,
-}
+IMPORTED_MASK = MaskOrigin(kind="import")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,8 +35,10 @@ class ImportReport:
         What was recognised, in words for a person.
     added
         New examples.
+    masks_added
+        Examples of an earlier import that have got a mask by this one.
     already_there
-        Images that an earlier import, or an earlier copy in the same folder, had brought in.
+        Images that an earlier import had brought in.
     refusals
         Images that were not used, by position.
     num_ignored
@@ -48,10 +46,11 @@ class ImportReport:
     """
 
     kind: str
-    added: int
-    already_there: int
-    refusals: tuple[Refusal, ...]
-    num_ignored: int
+    added: int = 0
+    masks_added: int = 0
+    already_there: int = 0
+    refusals: tuple[Refusal, ...] = ()
+    num_ignored: int = 0
 
     @property
     def excluded(self) -> dict[Reason, int]:
@@ -64,87 +63,144 @@ class ImportReport:
         return _by_reason(refusal for refusal in self.refusals if refusal.quarantined)
 
 
-def import_folder(
-    folder: Path, catalog: Catalog, progress: Progress, accepted: frozenset[Reason] = frozenset()
-) -> ImportReport:
-    """Bring a folder of mammograms into the catalog.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Importer:
+    """Brings sources into a catalog.
 
-    Parameters
+    Attributes
     ----------
-    folder
-        Stays as it is.
-    catalog
-        Where the examples go.
-    progress
-        Told of every image done.
-    accepted
-        Reasons of `ACCEPTABLE` that this site waives.
-
-    Raises
-    ------
-    EmptySourceError
-        The folder holds no mammogram.
-    MaskError
-        The masks' table of values is malformed.
-    HomeError
-        Another import is running, or the home's pseudonym key is unreadable.
-    StoreError
-        The disk or the database refuses; what was added before stays.
+    rules
+        What this site takes.
+    workers
+        Processes that load and prepare; 0 for one per core.
     """
-    assert accepted <= ACCEPTABLE
-    source = open_source(folder, accepted, lambda _done, _total: None)
-    refusals = list(source.refusals)
-    added = already_there = 0
-    with catalog.importing():
-        pseudonyms = Pseudonyms.open(catalog.home)
+
+    catalog: Catalog
+    rules: IntakeRules = STRICT
+    workers: int = 0
+
+    def bring_in(self, folder: Path, scanning: Progress, preparing: Progress) -> ImportReport:
+        """Import a folder, which stays as it is.
+
+        Parameters
+        ----------
+        scanning, preparing
+            Told of every file looked through, and of every image done.
+
+        Raises
+        ------
+        EmptySourceError
+            There is no mammogram.
+        MaskError
+            The masks' table of values is malformed.
+        HomeError
+            Another import is running, or the home's pseudonym key is unreadable.
+        StoreError
+            The disk or the database refuses; what was added before stays.
+        """
+        source = open_source(folder, self.rules, scanning)
+        with self.catalog.importing():
+            return self._import(source, preparing)
+
+    def _import(self, source: Source, preparing: Progress) -> ImportReport:
+        intake = _Intake(self.catalog, Pseudonyms.open(self.catalog.home))
         # By patient first: the split depends on this order, and on nothing else.
         ordered = sorted(source.candidates, key=lambda one: (visiting_rank(one.patient_id), one.source_id))
-        for done, candidate in enumerate(ordered, start=1):
-            source_key = pseudonyms.source(candidate.source_id)
-            if catalog.has(source_key):
-                already_there += 1
-            else:
-                refused = _take(candidate, catalog, pseudonyms.patient(candidate.patient_id), source_key)
-                refusals += [refused] if refused else []
-                added += 0 if refused else 1
-            progress(done, len(ordered))
-    return ImportReport(
-        kind=source.kind,
-        added=added,
-        already_there=already_there,
-        refusals=tuple(sorted(refusals, key=lambda refusal: refusal.position)),
-        num_ignored=source.num_ignored,
-    )
-
-
-def _take(candidate: Candidate, catalog: Catalog, patient: str, source_key: str) -> Refusal | None:
-    """Load, prepare and add one image, or say why not."""
-    try:
-        mammogram, labels_HW = candidate.load()
-        prepared = prepare(mammogram)
-        prepared_labels_HW = prepared.geometry.labels_from_source(labels_HW)
-        check_overlap(prepared_labels_HW, prepared.breast_HW)
-    except IntakeError as error:
-        return Refusal(
-            position=candidate.position,
-            reason=_REASONS.get(type(error), Reason.UNREADABLE),
-            message=error.message,
-            remedy=error.hint,
+        for refusal in source.refusals:
+            intake.refuse(refusal)
+        wanted = [candidate for candidate in ordered if intake.wants(candidate)]
+        known = len(ordered) - len(wanted)
+        preparing(known, len(ordered))
+        with Workers(load, number=self.workers) as workers:
+            for done, (candidate, outcome) in enumerate(workers.map(wanted), start=known + 1):
+                if isinstance(outcome, Failure):
+                    intake.refuse(candidate.refused(Reason.UNDECODABLE))
+                elif isinstance(outcome, Refusal):
+                    intake.refuse(outcome)
+                else:
+                    intake.take(candidate, outcome)
+                preparing(done, len(ordered))
+        intake.note()
+        return ImportReport(
+            kind=source.kind,
+            added=intake.added,
+            masks_added=intake.masks_added,
+            already_there=intake.already_there,
+            refusals=tuple(sorted(intake.refusals, key=lambda refusal: refusal.position)),
+            num_ignored=source.num_ignored,
         )
-    example = Example(
-        example_id=new_example_id(), image_HW=prepared.image_HW, labels_HW=prepared_labels_HW.copy()
-    )
-    spacing = mammogram.spacing
-    provenance = Provenance(
-        patient=patient,
-        source=source_key,
-        spacing=None if spacing is None else prepared.geometry.prepared_spacing(spacing),
-        view=mammogram.view,
-        laterality=mammogram.laterality,
-        manufacturer=mammogram.manufacturer,
-    )
-    catalog.add(example, provenance)
-    return None
+
+
+class _Intake:
+    """One source's images against the catalog: taken, known already, or refused."""
+
+    def __init__(self, catalog: Catalog, pseudonyms: Pseudonyms) -> None:
+        self._catalog = catalog
+        self._pseudonyms = pseudonyms
+        self.added = self.masks_added = self.already_there = 0
+        self.refusals: list[Refusal] = []
+        self._seen: set[str] = set()
+
+    def wants(self, candidate: Candidate) -> bool:
+        """Whether the candidate must be loaded: it is new, or its example lacks the mask that it brings."""
+        if candidate.source_id in self._seen:
+            self.refuse(candidate.refused(Reason.DUPLICATE))
+            return False
+        self._seen.add(candidate.source_id)
+        known = self._catalog.find_source(self._pseudonyms.source(candidate.source_id))
+        if known is not None and (known.has_mask or not candidate.has_mask):
+            self.already_there += 1
+            return False
+        if known is None and self._catalog.is_withdrawn(self._pseudonyms.patient(candidate.patient_id)):
+            self.refuse(candidate.refused(Reason.WITHDRAWN))
+            return False
+        return True
+
+    def take(self, candidate: Candidate, loaded: Loaded) -> None:
+        """Add a picture, or its mask to the example that is here already."""
+        source = self._pseudonyms.source(candidate.source_id)
+        known = self._catalog.find_source(source)
+        if known is not None:
+            assert loaded.labels_HW is not None  # `wants` let it pass for its mask
+            self._catalog.set_mask(known.example_id, loaded.labels_HW, IMPORTED_MASK)
+            self.masks_added += 1
+            return
+        content = self._pseudonyms.content(loaded.content_sha256)
+        if self._catalog.has_content(content):
+            self.refuse(candidate.refused(Reason.DUPLICATE))
+            return
+        self._catalog.add(
+            Example(example_id=new_example_id(), image_HW=loaded.image_HW, labels_HW=loaded.labels_HW),
+            Provenance(
+                patient=self._pseudonyms.patient(candidate.patient_id),
+                source=source,
+                content=content,
+                geometry=loaded.geometry,
+                spacing=loaded.spacing,
+                view=loaded.view,
+                laterality=loaded.laterality,
+                manufacturer=loaded.manufacturer,
+                year=candidate.year,
+                density=candidate.density,
+                mirrored=loaded.mirrored,
+            ),
+            None if loaded.labels_HW is None else IMPORTED_MASK,
+        )
+        self.added += 1
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Leave an image out."""
+        self.refusals.append(refusal)
+
+    def note(self) -> None:
+        """Write down what was left out."""
+        self._catalog.note_refusals(
+            [
+                (self._pseudonyms.source(one.source_id), one.reason.value)
+                for one in self.refusals
+                if one.source_id is not None
+            ]
+        )
 
 
 def _by_reason(refusals: Iterable[Refusal]) -> dict[Reason, int]:

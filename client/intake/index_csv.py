@@ -1,28 +1,32 @@
 """Research archives: a folder whose `index.csv` names a picture and its label map in every line.
 
-Columns `image` and `label` hold paths inside the folder; an optional column `patient` groups pictures of
-one person, otherwise each picture counts as its own patient. Other columns are ignored. The values of the
-label maps are declared in `values.toml` beside the index, or are those of the DDSM density masks.
+Columns `image` and `label` hold paths inside the folder; a label left empty means that there is no mask yet.
+Optional columns: `patient` groups pictures of one person, otherwise each picture counts as its own patient;
+`year` of the acquisition; `density`, a reader's category a to d or 1 to 4. Other columns are ignored. The
+values of the label maps are declared in `values.toml` beside the index, or are those of the DDSM masks.
 """
 
 from __future__ import annotations
 
 import csv
 import hashlib
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from client.imaging.example import Label
 from client.imaging.mammogram import Mammogram
 from client.intake.candidates import Candidate, Labels, Progress, Refusal, Source
 from client.intake.exclusions import Reason
-from client.intake.masks import read_label_map, read_values_table
+from client.intake.masks import VALUES_FILE, read_label_map, read_values_table
 from client.intake.picture import read_picture
 from shared.errors import EmptySourceError
 
 INDEX_FILE = "index.csv"
-VALUES_FILE = "values.toml"
 KIND = "research archive with index.csv"
+YEAR = re.compile(r"(19[89]|20[0-9])[0-9]")
+DENSITIES = dict(zip("abcd1234", "abcdabcd", strict=True))
 DDSM_VALUES: Mapping[int, Label] = {
     64: Label.BACKGROUND,
     128: Label.ADIPOSE,
@@ -51,7 +55,7 @@ def read_index(folder: Path, progress: Progress) -> Source:
         image, label = _inside(folder, row["image"]), _inside(folder, row["label"])
         if image is None:
             refusals.append(Refusal.of(position, Reason.UNREADABLE))
-        elif label is None:
+        elif row["label"] and label is None:
             refusals.append(Refusal.of(position, Reason.NO_MASK))
         else:
             with image.open("rb") as file:
@@ -61,6 +65,9 @@ def read_index(folder: Path, progress: Progress) -> Source:
                     position=position,
                     patient_id=row.get("patient") or digest,
                     source_id=digest,
+                    has_mask=label is not None,
+                    year=_year(row.get("year", "")),
+                    density=DENSITIES.get(row.get("density", "").lower()),
                     load=_Pair(image, label, table),
                 )
             )
@@ -68,18 +75,36 @@ def read_index(folder: Path, progress: Progress) -> Source:
     return Source(kind=KIND, candidates=candidates, refusals=refusals)
 
 
+def name_at(folder: Path, position: int) -> str | None:
+    """Name of the image in a line of the index, from 1; None if there is no such line.
+
+    Raises
+    ------
+    EmptySourceError
+        As `read_index`.
+    """
+    rows = _rows(folder)
+    return rows[position - 1]["image"] if 0 < position <= len(rows) else None
+
+
+@dataclass(frozen=True, slots=True)
 class _Pair:
-    """A picture and its label map, read when called."""
+    """A picture and its label map, if it has one; read when called."""
 
-    def __init__(self, image: Path, label: Path, table: Mapping[int, Label]) -> None:
-        self._image = image
-        self._label = label
-        self._table = table
+    image: Path
+    label: Path | None
+    table: Mapping[int, Label]
 
-    def __call__(self) -> tuple[Mammogram, Labels]:
-        mammogram = read_picture(self._image)
+    def __call__(self) -> tuple[Mammogram, Labels | None]:
+        mammogram = read_picture(self.image)
         height, width = mammogram.pixels_HW.shape
-        return mammogram, read_label_map(self._label, self._table, (height, width))
+        return mammogram, None if self.label is None else read_label_map(
+            self.label, self.table, (height, width)
+        )
+
+
+def _year(text: str) -> int | None:
+    return int(text) if YEAR.fullmatch(text) else None
 
 
 def _rows(folder: Path) -> list[dict[str, str]]:
@@ -106,7 +131,7 @@ def _inside(folder: Path, name: str) -> Path | None:
     try:
         with path.open("rb"):
             return path
-    except OSError:
+    except (OSError, ValueError):  # ValueError: no name may hold a NUL
         return None
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -26,10 +27,52 @@ from client.imaging.example import Label
 from client.intake.picture import read_values
 from shared.errors import MaskError
 
+VALUES_FILE = "values.toml"
+KINDS = {".png": "png", ".tif": "tiff", ".tiff": "tiff"}
 MAX_VALUE = 65535
 REQUIRED = (Label.BACKGROUND, Label.ADIPOSE, Label.DENSE)
 SMALLEST_OVERLAP = 0.7
 """Dice between the mask's breast and the one found in the image; experts' outlines reach 0.9 and more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaskFile:
+    """A mask on the disk.
+
+    Attributes
+    ----------
+    key
+        SOP Instance UID of its image: the name of the file without its ending.
+    kind
+        Form, as the catalog notes it.
+    """
+
+    key: str = field(repr=False)
+    kind: str
+    path: Path = field(repr=False)
+    table: Mapping[int, Label]
+
+    def read(self, shape: tuple[int, int]) -> npt.NDArray[np.uint8]:
+        """The label map of an image of this shape (rows, columns); raises as `read_label_map`."""
+        return read_label_map(self.path, self.table, shape)
+
+
+def open_masks(folder: Path) -> dict[str, MaskFile]:
+    """The masks of a folder by their key, in the order of their names; none if there is no such folder.
+
+    Raises
+    ------
+    MaskError
+        There are masks, and their table of values is missing or malformed.
+    """
+    if not folder.is_dir():
+        return {}
+    table = read_values_table(folder / VALUES_FILE)
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in KINDS and path.is_file())
+    return {
+        path.stem: MaskFile(key=path.stem, kind=KINDS[path.suffix.lower()], path=path, table=table)
+        for path in files
+    }
 
 
 def read_values_table(path: Path) -> dict[int, Label]:

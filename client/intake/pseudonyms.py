@@ -55,6 +55,10 @@ class Pseudonyms:
         """Keyed hash of a SOP Instance UID or of a file's digest, 64 hex digits."""
         return self._hash(b"source\0", source_id)
 
+    def content(self, sha256: str) -> str:
+        """Keyed hash of a prepared picture's digest, 64 hex digits."""
+        return self._hash(b"content\0", sha256)
+
     def _hash(self, domain: bytes, text: str) -> str:
         return hmac.new(self._key, domain + text.encode(), hashlib.sha256).hexdigest()
 

@@ -8,23 +8,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from client.imaging.example import Label
 from client.imaging.mammogram import Mammogram
 from client.intake.candidates import Candidate, Labels, Progress, Refusal, Source
 from client.intake.dicom_file import is_dicom, read_header, read_mammogram
-from client.intake.exclusions import Reason, reasons_against
-from client.intake.index_csv import INDEX_FILE, VALUES_FILE, read_index
-from client.intake.masks import read_label_map, read_values_table
+from client.intake.exclusions import IntakeRules, Reason, reasons_against
+from client.intake.index_csv import INDEX_FILE, name_at, read_index
+from client.intake.masks import MaskFile, open_masks
 from shared.errors import EmptySourceError, IntakeError, UndecodableError
 
 MASKS_FOLDER = "masks"
 KIND = "DICOM files"
 
 
-def open_source(folder: Path, accepted: frozenset[Reason], progress: Progress) -> Source:
-    """Look through a folder and decide about every image on its header, waiving the accepted reasons.
+def open_source(folder: Path, rules: IntakeRules, progress: Progress) -> Source:
+    """Look through a folder and decide about every image on its header.
 
     Raises
     ------
@@ -39,7 +39,7 @@ def open_source(folder: Path, accepted: frozenset[Reason], progress: Progress) -
         )
     if (folder / INDEX_FILE).is_file():
         return read_index(folder, progress)
-    source = _scan(folder, accepted, progress)
+    source = _scan(folder, rules, progress)
     if not source.candidates and not source.refusals:
         raise EmptySourceError(
             "The folder holds no mammogram.",
@@ -48,14 +48,24 @@ def open_source(folder: Path, accepted: frozenset[Reason], progress: Progress) -
     return source
 
 
-def _scan(folder: Path, accepted: frozenset[Reason], progress: Progress) -> Source:
+def locate(folder: Path, position: int) -> str | None:
+    """Name, within the folder, of the file at a position of its reports; None if there is none.
+
+    For the person at the terminal alone: a name may name a patient.
+    """
+    if (folder / INDEX_FILE).is_file():
+        return name_at(folder, position)
     files = _files(folder)
-    masks = folder / MASKS_FOLDER
-    table = read_values_table(masks / VALUES_FILE) if masks.is_dir() else {}
+    return str(files[position - 1].relative_to(folder)) if 0 < position <= len(files) else None
+
+
+def _scan(folder: Path, rules: IntakeRules, progress: Progress) -> Source:
+    files = _files(folder)
+    masks = open_masks(folder / MASKS_FOLDER)
     candidates: list[Candidate] = []
     refusals: list[Refusal] = []
     for position, path in enumerate(files, start=1):
-        found = _judge(path, position, masks, table, accepted)
+        found = _judge(path, position, masks, rules)
         if isinstance(found, Candidate):
             candidates.append(found)
         elif found is not None:
@@ -76,7 +86,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _judge(
-    path: Path, position: int, masks: Path, table: Mapping[int, Label], accepted: frozenset[Reason]
+    path: Path, position: int, masks: Mapping[str, MaskFile], rules: IntakeRules
 ) -> Candidate | Refusal | None:
     """None for a file that is not DICOM."""
     try:
@@ -87,31 +97,28 @@ def _judge(
         return Refusal.of(position, Reason.UNDECODABLE)
     except IntakeError:
         return Refusal.of(position, Reason.UNREADABLE)
-    reason = next((reason for reason in reasons_against(header) if reason not in accepted), None)
-    # A UID is digits and dots; anything else must not become part of a path.
-    uid_is_plain = header.instance_uid.replace(".", "").isdigit() and ".." not in header.instance_uid
-    mask = masks / f"{header.instance_uid}.png"
-    if reason is None and not (uid_is_plain and mask.is_file()):
-        reason = Reason.NO_MASK
-    if reason is not None:
-        return Refusal.of(position, reason)
+    reasons = reasons_against(header, rules)
+    if reasons:
+        return Refusal.of(position, reasons[0], header.instance_uid)
+    mask = masks.get(header.instance_uid)
     return Candidate(
         position=position,
         patient_id=header.patient_id,
         source_id=header.instance_uid,
-        load=_Pair(path, mask, table),
+        has_mask=mask is not None,
+        year=header.year,
+        load=_Pair(path, mask),
     )
 
 
+@dataclass(frozen=True, slots=True)
 class _Pair:
-    """A DICOM image and its label map, read when called."""
+    """A DICOM image and its label map, if it has one; read when called."""
 
-    def __init__(self, image: Path, mask: Path, table: Mapping[int, Label]) -> None:
-        self._image = image
-        self._mask = mask
-        self._table = table
+    image: Path
+    mask: MaskFile | None
 
-    def __call__(self) -> tuple[Mammogram, Labels]:
-        mammogram = read_mammogram(self._image)
+    def __call__(self) -> tuple[Mammogram, Labels | None]:
+        mammogram = read_mammogram(self.image)
         height, width = mammogram.pixels_HW.shape
-        return mammogram, read_label_map(self._mask, self._table, (height, width))
+        return mammogram, None if self.mask is None else self.mask.read((height, width))

@@ -1,14 +1,23 @@
-"""The statements on patients and examples: the one module of SQL of the catalog."""
+"""The statements on patients, examples and masks: the one module of SQL of the catalog."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 
-from sqlalchemy import Connection, Table, func, insert, select
+from sqlalchemy import Connection, Table, delete, func, insert, select, update
+from sqlalchemy.dialects.sqlite import insert as insert_or
 
 from client.store.parts import Part, next_part
+from client.store.schema import decision as decisions
+from client.store.schema import erasure as erasures
 from client.store.schema import example as examples
+from client.store.schema import mask as masks
 from client.store.schema import patient as patients
+from client.store.schema import removal as removals
+from client.store.schema import run_use
+from client.store.shards import Place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,18 +27,58 @@ class ExampleRow:
     example_id: str
     patient: str
     source: str
-    sha256: str
+    content: str
+    shard: int
+    offset: int
+    size_bytes: int
+    sha256: str | None
     height: int
     width: int
+    geometry: str
     row_mm: float | None
     column_mm: float | None
     view: str | None
     laterality: str | None
     manufacturer: str | None
-    adipose_px: int
-    dense_px: int
-    pectoral_px: int
+    year: int | None
+    density: str | None
+    mirrored: bool
+    adipose_px: int | None
+    dense_px: int | None
+    pectoral_px: int | None
     added_at: float
+
+    @property
+    def has_mask(self) -> bool:
+        """Whether an expert has drawn on it."""
+        return self.dense_px is not None
+
+    @property
+    def place(self) -> Place:
+        """Where its record lies."""
+        return Place(shard=self.shard, offset=self.offset, size_bytes=self.size_bytes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Removal:
+    """Examples that were taken out.
+
+    Attributes
+    ----------
+    at
+        Seconds since the epoch, UTC.
+    runs
+        Ids of the runs that had trained on them.
+    """
+
+    at: float
+    patients: int
+    examples: int
+    runs: tuple[str, ...]
+
+
+_COLUMNS = [examples.c[field.name] for field in fields(ExampleRow)]
+_LABELLED = examples.c.dense_px.is_not(None)
 
 
 def part_of(connection: Connection, patient: str) -> Part:
@@ -44,38 +93,53 @@ def part_of(connection: Connection, patient: str) -> Part:
 
 
 def insert_example(connection: Connection, row: ExampleRow) -> None:
-    """Add an example of a known patient."""
+    """Add an example of a known patient; a decision against its source is over."""
     connection.execute(insert(examples).values(asdict(row)))
+    connection.execute(delete(decisions).where(decisions.c.source == row.source))
 
 
-def has_source(connection: Connection, source: str) -> bool:
-    """Whether an example of this source is in the store."""
-    return (
-        connection.execute(select(examples.c.source).where(examples.c.source == source)).first() is not None
-    )
+def update_example(connection: Connection, example_id: str, changes: Mapping[str, object]) -> None:
+    """Change some columns of an example."""
+    connection.execute(update(examples).where(examples.c.example_id == example_id).values(dict(changes)))
 
 
-def find_example(connection: Connection, example_id: str) -> ExampleRow | None:
-    """The row of an example."""
-    columns = [examples.c[field.name] for field in fields(ExampleRow)]
-    row = connection.execute(select(*columns).where(examples.c.example_id == example_id)).mappings().first()
+def insert_mask(connection: Connection, example_id: str, values: Mapping[str, object]) -> None:
+    """Note where an example's mask comes from."""
+    number = select(examples.c.number).where(examples.c.example_id == example_id).scalar_subquery()
+    connection.execute(insert(masks).values(example=number, **values))
+
+
+def find_example(connection: Connection, column: str, value: str) -> ExampleRow | None:
+    """The example with this value in a unique column."""
+    row = connection.execute(select(*_COLUMNS).where(examples.c[column] == value)).mappings().first()
     return None if row is None else ExampleRow(**row)
 
 
-def example_ids(connection: Connection, part: Part | None = None) -> list[str]:
-    """Examples of one part or of all, in the order in which they came in."""
+def example_ids(connection: Connection, part: Part | None = None, *, labelled: bool = True) -> list[str]:
+    """Examples of one part or of all, with masks or without, in the order in which they came in."""
     statement = select(examples.c.example_id).join(patients).order_by(examples.c.number)
+    statement = statement.where(_LABELLED if labelled else ~_LABELLED)
     if part is not None:
         statement = statement.where(patients.c.part == part.value)
     return list(connection.execute(statement).scalars())
 
 
-def count_examples(connection: Connection, column: str) -> dict[str | None, int]:
+def all_examples(connection: Connection, patient: str | None = None) -> list[ExampleRow]:
+    """All examples, or those of one patient, in the order in which they came in."""
+    statement = select(*_COLUMNS).order_by(examples.c.number)
+    if patient is not None:
+        statement = statement.where(examples.c.patient == patient)
+    return [ExampleRow(**row) for row in connection.execute(statement).mappings()]
+
+
+def count_examples(connection: Connection, column: str, *, labelled: bool = False) -> dict[str | None, int]:
     """Number of examples for each value of a column of the example or, for `part`, of its patient."""
     table: Table = patients if column == "part" else examples
     statement = (
         select(table.c[column], func.count()).select_from(examples.join(patients)).group_by(table.c[column])
     )
+    if labelled:
+        statement = statement.where(_LABELLED)
     return {row[0]: row[1] for row in connection.execute(statement)}
 
 
@@ -83,3 +147,100 @@ def count_patients(connection: Connection) -> dict[Part, int]:
     """Number of patients in each part; a part without patients is there with 0."""
     counted = connection.execute(select(patients.c.part, func.count()).group_by(patients.c.part))
     return dict.fromkeys(Part, 0) | {Part(name): count for name, count in counted}
+
+
+def decide(connection: Connection, source: str, reason: str, at: float) -> None:
+    """Note why an image is left out; a newer reason takes the place of an older one."""
+    statement = insert_or(decisions).values(source=source, reason=reason, at=at)
+    newest = {"reason": reason, "at": at}
+    connection.execute(statement.on_conflict_do_update(index_elements=["source"], set_=newest))
+
+
+def reason_against(connection: Connection, source: str) -> str | None:
+    """Why an image was left out, if it was."""
+    found = connection.execute(select(decisions.c.reason).where(decisions.c.source == source)).scalar()
+    return None if found is None else str(found)
+
+
+def count_decisions(connection: Connection) -> dict[str, int]:
+    """Number of images left out, by reason, most first."""
+    count = func.count()
+    counted = connection.execute(
+        select(decisions.c.reason, count).group_by(decisions.c.reason).order_by(count.desc())
+    )
+    return {str(reason): int(number) for reason, number in counted}
+
+
+def note_use(connection: Connection, run_id: str, part: Part, at: float) -> None:
+    """Note that a run trains on the patients of a part, once for each."""
+    users = (
+        select(patients.c.pseudonym).join(examples).where(patients.c.part == part.value, _LABELLED).distinct()
+    )
+    for patient in connection.execute(users).scalars().all():
+        statement = insert_or(run_use).values(run_id=run_id, patient=patient, first_at=at)
+        connection.execute(statement.on_conflict_do_nothing())
+
+
+def runs_with(connection: Connection, patient: str | None) -> list[str]:
+    """Runs that have trained on a patient, or on anybody, in the order of their names."""
+    statement = select(run_use.c.run_id).distinct().order_by(run_use.c.run_id)
+    if patient is not None:
+        statement = statement.where(run_use.c.patient == patient)
+    return list(connection.execute(statement).scalars())
+
+
+def delete_examples(connection: Connection, patient: str | None, removal: Removal) -> None:
+    """Take a patient's rows out, or all; the line about it stays."""
+    of_patient = select(examples.c.number)
+    if patient is not None:
+        of_patient = of_patient.where(examples.c.patient == patient)
+    connection.execute(delete(masks).where(masks.c.example.in_(of_patient)))
+    for table, column in ((examples, "patient"), (patients, "pseudonym"), (run_use, "patient")):
+        statement = delete(table)
+        connection.execute(statement if patient is None else statement.where(table.c[column] == patient))
+    if patient is None:
+        connection.execute(delete(decisions))
+    connection.execute(
+        insert(removals).values(
+            at=removal.at,
+            withdrawn=patient,
+            patients=removal.patients,
+            examples=removal.examples,
+            runs=json.dumps(removal.runs),
+        )
+    )
+
+
+def order_erasure(connection: Connection, places: Iterable[Place]) -> None:
+    """Note places that no row names any more and whose bytes must go."""
+    for place in places:
+        connection.execute(insert(erasures).values(asdict(place)))
+
+
+def ordered_erasures(connection: Connection) -> list[Place]:
+    """Places whose bytes must go."""
+    return [Place(**row) for row in connection.execute(select(erasures)).mappings()]
+
+
+def erasure_done(connection: Connection, place: Place) -> None:
+    """The bytes are gone."""
+    connection.execute(
+        delete(erasures).where(erasures.c.shard == place.shard, erasures.c.offset == place.offset)
+    )
+
+
+def is_withdrawn(connection: Connection, patient: str) -> bool:
+    """Whether a patient's examples were taken out for good."""
+    found = connection.execute(select(removals.c.number).where(removals.c.withdrawn == patient))
+    return found.first() is not None
+
+
+def all_removals(connection: Connection) -> list[Removal]:
+    """What was taken out, oldest first."""
+    columns = (removals.c.at, removals.c.patients, removals.c.examples, removals.c.runs)
+    return [
+        Removal(at=at, patients=patient_count, examples=example_count, runs=tuple(json.loads(runs)))
+        for at, patient_count, example_count, runs in connection.execute(
+            select(*columns).order_by(removals.c.number)
+        )
+    ]

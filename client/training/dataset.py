@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -64,7 +66,7 @@ class FittedDataset:
     Parameters
     ----------
     examples
-        Prepared examples, at least one.
+        Prepared examples with masks, at least one.
     plan
         Gives the input's height and width.
 
@@ -85,7 +87,7 @@ class FittedDataset:
             [fit(example.image_HW, height, width).to(torch.float16) for example in examples]
         )
         self._labels_NHW = torch.stack(
-            [torch.from_numpy(fit_labels(example.labels_HW, height, width)) for example in examples]
+            [torch.from_numpy(fit_labels(_labels_of(example), height, width)) for example in examples]
         )
 
     def __len__(self) -> int:
@@ -95,3 +97,8 @@ class FittedDataset:
         """The examples at these positions, in this order."""
         chosen = torch.as_tensor(indices, dtype=torch.long)
         return Batch(image_NCHW=self._images_NCHW[chosen].float(), labels_NHW=self._labels_NHW[chosen])
+
+
+def _labels_of(example: Example) -> npt.NDArray[np.uint8]:
+    assert example.labels_HW is not None
+    return example.labels_HW

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from client.home import DeviceChoice
+from client.settings import DeviceChoice
 from shared.errors import ConfigError
 
 

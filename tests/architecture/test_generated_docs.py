@@ -34,7 +34,18 @@ COMMANDS = {
     "mammofed-site check": ["--home", "--json"],
     "mammofed-site start": ["--home", "--json"],
     "mammofed-site segment": ["image", "--model", "--overlay", "--home", "--json"],
-    "mammofed-site data add": ["folder", "--accept", "--home", "--json"],
+    "mammofed-site data add": [
+        "source",
+        "--accept-secondary-capture",
+        "--accept-lossy",
+        "--home",
+        "--json",
+    ],
+    "mammofed-site data locate": ["source", "position", "--json"],
+    "mammofed-site data verify": ["--home", "--json"],
+    "mammofed-site data remove": ["--patient", "--home", "--json"],
+    "mammofed-site data forget": ["--yes", "--home", "--json"],
+    "mammofed-site data masks add": ["folder", "--annotator", "--date", "--version", "--home", "--json"],
 }
 """The frozen list: a new command or option is a decision, and changes this."""
 

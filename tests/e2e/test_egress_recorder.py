@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from client.catalog import Catalog, Part
 from client.home import SiteHome
 from deploy.demo.federation import Role, site
 from server.home import CoordinatorHome
@@ -215,7 +216,8 @@ def _identifiers(recording: Recording) -> set[str]:
     for image in recording.hospital.images:
         texts |= {image.patient_name, image.patient_id, image.accession_number}
         texts |= {image.image_path.stem, image.mask_path.stem}
-    texts |= {file.stem for file in (home / "examples").glob("*.safetensors")}
+    with Catalog.open(home) as catalog:
+        texts |= {example_id for part in Part for example_id in catalog.examples(part)}
     return texts | {folder.name, str(folder), str(home), home.name}
 
 

@@ -6,6 +6,7 @@ import csv
 import shutil
 import sqlite3
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,11 @@ from pydicom import dcmread
 from client.catalog import STORE_FILE, Catalog, Part
 from client.imaging.density import measure_density
 from client.imaging.example import Label
-from client.intake.exclusions import Reason
-from client.intake.importer import ImportReport, import_folder
+from client.intake.exclusions import IntakeRules, Reason
+from client.intake.importer import Importer, ImportReport
+from client.intake.mask_import import add_masks
+from client.intake.pseudonyms import Pseudonyms
+from client.store.records import Records
 from deploy.demo.phantoms import GE, HOLOGIC, WrittenImage, write_hospital
 from shared.errors import EmptySourceError, MaskError, StoreError
 
@@ -41,7 +45,11 @@ def write_images(folder: Path) -> list[WrittenImage]:
 
 def bring_in(folder: Path, home: Path) -> ImportReport:
     with Catalog.open(home) as catalog:
-        return import_folder(folder, catalog, lambda _done, _total: None)
+        return Importer(catalog=catalog, workers=2).bring_in(folder, quiet, quiet)
+
+
+def quiet(_done: int, _total: int) -> None:
+    """Nobody is watching."""
 
 
 def change(source: Path, target: Path, alter: Callable[[Path], None]) -> Path:
@@ -82,8 +90,8 @@ def test_a_second_import_adds_nothing(hospital: Path, tmp_path: Path) -> None:
 def test_progress_is_told_for_every_image(hospital: Path, tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
     with Catalog.open(tmp_path) as catalog:
-        import_folder(hospital, catalog, lambda done, total: told.append((done, total)))
-    assert told == [(number, 8) for number in range(1, 9)]
+        Importer(catalog=catalog).bring_in(hospital, quiet, lambda done, total: told.append((done, total)))
+    assert told == [(number, 8) for number in range(9)]
 
 
 def test_the_split_is_the_same_at_every_site_and_for_any_file_names(hospital: Path, tmp_path: Path) -> None:
@@ -123,7 +131,7 @@ def test_no_identifier_survives_in_the_home_or_in_the_report(tmp_path: Path) -> 
     for file in (tmp_path / "home").rglob("*"):
         stored.append(file.name.encode())
         stored.append(file.read_bytes() if file.is_file() else b"")
-    assert len(stored) > 16
+    assert len(stored) > 8
     for secret in secrets:
         for spelling in (secret, secret.split("^")[0]):
             assert not any(spelling.encode() in data for data in stored), spelling
@@ -181,7 +189,6 @@ def smooth_mask(image: Path) -> None:
     ("alter", "reason", "quarantined"),
     [
         (exclude, Reason.IMPLANT, False),
-        (lose_mask, Reason.NO_MASK, False),
         (cut_off, Reason.UNDECODABLE, True),
         (mirror_mask, Reason.MASK, True),
         (shrink_mask, Reason.MASK, True),
@@ -202,10 +209,68 @@ def test_one_bad_image_is_left_out_with_its_reason_and_the_others_come_in(
 
 
 def test_a_mended_image_comes_in_with_the_next_import(hospital: Path, tmp_path: Path) -> None:
-    folder = change(hospital, tmp_path / "hospital", lose_mask)
+    folder = change(hospital, tmp_path / "hospital", mirror_mask)
     bring_in(folder, tmp_path / "home")
     report = bring_in(hospital, tmp_path / "home")
     assert (report.added, report.already_there) == (1, 7)
+
+
+def test_an_image_without_a_mask_comes_in_and_takes_its_mask_later(hospital: Path, tmp_path: Path) -> None:
+    folder = change(hospital, tmp_path / "hospital", lose_mask)
+    assert bring_in(folder, tmp_path / "home").added == 8
+    with Catalog.open(tmp_path / "home") as catalog:
+        assert (catalog.counts().labelled, catalog.counts().unlabelled) == (7, 1)
+    report = bring_in(hospital, tmp_path / "home")
+    assert (report.added, report.masks_added, report.already_there) == (0, 1, 7)
+    bring_in(hospital, tmp_path / "whole")
+    masks = []
+    for home in ("home", "whole"):
+        with Catalog.open(tmp_path / home) as catalog:
+            examples = [catalog.load(one) for part in Part for one in catalog.examples(part)]
+        masks.append({example.labels_HW.tobytes() for example in examples})
+    assert masks[0] == masks[1]
+
+
+def test_masks_brought_later_by_a_reader_are_those_of_the_images(hospital: Path, tmp_path: Path) -> None:
+    bare = tmp_path / "bare"
+    shutil.copytree(hospital / "images", bare)
+    assert bring_in(bare, tmp_path / "home").added == 8
+    stray = tmp_path / "masks"
+    shutil.copytree(hospital / "masks", stray)
+    (first, second, *_) = sorted(stray.glob("*.png"))
+    first.rename(stray / "1.2.3.png")
+    Image.fromarray(np.asarray(Image.open(second))[:, ::-1]).save(second)
+    with Catalog.open(tmp_path / "home") as catalog:
+        told = add_masks(
+            stray, catalog, annotator="reader-1", drawn_on=date(2024, 5, 17), version="2", progress=quiet
+        )
+        assert (told.added, told.unmatched, [one.reason for one in told.refusals]) == (6, 1, [Reason.MASK])
+        assert catalog.counts().labelled == 6
+        for part in Part:
+            for example_id in catalog.examples(part):
+                example = catalog.load(example_id)
+                dense = example.image_HW[example.labels_HW == Label.DENSE].mean()
+                assert dense > example.image_HW[example.labels_HW == Label.ADIPOSE].mean()
+
+
+def test_a_patient_who_withdrew_is_left_out_of_every_later_import(hospital: Path, tmp_path: Path) -> None:
+    bring_in(hospital, tmp_path)
+    patient = str(dcmread(min((hospital / "images").iterdir())).PatientID)
+    with Catalog.open(tmp_path) as catalog, catalog.importing():
+        assert catalog.remove_patient(Pseudonyms.open(tmp_path).patient(patient)).examples == 2
+    report = bring_in(hospital, tmp_path)
+    assert (report.added, report.already_there, report.excluded) == (0, 6, {Reason.WITHDRAWN: 2})
+
+
+def test_the_same_mammogram_under_another_instance_uid_comes_in_once(hospital: Path, tmp_path: Path) -> None:
+    def send_again(image: Path) -> None:
+        dataset = dcmread(image)
+        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = "1.2.3.4"
+        dataset.PatientID = "another number"
+        dataset.save_as(image.with_name("again"))
+
+    report = bring_in(change(hospital, tmp_path / "hospital", send_again), tmp_path / "home")
+    assert (report.added, report.excluded) == (8, {Reason.DUPLICATE: 1})
 
 
 def test_the_same_image_under_two_names_comes_in_once(hospital: Path, tmp_path: Path) -> None:
@@ -213,7 +278,7 @@ def test_the_same_image_under_two_names_comes_in_once(hospital: Path, tmp_path: 
         shutil.copy(image, image.with_name("copy"))
 
     report = bring_in(change(hospital, tmp_path / "hospital", copy), tmp_path / "home")
-    assert (report.added, report.already_there) == (8, 1)
+    assert (report.added, report.excluded) == (8, {Reason.DUPLICATE: 1})
 
 
 def test_secondary_captures_come_in_only_when_accepted(hospital: Path, tmp_path: Path) -> None:
@@ -225,8 +290,8 @@ def test_secondary_captures_come_in_only_when_accepted(hospital: Path, tmp_path:
     folder = change(hospital, tmp_path / "hospital", recapture)
     assert bring_in(folder, tmp_path / "home").excluded == {Reason.SECONDARY_CAPTURE: 1}
     with Catalog.open(tmp_path / "home") as catalog:
-        accepted = frozenset({Reason.SECONDARY_CAPTURE})
-        assert import_folder(folder, catalog, lambda *_: None, accepted).added == 1
+        rules = IntakeRules(accept_secondary_capture=True)
+        assert Importer(catalog=catalog, rules=rules).bring_in(folder, quiet, quiet).added == 1
 
 
 def test_other_files_in_the_folder_are_passed_over(hospital: Path, tmp_path: Path) -> None:
@@ -250,7 +315,7 @@ def test_a_killed_import_keeps_what_was_finished_and_the_next_ends_where_one_wou
 
     with Catalog.open(tmp_path / "killed") as catalog:
         with pytest.raises(Killed):
-            import_folder(hospital, catalog, kill)
+            Importer(catalog=catalog).bring_in(hospital, quiet, kill)
         assert catalog.counts().examples == 3
     report = bring_in(hospital, tmp_path / "killed")
     assert (report.added, report.already_there) == (5, 3)
@@ -262,23 +327,21 @@ def test_a_killed_import_keeps_what_was_finished_and_the_next_ends_where_one_wou
 def test_a_full_disk_stops_the_import_and_keeps_what_was_finished(
     hospital: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import client.catalog
+    write = Records.write
+    written: list[str] = []
 
-    write = client.catalog.write_file
-    written: list[Path] = []
-
-    def write_two(path: Path, data: bytes) -> None:
+    def write_two(records: Records, example_id: str, content: bytes) -> object:
         if len(written) == 2:
             raise StoreError("A file cannot be written: No space left on device.", "Free disk space.")
-        written.append(path)
-        write(path, data)
+        written.append(example_id)
+        return write(records, example_id, content)
 
-    monkeypatch.setattr(client.catalog, "write_file", write_two)
+    monkeypatch.setattr(Records, "write", write_two)
     with Catalog.open(tmp_path) as catalog:
         with pytest.raises(StoreError, match="No space left"):
-            import_folder(hospital, catalog, lambda *_: None)
+            Importer(catalog=catalog).bring_in(hospital, quiet, quiet)
         assert catalog.counts().examples == 2
-        assert len(list((tmp_path / "examples").glob("*.safetensors"))) == 2
+        assert catalog.verify(quiet).damaged == ()
 
 
 @pytest.mark.parametrize("kind", ["empty", "missing", "file", "text only", "masks only"])
@@ -315,7 +378,9 @@ def test_an_instance_uid_that_is_a_path_reads_no_mask_outside(tmp_path: Path) ->
     shutil.copy(written.mask_path, tmp_path / "outside.png")
     dataset.SOPInstanceUID = "../../outside"
     dataset.save_as(written.image_path)
-    assert bring_in(folder, tmp_path / "home").excluded == {Reason.NO_MASK: 1}
+    assert bring_in(folder, tmp_path / "home").added == 1
+    with Catalog.open(tmp_path / "home") as catalog:
+        assert catalog.counts().labelled == 0
 
 
 @needs_ddsm

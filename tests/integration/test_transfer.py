@@ -267,10 +267,10 @@ def test_an_interrupted_upload_goes_on_where_it_broke(coordinator, connect, mgh,
 def test_a_download_that_was_given_up_goes_on_in_a_new_process_of_the_site(
     coordinator, connect, mgh, local, wire
 ):
-    ref = coordinator.offer(os.urandom(8 * MB), "mgh")
-    wire.cut_after_down = 6 * MB
+    ref = coordinator.offer(os.urandom(32 * MB), "mgh")
+    wire.cut_after_down = 24 * MB
     with pytest.raises(TransferError, match="stopped"):
-        connect(wire.port, mgh).fetch(ref, local, should_stop=lambda: wire.down_bytes > 6 * MB)
+        connect(wire.port, mgh).fetch(ref, local, should_stop=lambda: wire.down_bytes > 24 * MB)
     begun = local.partial_bytes(ref.digest)
     assert begun > 2 * MB
 

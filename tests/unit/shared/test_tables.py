@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 from pydantic import ValidationError
 
@@ -16,6 +18,8 @@ class Shelf(Table):
 class Cupboard(Table):
     doors: int
     shelf: Shelf = Shelf()
+    spare: Shelf | None = None
+    others: Mapping[str, Shelf] = {}
 
 
 def read(text: str, error: type[ConfigError] = ConfigError) -> Cupboard:
@@ -37,11 +41,12 @@ def test_the_error_is_of_the_class_that_the_caller_chose() -> None:
         read("doors = ", error=PlanError)
 
 
-def test_an_unknown_setting_is_told_before_any_other_fault() -> None:
+@pytest.mark.parametrize("table", ["shelf", "spare", "others.oak", "others.doors"])
+def test_an_unknown_setting_is_told_before_any_other_fault(table: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        read("[shelf]\nheight_cm = 30\n")
+        read(f"[{table}]\nheight_cm = 30\n")
 
-    assert caught.value.message == "The cupboard.toml has an unknown setting 'shelf.height_cm'."
+    assert caught.value.message == f"The cupboard.toml has an unknown setting '{table}.height_cm'."
     assert caught.value.hint == "Did you mean 'height_mm'?"
 
 

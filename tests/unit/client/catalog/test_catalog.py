@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 
 import numpy as np
 import pytest
 from sqlalchemy import inspect
 
-from client.catalog import EXAMPLES_FOLDER, MIGRATIONS, STORE_FILE, Catalog, Part, Provenance, new_example_id
+from client.catalog import MIGRATIONS, STORE_FILE, Catalog, MaskOrigin, Part, Provenance, new_example_id
 from client.imaging.example import Example
 from client.imaging.mammogram import Laterality, Spacing, View
+from client.imaging.preparation import Geometry
+from client.store.records import EXAMPLES_FOLDER, KEY_FILE, Records
 from client.store.schema import metadata
 from shared.errors import HomeError, NotFoundError, StoreError
 from shared.store import open_store, sqlite_url
+from tests.full_disk import disk_that_holds
 
 
 def make_example(seed: int = 0) -> Example:
@@ -25,10 +29,17 @@ def make_example(seed: int = 0) -> Example:
     )
 
 
+DRAWN = MaskOrigin(kind="png", annotator="reader-1", drawn_on="2024-05-17", version="1")
+GEOMETRY = Geometry(source_shape=(60, 40), mirrored=True, box=(0, 0, 60, 40), prepared_shape=(30, 20))
+SECRET_GREY = 0xABCD
+
+
 def provenance(patient: str = "p1", source: str = "s1") -> Provenance:
     return Provenance(
         patient=patient,
         source=source,
+        content=f"content of {source}",
+        geometry=GEOMETRY,
         spacing=Spacing(row_mm=0.2, column_mm=0.3),
         view=View.MLO,
         laterality=Laterality.RIGHT,
@@ -36,10 +47,15 @@ def provenance(patient: str = "p1", source: str = "s1") -> Provenance:
     )
 
 
+def shard(home: Path) -> Path:
+    """The first file of examples."""
+    return home / EXAMPLES_FOLDER / "00001.shard"
+
+
 def test_an_example_comes_back_bit_for_bit(tmp_path: Path) -> None:
     example = make_example()
     with Catalog.open(tmp_path) as catalog:
-        part = catalog.add(example, provenance())
+        part = catalog.add(example, provenance(), DRAWN)
     with Catalog.open(tmp_path) as catalog:
         assert catalog.examples(part) == [example.example_id]
         loaded = catalog.load(example.example_id)
@@ -51,7 +67,7 @@ def test_an_example_comes_back_bit_for_bit(tmp_path: Path) -> None:
 def test_all_images_of_a_patient_are_in_one_part(tmp_path: Path) -> None:
     with Catalog.open(tmp_path) as catalog:
         parts = {
-            (patient, catalog.add(make_example(), provenance(f"p{patient}", f"s{patient}-{image}")))
+            (patient, catalog.add(make_example(), provenance(f"p{patient}", f"s{patient}-{image}"), DRAWN))
             for image in range(4)
             for patient in range(6)
         }
@@ -63,73 +79,229 @@ def test_examples_are_listed_in_the_order_of_arrival(tmp_path: Path) -> None:
         ids = []
         for number in range(12):
             example = make_example(number)
-            catalog.add(example, provenance("p1", f"s{number}"))
+            catalog.add(example, provenance("p1", f"s{number}"), DRAWN)
             ids.append(example.example_id)
         assert catalog.examples(Part.TRAIN) == ids
 
 
-def test_the_same_source_is_not_added_twice_and_leaves_no_file(tmp_path: Path) -> None:
+def test_the_same_source_is_not_added_twice_and_its_bytes_go(tmp_path: Path) -> None:
     with Catalog.open(tmp_path) as catalog:
-        catalog.add(make_example(1), provenance())
+        catalog.add(make_example(1), provenance(), DRAWN)
+        size = shard(tmp_path).stat().st_size
         with pytest.raises(StoreError):
-            catalog.add(make_example(2), provenance())
-        assert catalog.has("s1")
+            catalog.add(make_example(2), provenance(), DRAWN)
+        assert catalog.find_source("s1") is not None
         assert catalog.counts().examples == 1
-    assert len(list((tmp_path / EXAMPLES_FOLDER).iterdir())) == 1
+        with catalog.importing():
+            assert shard(tmp_path).stat().st_size == size
 
 
-def test_a_disk_that_refuses_leaves_the_catalog_as_it_was(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_disk_that_is_full_leaves_the_catalog_as_it_was(tmp_path: Path) -> None:
     with Catalog.open(tmp_path) as catalog:
-        catalog.add(make_example(1), provenance("p1", "s1"))
-
-        def refuse(*_: object, **__: object) -> None:
-            raise StoreError("A file cannot be written.", "Free disk space.")
-
-        monkeypatch.setattr("client.catalog.write_file", refuse)
-        with pytest.raises(StoreError):
-            catalog.add(make_example(2), provenance("p2", "s2"))
-        assert not catalog.has("s2")
+        catalog.add(make_example(1), provenance("p1", "s1"), DRAWN)
+        size = shard(tmp_path).stat().st_size
+        with disk_that_holds(size + 100), pytest.raises(StoreError, match="cannot be written"):
+            catalog.add(make_example(2), provenance("p2", "s2"), DRAWN)
+        assert shard(tmp_path).stat().st_size == size
+        assert catalog.find_source("s2") is None
         counts = catalog.counts()
     assert (counts.examples, counts.patients) == (1, 1)
 
 
-def test_a_flipped_byte_in_a_stored_example_is_noticed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("encrypted", [True, False])
+def test_a_flipped_bit_anywhere_in_a_stored_example_is_noticed(tmp_path: Path, encrypted: bool) -> None:
+    example = make_example()
+    with Catalog.open(tmp_path, encrypted=encrypted) as catalog:
+        catalog.add(make_example(1), provenance("p1", "s1"), DRAWN)
+        start = shard(tmp_path).stat().st_size
+        catalog.add(example, provenance("p2", "s2"), DRAWN)
+        whole = shard(tmp_path).read_bytes()
+        for position in [*range(start, len(whole), 97), len(whole) - 1]:
+            damaged = bytearray(whole)
+            damaged[position] ^= 1
+            shard(tmp_path).write_bytes(damaged)
+            with pytest.raises(StoreError, match="damaged"):
+                catalog.load(example.example_id)
+            assert catalog.verify(lambda _done, _all: None).damaged == (example.example_id,)
+
+
+def test_examples_are_ciphertext_on_the_disk_unless_the_volume_does_it(tmp_path: Path) -> None:
+    grey_HW = np.full((30, 20), SECRET_GREY, np.uint16)
+    example = Example(example_id=new_example_id(), image_HW=grey_HW, labels_HW=None)
+    for encrypted in (True, False):
+        home = tmp_path / str(encrypted)
+        with Catalog.open(home, encrypted=encrypted) as catalog:
+            catalog.add(example, provenance(), None)
+            assert (catalog.load(example.example_id).image_HW == SECRET_GREY).all()
+        assert (SECRET_GREY.to_bytes(2, "little") * 8 in shard(home).read_bytes()) is not encrypted
+    assert (tmp_path / "True" / KEY_FILE).stat().st_mode & 0o777 == 0o600
+
+
+def test_both_kinds_of_record_are_read_after_the_setting_was_changed(tmp_path: Path) -> None:
+    examples = [make_example(number) for number in range(2)]
+    for number, encrypted in enumerate((True, False)):
+        with Catalog.open(tmp_path, encrypted=encrypted) as catalog:
+            catalog.add(examples[number], provenance("p1", f"s{number}"), DRAWN)
+    with Catalog.open(tmp_path) as catalog:
+        for example in examples:
+            assert (catalog.load(example.example_id).image_HW == example.image_HW).all()
+
+
+def test_records_swapped_by_somebody_with_access_to_the_disk_are_noticed(tmp_path: Path) -> None:
+    with Catalog.open(tmp_path) as catalog:
+        ids = []
+        for number in range(2):
+            example = make_example(number)
+            catalog.add(example, provenance("p1", f"s{number}"), DRAWN)
+            ids.append(example.example_id)
+        whole = shard(tmp_path).read_bytes()
+        half = len(whole) // 2
+        shard(tmp_path).write_bytes(whole[half:] + whole[:half])
+        assert catalog.verify(lambda _done, _all: None).damaged == tuple(ids)
+
+
+def test_a_key_of_another_home_opens_nothing(tmp_path: Path) -> None:
     example = make_example()
     with Catalog.open(tmp_path) as catalog:
-        catalog.add(example, provenance())
-        (file,) = (tmp_path / EXAMPLES_FOLDER).glob("*.safetensors")
-        data = bytearray(file.read_bytes())
-        data[-1] ^= 1
-        file.write_bytes(data)
-        with pytest.raises(StoreError, match="damaged"):
-            catalog.load(example.example_id)
+        catalog.add(example, provenance(), DRAWN)
+    (tmp_path / KEY_FILE).write_bytes(bytes(32))
+    with Catalog.open(tmp_path) as catalog, pytest.raises(StoreError, match="damaged"):
+        catalog.load(example.example_id)
 
 
 def test_a_lost_file_and_an_unknown_id_are_told_apart(tmp_path: Path) -> None:
     example = make_example()
     with Catalog.open(tmp_path) as catalog:
-        catalog.add(example, provenance())
-        (tmp_path / EXAMPLES_FOLDER / f"{example.example_id}.safetensors").unlink()
-        with pytest.raises(StoreError, match="missing"):
+        catalog.add(example, provenance(), DRAWN)
+        shard(tmp_path).unlink()
+        with pytest.raises(StoreError, match="cannot be read"):
             catalog.load(example.example_id)
         with pytest.raises(NotFoundError):
             catalog.load("0" * 32)
 
 
-def test_files_that_a_killed_import_left_are_removed_by_the_next(tmp_path: Path) -> None:
+def test_bytes_that_a_killed_import_left_are_cut_off_by_the_next(tmp_path: Path) -> None:
     example = make_example()
     with Catalog.open(tmp_path) as catalog:
-        catalog.add(example, provenance())
-        orphan = tmp_path / EXAMPLES_FOLDER / "0123.safetensors"
-        temporary = tmp_path / EXAMPLES_FOLDER / ".4567.safetensors.x1y2"
-        orphan.touch()
-        temporary.touch()
+        catalog.add(example, provenance(), DRAWN)
+        whole = shard(tmp_path).read_bytes()
+        shard(tmp_path).write_bytes(whole + b"half a record")
+        orphan = shard(tmp_path).with_name("00002.shard")
+        orphan.write_bytes(b"a record without a row")
         with catalog.importing():
+            assert shard(tmp_path).read_bytes() == whole
             assert not orphan.exists()
-            assert not temporary.exists()
-        assert catalog.load(example.example_id).example_id == example.example_id
+        assert (catalog.load(example.example_id).image_HW == example.image_HW).all()
+
+
+def test_an_example_waits_for_its_mask_and_is_then_one_to_train_on(tmp_path: Path) -> None:
+    example = make_example()
+    bare = Example(example_id=example.example_id, image_HW=example.image_HW, labels_HW=None)
+    assert example.labels_HW is not None
+    with Catalog.open(tmp_path) as catalog:
+        catalog.add(bare, provenance(), None)
+        assert (catalog.examples(Part.TRAIN), catalog.unlabelled()) == ([], [bare.example_id])
+        assert catalog.load(bare.example_id).labels_HW is None
+        assert (catalog.counts().labelled, catalog.counts().unlabelled) == (0, 1)
+
+        with catalog.importing():
+            catalog.set_mask(bare.example_id, example.labels_HW, DRAWN)
+
+        assert (catalog.examples(Part.TRAIN), catalog.unlabelled()) == ([bare.example_id], [])
+        loaded = catalog.load(bare.example_id)
+        assert loaded.labels_HW is not None
+        assert (loaded.labels_HW == example.labels_HW).all()
+        assert (loaded.image_HW == example.image_HW).all()
+        assert catalog.geometry(bare.example_id) == GEOMETRY
+
+
+def test_a_corrected_mask_takes_the_place_of_the_first_whose_pixels_go(tmp_path: Path) -> None:
+    example = make_example()
+    assert example.labels_HW is not None
+    with Catalog.open(tmp_path, encrypted=False) as catalog, catalog.importing():
+        catalog.add(example, provenance(), DRAWN)
+        first = example.labels_HW.tobytes()
+        assert first in shard(tmp_path).read_bytes()
+        catalog.set_mask(example.example_id, 3 - example.labels_HW, DRAWN)
+        assert first not in shard(tmp_path).read_bytes()
+        loaded = catalog.load(example.example_id)
+    assert loaded.labels_HW is not None
+    assert (loaded.labels_HW == 3 - example.labels_HW).all()
+    with sqlite3.connect(tmp_path / STORE_FILE) as connection:
+        assert connection.execute("SELECT annotator, drawn_on FROM mask").fetchall() == [
+            ("reader-1", "2024-05-17"),
+            ("reader-1", "2024-05-17"),
+        ]
+
+
+def three_patients(catalog: Catalog) -> dict[str, Example]:
+    examples = {}
+    for number, patient in enumerate(("p1", "p2", "p3")):
+        examples[patient] = make_example(number)
+        catalog.add(examples[patient], provenance(patient, f"s{number}"), DRAWN)
+    return examples
+
+
+def test_a_patients_withdrawal_leaves_no_byte_and_tells_which_runs_had_used_her(tmp_path: Path) -> None:
+    with Catalog.open(tmp_path, encrypted=False) as catalog, catalog.importing():
+        examples = three_patients(catalog)
+        catalog.note_use("run-1", Part.TRAIN)
+        catalog.note_use("run-2", Part.TRAIN)
+        (gone,) = [p for p in examples if catalog.examples(Part.TRAIN) == [examples[p].example_id]]
+
+        removal = catalog.remove_patient(gone)
+
+        assert (removal.patients, removal.examples, removal.runs) == (1, 1, ("run-1", "run-2"))
+        assert catalog.removals() == [removal]
+        assert catalog.is_withdrawn(gone)
+        assert catalog.examples(Part.TRAIN) == []
+        with pytest.raises(NotFoundError):
+            catalog.load(examples[gone].example_id)
+        assert examples[gone].image_HW.tobytes()[:64] not in shard(tmp_path).read_bytes()
+        for patient, example in examples.items():
+            if patient != gone:
+                assert (catalog.load(example.example_id).image_HW == example.image_HW).all()
+        assert catalog.verify(lambda _done, _all: None).damaged == ()
+        assert catalog.remove_patient(gone).examples == 0
+
+
+def test_a_removal_that_is_killed_before_it_erased_is_finished_by_the_next_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Catalog.open(tmp_path, encrypted=False) as catalog:
+        examples = three_patients(catalog)
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(Records, "erase", _interrupt)
+            catalog.remove_patient("p1")
+        assert catalog.find_source("s0") is None
+        assert examples["p1"].image_HW.tobytes() in shard(tmp_path).read_bytes()
+
+        with catalog.importing():
+            assert examples["p1"].image_HW.tobytes()[:64] not in shard(tmp_path).read_bytes()
+        assert catalog.counts().examples == 2
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_site_that_leaves_forgets_every_example_and_may_begin_again(tmp_path: Path) -> None:
+    with Catalog.open(tmp_path) as catalog, catalog.importing():
+        three_patients(catalog)
+        assert catalog.forget_all().examples == 3
+        assert list((tmp_path / EXAMPLES_FOLDER).glob("*.shard")) == []
+        assert not catalog.is_withdrawn("p1")
+        three_patients(catalog)
+        assert catalog.counts().examples == 3
+
+
+def test_what_was_left_out_is_counted_by_reason_until_it_comes_in(tmp_path: Path) -> None:
+    with Catalog.open(tmp_path) as catalog:
+        catalog.note_refusals([("s1", "undecodable"), ("s2", "implant"), ("s3", "implant")])
+        catalog.note_refusals([("s1", "undecodable")])
+        assert catalog.exclusions() == {"implant": 2, "undecodable": 1}
+        catalog.add(make_example(), provenance("p1", "s1"), DRAWN)
+        assert catalog.exclusions() == {"implant": 2}
 
 
 def test_two_imports_do_not_run_at_once(tmp_path: Path) -> None:
@@ -145,8 +317,9 @@ def test_two_imports_do_not_run_at_once(tmp_path: Path) -> None:
 
 def test_counts_name_what_is_unknown(tmp_path: Path) -> None:
     with Catalog.open(tmp_path) as catalog:
-        catalog.add(make_example(), provenance("p1", "s1"))
-        catalog.add(make_example(), Provenance(patient="p2", source="s2"))
+        catalog.add(make_example(), provenance("p1", "s1"), DRAWN)
+        unknown = Provenance(patient="p2", source="s2", content="c2", geometry=GEOMETRY)
+        catalog.add(make_example(), unknown, DRAWN)
         counts = catalog.counts()
     assert counts.by_part == {Part.TRAIN: 1, Part.VALIDATION: 0, Part.TEST: 1}
     assert counts.by_manufacturer == {"ge": 1, "unknown": 1}
@@ -176,7 +349,9 @@ def test_a_store_that_is_no_database_is_refused(tmp_path: Path) -> None:
 def test_the_migrations_build_the_tables_of_the_schema(tmp_path: Path) -> None:
     engine = open_store(sqlite_url(tmp_path / "x.db"), MIGRATIONS)
     built = inspect(engine)
-    for table in ("patient", "example"):
+    for table in metadata.tables:
+        if table == "ledger":
+            continue
         assert {column["name"] for column in built.get_columns(table)} == set(metadata.tables[table].c.keys())
         checks = {check["name"] for check in built.get_check_constraints(table)}
         wanted = {str(one.name) for one in metadata.tables[table].constraints if "ck_" in str(one.name)}

@@ -74,7 +74,7 @@ def test_values_beside_the_index_go_before_those_of_ddsm(tmp_path: Path) -> None
     assert candidate.load()[1].tolist() == [[3, 2, 1]] * 3 + [[0, 3, 3]]
 
 
-@pytest.mark.parametrize("name", ["/etc/hostname", "../outside.png", "a/missing.png", ""])
+@pytest.mark.parametrize("name", ["/etc/hostname", "../outside.png", "a/missing.png"])
 def test_a_path_out_of_the_archive_is_not_followed(tmp_path: Path, name: str) -> None:
     inside = tmp_path / "archive"
     inside.mkdir()
@@ -86,6 +86,20 @@ def test_a_path_out_of_the_archive_is_not_followed(tmp_path: Path, name: str) ->
         (1, Reason.UNREADABLE),
         (2, Reason.NO_MASK),
     ]
+
+
+def test_a_line_may_lack_its_mask_and_may_say_more(tmp_path: Path) -> None:
+    write_archive(tmp_path, "a/two.png,a/label.png")
+    (tmp_path / "index.csv").write_text(
+        "image,label,year,density\na/two.png,,2012,C\na/two.png,a/label.png,long ago,4\na/two.png,,,e\n"
+    )
+    found = look(tmp_path).candidates
+    assert [(one.has_mask, one.year, one.density) for one in found] == [
+        (False, 2012, "c"),
+        (True, None, "d"),
+        (False, None, None),
+    ]
+    assert found[0].load()[1] is None
 
 
 @pytest.mark.parametrize("content", [b"", b"image,mask\nx,y\n", b"image,label\n", b"\xff\xfe\x00image"])

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from sqlalchemy import create_engine, select
 
-from client.catalog import STORE_FILE, Catalog, Provenance, new_example_id
+from client.catalog import STORE_FILE, Catalog, MaskOrigin, Provenance, new_example_id
 from client.enrolment import Membership
 from client.home import SiteHome
 from client.imaging.example import Example, Label
+from client.imaging.preparation import Geometry
 from client.participation import Workplace
 from client.store.ledger import ledger
 from client.workplace import open_workplace
@@ -183,7 +184,18 @@ def add_example(catalog: Catalog, *, patient: str, seed: int) -> str:
     example_id = new_example_id()
     catalog.add(
         Example(example_id=example_id, image_HW=image_HW, labels_HW=labels_HW),
-        Provenance(patient=patient, source=f"{patient}-{seed}"),
+        Provenance(
+            patient=patient,
+            source=f"{patient}-{seed}",
+            content=f"{patient}-{seed}",
+            geometry=Geometry(
+                source_shape=image_HW.shape,
+                mirrored=False,
+                box=(0, 0, *image_HW.shape),
+                prepared_shape=image_HW.shape,
+            ),
+        ),
+        MaskOrigin(kind="png"),
     )
     return example_id
 

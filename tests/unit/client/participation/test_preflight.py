@@ -111,7 +111,7 @@ def test_a_disk_that_is_nearly_full_is_told(
 def test_damaged_examples_fail_the_training_step_and_nothing_else(
     workplace: Workplace, home: SiteHome
 ) -> None:
-    for file in (home.folder / "examples").glob("*.safetensors"):
+    for file in (home.folder / "examples").glob("*.shard"):
         file.write_bytes(b"damaged")
 
     assert failed(home) == ["training step"]

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from client.home import SiteHome, SiteSettings, default_home
+from client.home import SiteHome, default_home
+from client.settings import SiteSettings
 from shared.errors import ConfigError, HomeError, MammofedError, StoreError
 from tests.unit.client.participation.conftest import MinimalCoordinator
 

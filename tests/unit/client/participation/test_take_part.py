@@ -340,7 +340,7 @@ def test_a_site_without_training_examples_says_so(coordinator: MinimalCoordinato
 def test_a_refusal_carries_the_kind_of_error_and_none_of_its_words(
     coordinator: MinimalCoordinator, workplace: Workplace, caplog: pytest.LogCaptureFixture
 ) -> None:
-    for file in (coordinator.home.folder / "examples").glob("*.safetensors"):
+    for file in (coordinator.home.folder / "examples").glob("*.shard"):
         file.write_bytes(b"damaged")
     with caplog.at_level(logging.ERROR):
         answer = take_part(coordinator.ask(coordinator.announcement()), workplace)

@@ -1,0 +1,265 @@
+"""`mammofed-site data`: bringing mammograms and masks in, looking at them, and taking them out again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from client.cli_options import HOME, HomeOption, JsonOption
+from client.home import SiteHome
+from client.intake.exclusions import EXPLANATIONS, IntakeRules
+from shared.errors import ConfigError, EmptySourceError, StoreError
+from shared.terminal import Output
+
+if TYPE_CHECKING:
+    from client.catalog import Catalog, Removal
+    from client.intake.candidates import Refusal
+    from client.intake.importer import Importer, ImportReport
+
+data_app = typer.Typer(help="This hospital's mammograms.", no_args_is_help=True)
+masks_app = typer.Typer(help="Masks that readers drew or corrected.", no_args_is_help=True)
+data_app.add_typer(masks_app, name="masks")
+
+SecondaryCapture = Annotated[
+    bool,
+    typer.Option("--accept-secondary-capture", help="Take Secondary Captures with modality MG as well."),
+]
+Lossy = Annotated[
+    bool, typer.Option("--accept-lossy", help="Take images that were compressed with loss as well.")
+]
+
+
+@data_app.command("add")
+def add(
+    source: Annotated[Path, typer.Argument(help="Folder of mammograms.")],
+    accept_secondary_capture: SecondaryCapture = False,
+    accept_lossy: Lossy = False,
+    home: HomeOption = HOME,
+    as_json: JsonOption = False,
+) -> None:
+    """Prepare mammograms for training. The source stays as it is.
+
+    Takes DICOM files (found by content) with masks in a folder `masks`, or a research archive whose
+    `index.csv` lists pictures and label maps. What is kept is cropped to the breast, carries no identifier
+    and is encrypted; an image that is already here is not taken twice, and one without a mask waits for it.
+    """
+    output = Output(as_json)
+    with (
+        opened(home) as (site, catalog),
+        output.progress("Looking through files") as scanning,
+        output.progress("Preparing mammograms") as preparing,
+    ):
+        importer = importer_of(site, catalog, accept_secondary_capture, accept_lossy)
+        report = importer.bring_in(source, scanning, preparing)
+        counts = catalog.counts()
+    show_import(output, report)
+    parts = {part.value: number for part, number in counts.by_part.items()}
+    output.result(
+        {**import_json(report), "examples": counts.examples, "labelled": counts.labelled, "parts": parts},
+        f"The site now has {counts.examples} examples of {counts.patients} patients, {counts.labelled} with "
+        f"masks: {', '.join(f'{number} {part}' for part, number in parts.items())}.",
+    )
+
+
+@data_app.command("locate")
+def locate(
+    source: Annotated[Path, typer.Argument(help="The folder that was imported.")],
+    position: Annotated[int, typer.Argument(help="Number of the image in the list of those not used.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Say which file of a source has a position.
+
+    Reports name files by position alone, because file names may name patients.
+    """
+    from client.intake.sources import locate as locate_file
+
+    name = locate_file(source, position)
+    if name is None:
+        raise EmptySourceError("The source has no file at that position.", "Take a number from the report.")
+    Output(as_json).result({"name": name}, name)
+
+
+@masks_app.command("add")
+def masks_add(
+    folder: Annotated[Path, typer.Argument(help="Folder of masks, with values.toml.")],
+    annotator: Annotated[str, typer.Option(help="Who drew or corrected them, such as a reader's initials.")],
+    drawn_on: Annotated[str, typer.Option("--date", help="When, as YYYY-MM-DD; today if left out.")] = "",
+    version: Annotated[str, typer.Option(help="Version of the masks, in your own words.")] = "1",
+    home: HomeOption = HOME,
+    as_json: JsonOption = False,
+) -> None:
+    """Take masks in for images that are here already, new ones or corrected ones.
+
+    A mask is matched by its file name, which is the SOP Instance UID of its image, and checked for size,
+    values and overlap.
+    """
+    from client.intake.mask_import import add_masks
+
+    output = Output(as_json)
+    origin_date = _day(drawn_on) if drawn_on else date.today()
+    with opened(home) as (_, catalog), output.progress("Adding masks") as advance:
+        report = add_masks(
+            folder, catalog, annotator=annotator, drawn_on=origin_date, version=version, progress=advance
+        )
+    show_refusals(output, report.refusals)
+    output.result(
+        {
+            "added": report.added,
+            "unmatched": report.unmatched,
+            "not_used": [refusal_json(one) for one in report.refusals],
+        },
+        f"{report.added} masks added, {report.unmatched} of images that are not here, "
+        f"{len(report.refusals)} refused.",
+    )
+
+
+@data_app.command("verify")
+def verify(home: HomeOption = HOME, as_json: JsonOption = False) -> None:
+    """Read every example back and check that no byte of it has changed."""
+    output = Output(as_json)
+    with opened(home) as (_, catalog), output.progress("Checking examples") as advance:
+        result = catalog.verify(advance)
+    output.result(
+        {"checked": result.checked, "damaged": list(result.damaged)},
+        f"{result.checked} examples checked, {len(result.damaged)} damaged.",
+    )
+    if result.damaged:
+        raise StoreError(
+            "Examples are damaged and cannot be used.",
+            "Check the disk; import their source again after `data remove`, or restore a backup of the home.",
+        )
+
+
+@data_app.command("remove")
+def remove(
+    patient: Annotated[str, typer.Option("--patient", help="The hospital's own patient identifier.")],
+    home: HomeOption = HOME,
+    as_json: JsonOption = False,
+) -> None:
+    """Honour a patient's withdrawal of consent.
+
+    The patient's examples are overwritten and gone, later rounds run without them, and later imports leave
+    the patient out. Models that were trained with them before are listed.
+    """
+    from client.intake.pseudonyms import Pseudonyms
+
+    with opened(home) as (_, catalog), catalog.importing():
+        removal = catalog.remove_patient(Pseudonyms.open(catalog.home).patient(patient))
+    _show_removal(Output(as_json), removal)
+
+
+@data_app.command("forget")
+def forget(
+    sure: Annotated[bool, typer.Option("--yes", help="Do it without asking.")] = False,
+    home: HomeOption = HOME,
+    as_json: JsonOption = False,
+) -> None:
+    """Remove every example of this site: for leaving the study. The source folders stay as they are."""
+    if not sure and not typer.confirm("Remove every example of this site?"):
+        raise ConfigError("Nothing was removed.", "Answer yes, or give --yes.")
+    with opened(home) as (_, catalog), catalog.importing():
+        removal = catalog.forget_all()
+    _show_removal(Output(as_json), removal)
+
+
+@contextmanager
+def opened(home: Path) -> Iterator[tuple[SiteHome, Catalog]]:
+    """A site's home and its catalog, as its settings want it."""
+    from client.catalog import Catalog
+
+    site = SiteHome(home)
+    with Catalog.open(home, encrypted=site.settings().intake.encrypted) as catalog:
+        yield site, catalog
+
+
+def importer_of(
+    site: SiteHome, catalog: Catalog, accept_secondary_capture: bool = False, accept_lossy: bool = False
+) -> Importer:
+    """An importer by the site's settings, and what one command waives beyond them."""
+    from client.intake.importer import Importer
+
+    settings = site.settings().intake
+    return Importer(
+        catalog=catalog,
+        rules=IntakeRules(
+            accept_secondary_capture=settings.accept_secondary_capture or accept_secondary_capture,
+            accept_lossy=settings.accept_lossy or accept_lossy,
+            min_rows_px=settings.min_rows_px,
+        ),
+        workers=settings.workers,
+    )
+
+
+def import_json(report: ImportReport) -> dict[str, object]:
+    """An import for machines."""
+    return {
+        "kind": report.kind,
+        "added": report.added,
+        "masks_added": report.masks_added,
+        "already_there": report.already_there,
+        "excluded": dict(report.excluded),
+        "quarantined": dict(report.quarantined),
+        "not_used": [refusal_json(one) for one in report.refusals],
+        "ignored_files": report.num_ignored,
+    }
+
+
+def refusal_json(refusal: Refusal) -> dict[str, object]:
+    """An image that was not used, for machines."""
+    return {
+        "position": refusal.position,
+        "reason": refusal.reason.value,
+        "message": refusal.message,
+        "remedy": refusal.remedy,
+    }
+
+
+def show_import(output: Output, report: ImportReport) -> None:
+    """An import for persons: what came in, and by reason what did not."""
+    if output.as_json:
+        return
+    output.result({}, f"{report.kind}: {report.added} added, {report.already_there} already here.")
+    if report.masks_added:
+        output.result({}, f"  {report.masks_added} masks added to images that were here without one.")
+    show_refusals(output, report.refusals)
+
+
+def show_refusals(output: Output, refusals: Sequence[Refusal]) -> None:
+    """What was not used, by reason, for persons."""
+    if output.as_json:
+        return
+    for reason in dict.fromkeys(one.reason for one in refusals):
+        of_reason = [one for one in refusals if one.reason is reason]
+        word = "quarantined" if of_reason[0].quarantined else "excluded"
+        explanation = EXPLANATIONS[reason]
+        output.result(
+            {}, f"  {len(of_reason)} {word} ({reason.value}): {explanation.message} {explanation.remedy}"
+        )
+        output.result({}, f"    at {_few([one.position for one in of_reason])}")
+    if refusals:
+        output.result({}, "  `mammofed-site data locate SOURCE NUMBER` names the file at a number.")
+
+
+def _few(positions: list[int], most: int = 12) -> str:
+    shown = ", ".join(str(position) for position in positions[:most])
+    return shown if len(positions) <= most else f"{shown} and {len(positions) - most} more"
+
+
+def _show_removal(output: Output, removal: Removal) -> None:
+    used = f" Runs that had used them: {', '.join(removal.runs)}." if removal.runs else ""
+    output.result(
+        {"examples": removal.examples, "patients": removal.patients, "runs": list(removal.runs)},
+        f"{removal.examples} examples of {removal.patients} patients are gone.{used}",
+    )
+
+
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        raise ConfigError(f"'{text}' is no date.", "Write it as YYYY-MM-DD.") from error

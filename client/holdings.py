@@ -1,0 +1,120 @@
+"""What the catalog holds of an example besides its arrays, and what may be counted about all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from client.imaging.mammogram import Laterality, Spacing, View
+from client.imaging.preparation import Geometry
+from client.store.parts import Part
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """What the catalog keeps about the origin of an example.
+
+    Attributes
+    ----------
+    patient
+        Keyed pseudonym of the patient.
+    source
+        Keyed hash of the instance or file, by which a second import of it is noticed.
+    content
+        Keyed hash of the prepared picture, by which another file of the same mammogram is noticed.
+    geometry
+        How the prepared picture lies in its source.
+    spacing
+        Of the prepared picture.
+    manufacturer
+        Name from the closed list of the intake.
+    year
+        Of the acquisition.
+    density
+        A reader's category, a to d.
+    mirrored
+        The header claims the chest wall at the other edge.
+    """
+
+    patient: str
+    source: str
+    content: str
+    geometry: Geometry
+    spacing: Spacing | None = None
+    view: View | None = None
+    laterality: Laterality | None = None
+    manufacturer: str | None = None
+    year: int | None = None
+    density: str | None = None
+    mirrored: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaskOrigin:
+    """Where a mask comes from.
+
+    Attributes
+    ----------
+    kind
+        Form in which it came, such as `png` or `seg`.
+    annotator, version
+        In the words of the person who brought it.
+    drawn_on
+        ISO 8601 date.
+    """
+
+    kind: str
+    annotator: str | None = None
+    drawn_on: str | None = None
+    version: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownExample:
+    """An example as the intake must know it."""
+
+    example_id: str
+    has_mask: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """Numbers of examples, in all and by property; a property that no file told is under "unknown".
+
+    Attributes
+    ----------
+    labelled
+        Examples with a mask: those that are trained and measured on.
+    by_part
+        Of labelled examples.
+    """
+
+    examples: int
+    labelled: int
+    patients: int
+    by_part: Mapping[Part, int]
+    patients_by_part: Mapping[Part, int]
+    by_manufacturer: Mapping[str, int]
+    by_view: Mapping[str, int]
+    by_laterality: Mapping[str, int]
+    by_year: Mapping[str, int]
+    by_density: Mapping[str, int]
+
+    @property
+    def unlabelled(self) -> int:
+        """Examples that wait for a mask."""
+        return self.examples - self.labelled
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verification:
+    """What reading every example back has shown.
+
+    Attributes
+    ----------
+    damaged
+        Ids of examples that cannot be used.
+    """
+
+    checked: int
+    damaged: tuple[str, ...]

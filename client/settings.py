@@ -1,0 +1,47 @@
+"""What a site's administrator may set in `site.toml`; everything has a default."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from shared.tables import Table
+
+DeviceChoice = Literal["auto", "cpu", "cuda"]
+
+
+class IntakeSettings(Table):
+    """How mammograms come in and lie here.
+
+    Attributes
+    ----------
+    accept_secondary_capture, accept_lossy, min_rows_px
+        See `client.intake.exclusions.IntakeRules`.
+    workers
+        Processes that decode and prepare; 0 for one per core.
+    encrypted
+        Seal every example with a key of this home; off only where the home lies on an encrypted volume.
+    """
+
+    accept_secondary_capture: bool = False
+    accept_lossy: bool = False
+    min_rows_px: Annotated[int, Field(ge=1, le=100_000)] = 1000
+    workers: Annotated[int, Field(ge=0, le=1024)] = 0
+    encrypted: bool = True
+
+
+class SiteSettings(Table):
+    """The whole of `site.toml`.
+
+    Attributes
+    ----------
+    device
+        Where to train.
+    threads
+        CPU threads of the training process; 0 leaves it to torch.
+    """
+
+    device: DeviceChoice = "auto"
+    threads: Annotated[int, Field(ge=0, le=1024)] = 0
+    intake: IntakeSettings = IntakeSettings()

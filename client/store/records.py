@@ -1,0 +1,69 @@
+"""The records of examples: sealed with the site's key, or plain where the volume is encrypted."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection
+from pathlib import Path
+
+from client.store.shards import Place, Shards
+from shared.errors import StoreError, TamperedError
+from shared.trust.sealing import SealingKey
+
+EXAMPLES_FOLDER = "examples"
+KEY_FILE = Path("keys") / "examples.key"
+CONTEXT = b"mammofed example 1\0"
+
+
+class Records:
+    """The records of one home folder; which kind one is, its row says.
+
+    Parameters
+    ----------
+    encrypted
+        Seal what is written; both kinds can be read.
+    """
+
+    def __init__(self, home: Path, *, encrypted: bool) -> None:
+        self._encrypted = encrypted
+        self._key = SealingKey.open(home / KEY_FILE)
+        self._shards = Shards(home / EXAMPLES_FOLDER)
+
+    def write(self, example_id: str, content: bytes) -> tuple[Place, str | None]:
+        """Write a record; returns its place, and the SHA-256 (hex) of one that is not sealed."""
+        if self._encrypted:
+            return self._shards.append(self._key.seal(content, CONTEXT + example_id.encode())), None
+        return self._shards.append(content), hashlib.sha256(content).hexdigest()
+
+    def read(self, place: Place, sha256: str | None, example_id: str) -> bytes:
+        """A record's content, if it is what was written for this example.
+
+        Raises
+        ------
+        StoreError
+            It is missing or damaged.
+        """
+        record = self._shards.read(place)
+        if sha256 is None:
+            try:
+                return self._key.unseal(record, CONTEXT + example_id.encode())
+            except TamperedError as error:
+                raise _damaged() from error
+        if hashlib.sha256(record).hexdigest() != sha256:
+            raise _damaged()
+        return bytes(record)
+
+    def erase(self, place: Place) -> None:
+        """See `Shards.erase`."""
+        self._shards.erase(place)
+
+    def trim(self, live: Collection[Place]) -> None:
+        """See `Shards.trim`."""
+        self._shards.trim(live)
+
+
+def _damaged() -> StoreError:
+    return StoreError(
+        "An example in the catalog is missing or damaged.",
+        "Check the disk; `mammofed-site data verify` lists all of them.",
+    )
