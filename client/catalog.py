@@ -206,14 +206,18 @@ class Catalog:
         StoreError
             Its record is missing or damaged.
         """
-        row = self._row(example_id)
-        content = self._records.read(row.place, row.sha256, example_id)
+        row, content = self._content(example_id)
         shape = (row.height, row.width)
         image_HW = np.frombuffer(content, "<u2", row.height * row.width).reshape(shape)
         labels_HW = None
         if row.has_mask:
             labels_HW = np.frombuffer(content, np.uint8, offset=image_HW.nbytes).reshape(shape)
         return Example(example_id=example_id, image_HW=image_HW, labels_HW=labels_HW)
+
+    def newest_mask(self) -> int:
+        """A number that grows with every mask that comes in."""
+        with transaction(self._engine) as connection:
+            return statements.newest_mask(connection)
 
     def geometry(self, example_id: str) -> Geometry:
         """How an example's picture lies in its source. Raises NotFoundError."""
@@ -266,7 +270,9 @@ class Catalog:
         damaged = []
         for done, row in enumerate(rows, start=1):
             try:
-                self._records.read(row.place, row.sha256, row.example_id)
+                self._content(row.example_id)
+            except NotFoundError:  # removed since it was listed
+                pass
             except StoreError:
                 damaged.append(row.example_id)
             progress(done, len(rows))
@@ -338,6 +344,17 @@ class Catalog:
             "dense_px": pixels[Label.DENSE],
             "pectoral_px": pixels[Label.PECTORAL],
         }
+
+    def _content(self, example_id: str) -> tuple[ExampleRow, bytes]:
+        """An example's row and record; one that another process moves meanwhile is looked for again."""
+        row = self._row(example_id)
+        while True:
+            try:
+                return row, self._records.read(row.place, row.sha256, example_id)
+            except StoreError:
+                known, row = row, self._row(example_id)
+                if row.place == known.place:
+                    raise
 
     def _row(self, example_id: str) -> ExampleRow:
         with transaction(self._engine) as connection:

@@ -23,7 +23,7 @@ from client.training.dataset import FittedDataset
 from client.training.evaluation import Metrics, evaluate
 from client.training.schedule import training_seed
 from client.training.trainer import Step, TrainingResult, train
-from shared.errors import MammofedError, NotReadyError, TamperedError, TrustError
+from shared.errors import MammofedError, NotFoundError, NotReadyError, TamperedError, TrustError
 from shared.model import Weights, build_model
 from shared.model.weights import from_bytes, load_into, weights_of
 from shared.plan import Plan
@@ -50,13 +50,25 @@ class Workplace:
 
     def dataset(self, plan: Plan, part: Part) -> FittedDataset | None:
         """The examples of a part, fitted to the plan's input; None if there is none."""
-        example_ids = self.catalog.examples(part)
-        key = (f"{plan.model.model_dump_json()}{example_ids}", part)
+        newest_mask, example_ids = self.catalog.newest_mask(), self.catalog.examples(part)
+        key = (f"{plan.model.model_dump_json()}{newest_mask}{example_ids}", part)
         if key not in self._datasets:
             self._datasets = {kept: data for kept, data in self._datasets.items() if kept[1] is not part}
-            examples = [self.catalog.load(example_id) for example_id in example_ids]
+            try:
+                examples = [self.catalog.load(example_id) for example_id in example_ids]
+            except NotFoundError:  # removed since it was listed
+                return self.dataset(plan, part)
             self._datasets[key] = FittedDataset(examples, plan.model) if examples else None
         return self._datasets[key]
+
+    def training_dataset(self, plan: Plan, run_id: str) -> FittedDataset | None:
+        """The training part, noted as used by a run: whoever is taken out later learns of that run."""
+        while True:
+            dataset = self.dataset(plan, Part.TRAIN)
+            self.catalog.note_use(run_id, Part.TRAIN)
+            # Unchanged since: nobody in it was taken out or came in before the note.
+            if self.dataset(plan, Part.TRAIN) is dataset:
+                return dataset
 
 
 def take_part(envelope: bytes, workplace: Workplace) -> bytes:
@@ -154,12 +166,11 @@ def _evaluate(weights: Weights, plan: Plan, part: Part, workplace: Workplace) ->
 def _train(
     base: Weights, plan: Plan, occasion: Occasion, workplace: Workplace
 ) -> tuple[TrainingResult, Weights]:
-    dataset = workplace.dataset(plan, Part.TRAIN)
+    dataset = workplace.training_dataset(plan, occasion.run_id)
     if dataset is None:
         raise NotReadyError(
             "This site has no example to train on.", "Add mammograms with `mammofed-site data add FOLDER`."
         )
-    workplace.catalog.note_use(occasion.run_id, Part.TRAIN)
     model = build_model(plan.model)
     load_into(model, base)
     seed = training_seed(

@@ -109,6 +109,11 @@ def insert_mask(connection: Connection, example_id: str, values: Mapping[str, ob
     connection.execute(insert(masks).values(example=number, **values))
 
 
+def newest_mask(connection: Connection) -> int:
+    """Number of the mask that came in last; 0 without any."""
+    return connection.execute(select(func.max(masks.c.number))).scalar() or 0
+
+
 def find_example(connection: Connection, column: str, value: str) -> ExampleRow | None:
     """The example with this value in a unique column."""
     row = connection.execute(select(*_COLUMNS).where(examples.c[column] == value)).mappings().first()

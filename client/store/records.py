@@ -7,7 +7,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from client.store.shards import Place, Shards
-from shared.errors import StoreError, TamperedError
+from shared.errors import StoreError, TamperedError, TrustError
 from shared.trust.sealing import SealingKey
 
 EXAMPLES_FOLDER = "examples"
@@ -26,8 +26,14 @@ class Records:
 
     def __init__(self, home: Path, *, encrypted: bool) -> None:
         self._encrypted = encrypted
-        self._key = SealingKey.open(home / KEY_FILE)
         self._shards = Shards(home / EXAMPLES_FOLDER)
+        # A new key beside old examples would hide that theirs is lost, and stand in the way of its backup.
+        if self._shards.exist() and not (home / KEY_FILE).exists():
+            raise TrustError(
+                "The key that seals this site's examples is missing.",
+                "Restore it from the backup of the home folder; a new key cannot open the examples.",
+            )
+        self._key = SealingKey.open(home / KEY_FILE)
 
     def write(self, example_id: str, content: bytes) -> tuple[Place, str | None]:
         """Write a record; returns its place, and the SHA-256 (hex) of one that is not sealed."""

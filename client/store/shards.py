@@ -1,4 +1,4 @@
-"""Records in a few large files: appended whole, read through a memory map, overwritten when they must go.
+"""Records in a few large files: appended whole, read by place, overwritten when they must go.
 
 A record is known by its place, which the database holds. Its bytes are on the disk before the place is
 written there, so a process that is killed leaves at most bytes that no place names; `trim` cuts them off.
@@ -9,7 +9,6 @@ file system or the wear levelling of an SSD has kept.
 
 from __future__ import annotations
 
-import mmap
 import os
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -41,6 +40,10 @@ class Shards:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
+    def exist(self) -> bool:
+        """Whether there is any shard."""
+        return bool(self._numbers())
+
     def append(self, record: bytes) -> Place:
         """Write a record behind the others; it is on the disk when this returns.
 
@@ -67,21 +70,21 @@ class Shards:
             sync_folder(self._folder)
         return Place(shard=last, offset=offset, size_bytes=len(record))
 
-    def read(self, place: Place) -> memoryview:
-        """A record's bytes, mapped for as long as somebody holds them.
+    def read(self, place: Place) -> bytes:
+        """A record's bytes, copied: under a map, a shard that another process cuts off kills the reader.
 
         Raises
         ------
         StoreError
             The shard is missing or too short.
         """
-        with _disk("An example cannot be read"), self._file(place.shard).open("rb") as file:
-            if file.seek(0, os.SEEK_END) < place.offset + place.size_bytes:
-                raise StoreError(
-                    "A file of examples is damaged: its end is missing.", "Restore it from a backup."
-                )
-            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        return memoryview(mapped)[place.offset : place.offset + place.size_bytes]
+        with _disk("An example cannot be read"), self._file(place.shard).open("rb", buffering=0) as file:
+            record = os.pread(file.fileno(), place.size_bytes, place.offset)
+        if len(record) < place.size_bytes:
+            raise StoreError(
+                "A file of examples is damaged: its end is missing.", "Restore it from a backup."
+            )
+        return record
 
     def erase(self, place: Place) -> None:
         """Overwrite a record with zeros; they are on the disk when this returns. One that is gone is gone.

@@ -7,6 +7,7 @@ seal 2^32 records at the most (SP 800-38D, 8.3), far more than a site will ever 
 
 from __future__ import annotations
 
+import os
 import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,8 +15,8 @@ from pathlib import Path
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from shared.errors import TamperedError, TrustError
-from shared.files import write_file
+from shared.errors import StoreError, TamperedError, TrustError
+from shared.files import sync_folder, write_file
 
 KEY_BYTES = 32
 NONCE_BYTES = 12
@@ -44,13 +45,31 @@ class SealingKey:
         try:
             key = path.read_bytes()
         except FileNotFoundError:
-            key = secrets.token_bytes(KEY_BYTES)
-            write_file(path, key)
+            return cls._open_new(path)
         except OSError as error:
             raise _bad_key() from error
         if len(key) != KEY_BYTES:
             raise _bad_key()
         return cls(AESGCM(key))
+
+    @classmethod
+    def _open_new(cls, path: Path) -> SealingKey:
+        # Two processes may come here at once: the first link stands, and both go on with what it names.
+        draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+        write_file(draft, secrets.token_bytes(KEY_BYTES))
+        try:
+            os.link(draft, path)
+            sync_folder(path.parent)
+        except FileExistsError:
+            pass
+        except OSError as error:
+            raise StoreError(
+                f"A file cannot be written: {error.strerror}.",
+                "Free disk space or correct the folder's permissions.",
+            ) from error
+        finally:
+            draft.unlink(missing_ok=True)
+        return cls.open(path)
 
     def seal(self, plaintext: bytes, context: bytes) -> bytes:
         """Encrypt a record under a context."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from client.imaging.mammogram import Laterality, Spacing, View
 from client.imaging.preparation import Geometry
 from client.store.records import EXAMPLES_FOLDER, KEY_FILE, Records
 from client.store.schema import metadata
-from shared.errors import HomeError, NotFoundError, StoreError
+from shared.errors import HomeError, NotFoundError, StoreError, TrustError
 from shared.store import open_store, sqlite_url
 from tests.full_disk import disk_that_holds
 
@@ -167,6 +168,46 @@ def test_a_key_of_another_home_opens_nothing(tmp_path: Path) -> None:
     (tmp_path / KEY_FILE).write_bytes(bytes(32))
     with Catalog.open(tmp_path) as catalog, pytest.raises(StoreError, match="damaged"):
         catalog.load(example.example_id)
+
+
+def test_a_lost_key_is_told_and_no_new_one_takes_its_place(tmp_path: Path) -> None:
+    with Catalog.open(tmp_path) as catalog:
+        catalog.add(make_example(), provenance(), DRAWN)
+    (tmp_path / KEY_FILE).unlink()
+    with pytest.raises(TrustError, match="missing"):
+        Catalog.open(tmp_path)
+    assert not (tmp_path / KEY_FILE).exists()
+
+
+def test_a_reader_outlives_a_shard_that_is_cut_off_under_it(tmp_path: Path) -> None:
+    example = make_example()
+    with Catalog.open(tmp_path) as catalog:
+        catalog.add(example, provenance(), DRAWN)
+        loaded = catalog.load(example.example_id)
+        shard(tmp_path).write_bytes(b"")
+        assert (loaded.image_HW == example.image_HW).all()
+
+
+def test_an_example_whose_record_moves_while_it_is_read_is_not_called_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    example = make_example()
+    assert example.labels_HW is not None
+    corrected_HW = 3 - example.labels_HW
+    with Catalog.open(tmp_path) as catalog, catalog.importing():
+        catalog.add(example, provenance(), DRAWN)
+        read, moved = Records.read, []
+
+        def read_after_a_correction(records: Records, *where: Any) -> bytes:
+            if not moved:
+                moved.append(True)
+                catalog.set_mask(example.example_id, corrected_HW, DRAWN)
+            return read(records, *where)
+
+        monkeypatch.setattr(Records, "read", read_after_a_correction)
+        loaded = catalog.load(example.example_id)
+    assert loaded.labels_HW is not None
+    assert (loaded.labels_HW == corrected_HW).all()
 
 
 def test_a_lost_file_and_an_unknown_id_are_told_apart(tmp_path: Path) -> None:
