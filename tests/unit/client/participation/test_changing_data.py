@@ -1,4 +1,4 @@
-"""Data that change under a round: what was removed is not used, what was corrected is, and the round goes on."""
+"""Data that change under a round: what was removed is not used, what was corrected is; the round goes on."""
 
 from __future__ import annotations
 
