@@ -30,7 +30,7 @@ from client.store.parts import Part
 from client.store.records import EXAMPLES_FOLDER, Records
 from shared.errors import HomeError, NotFoundError, StoreError
 from shared.files import hold_folder, make_private_folder
-from shared.store import open_store, sqlite_url, transaction
+from shared.store import clear_journal, open_store, sqlite_url, transaction
 
 __all__ = ["Catalog", "Counts", "MaskOrigin", "Part", "Provenance", "Removal"]
 
@@ -324,6 +324,7 @@ class Catalog:
                 statements.order_erasure(connection, [row.place for row in rows])
         self._erase()
         self._trim()
+        clear_journal(self._engine)
         return removal
 
     # -- records

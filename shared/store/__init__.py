@@ -86,10 +86,29 @@ def transaction(engine: Engine) -> Iterator[Connection]:
         with engine.begin() as connection:
             yield connection
     except SQLAlchemyError as error:
-        raise StoreError(
-            "The store cannot be read or written.",
-            "Check that its disk is not full or read-only.",
-        ) from error
+        raise _refused() from error
+
+
+def clear_journal(engine: Engine) -> None:
+    """Let nothing of deleted rows stay in the journal beside the database, as far as readers permit.
+
+    Raises
+    ------
+    StoreError
+        The database refused.
+    """
+    if engine.dialect.name != "sqlite":
+        return
+    try:
+        # A checkpoint is no part of a transaction.
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    except SQLAlchemyError as error:
+        raise _refused() from error
+
+
+def _refused() -> StoreError:
+    return StoreError("The store cannot be read or written.", "Check that its disk is not full or read-only.")
 
 
 def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:

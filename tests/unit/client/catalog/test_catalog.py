@@ -306,6 +306,16 @@ def test_a_patients_withdrawal_leaves_no_byte_and_tells_which_runs_had_used_her(
         assert catalog.remove_patient(gone).examples == 0
 
 
+def test_no_row_of_a_removed_patient_stays_in_the_database_or_its_journal(tmp_path: Path) -> None:
+    with Catalog.open(tmp_path) as catalog, catalog.importing():
+        three_patients(catalog)
+        files = list(tmp_path.glob("site.db*"))
+        assert any(b"content of s0" in file.read_bytes() for file in files)
+        catalog.remove_patient("p1")
+        for file in tmp_path.glob("site.db*"):
+            assert b"content of s0" not in file.read_bytes(), file.name
+
+
 def test_a_removal_that_is_killed_before_it_erased_is_finished_by_the_next_change(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
