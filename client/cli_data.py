@@ -51,8 +51,7 @@ def add(
     output = Output(as_json)
     with (
         opened(home) as (site, catalog),
-        output.progress("Looking through files") as scanning,
-        output.progress("Preparing mammograms") as preparing,
+        output.stages("Looking through files", "Preparing mammograms") as (scanning, preparing),
     ):
         importer = importer_of(site, catalog, accept_secondary_capture, accept_lossy)
         report = importer.bring_in(source, scanning, preparing)
@@ -150,7 +149,10 @@ def remove(
 
     with opened(home) as (_, catalog), catalog.importing():
         removal = catalog.remove_patient(Pseudonyms.open(catalog.home).patient(patient))
-    _show_removal(Output(as_json), removal)
+    output = Output(as_json)
+    _show_removal(output, removal)
+    if not as_json:
+        output.result({}, "Later imports leave this patient out.")
 
 
 @data_app.command("forget")
@@ -252,9 +254,10 @@ def _few(positions: list[int], most: int = 12) -> str:
 
 def _show_removal(output: Output, removal: Removal) -> None:
     used = f" Runs that had used them: {', '.join(removal.runs)}." if removal.runs else ""
+    gone = f"{removal.examples} examples of {removal.patients} patients are gone.{used}"
     output.result(
         {"examples": removal.examples, "patients": removal.patients, "runs": list(removal.runs)},
-        f"{removal.examples} examples of {removal.patients} patients are gone.{used}",
+        gone if removal.examples else "No example was here.",
     )
 
 

@@ -13,7 +13,14 @@ from typing import Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -22,6 +29,10 @@ from shared.errors import MammofedError
 PIPE_WIDTH = 120
 PRIVATE_UMASK = 0o077
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
+
+
+Advance = Callable[[int, int], None]
+"""Called with how much is done and how much there is."""
 
 
 class Output:
@@ -60,8 +71,14 @@ class Output:
             self.console.print(table)
 
     @contextlib.contextmanager
-    def progress(self, title: str) -> Iterator[Callable[[int, int], None]]:
-        """A progress bar with rate and time left; yields a function of (done, total). Silent with JSON."""
+    def progress(self, title: str) -> Iterator[Advance]:
+        """A progress bar with rate and time left; silent with JSON."""
+        with self.stages(title) as (advance,):
+            yield advance
+
+    @contextlib.contextmanager
+    def stages(self, *titles: str) -> Iterator[tuple[Advance, ...]]:
+        """Progress bars for what comes one after the other; each appears when its stage begins."""
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
@@ -69,20 +86,26 @@ class Output:
             TextColumn("{task.fields[rate]}"),
             TimeRemainingColumn(),
         )
-        with Progress(*columns, console=self.console, disable=self.as_json) as bar:
-            task = bar.add_task(title, total=None, rate="")
-
-            def advance(done: int, total: int) -> None:
-                speed = bar.tasks[0].speed
-                bar.update(task, completed=done, total=total, rate=f"{speed:.1f}/s" if speed else "")
-
-            yield advance
+        with Progress(*columns, console=self.console, disable=self.as_json) as bars:
+            yield tuple(_stage(bars, title) for title in titles)
 
     def log_to(self, file: Path) -> None:
         """Send this process's log to a file of its own."""
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         logging.basicConfig(filename=file, level=logging.INFO, format=LOG_FORMAT)
         _quiet_libraries()
+
+
+def _stage(bars: Progress, title: str) -> Advance:
+    begun: list[TaskID] = []
+
+    def advance(done: int, total: int) -> None:
+        if not begun:
+            begun.append(bars.add_task(title, total=None, rate=""))
+        speed = next(task.speed for task in bars.tasks if task.id == begun[0])
+        bars.update(begun[0], completed=done, total=total, rate=f"{speed:.1f}/s" if speed else "")
+
+    return advance
 
 
 def log_to_standard_error() -> None:
