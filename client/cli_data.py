@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -81,6 +82,50 @@ def locate(
     if name is None:
         raise EmptySourceError("The source has no file at that position.", "Take a number from the report.")
     Output(as_json).result({"name": name}, name)
+
+
+@data_app.command("report")
+def report(
+    plan_file: Annotated[
+        Path | None, typer.Option("--plan", help="Say whether the data suffice for this plan.")
+    ] = None,
+    page_file: Annotated[
+        Path | None, typer.Option("--page", help="Write the page (HTML) to this file.")
+    ] = None,
+    home: HomeOption = HOME,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what the data set holds, what was left out and why, and whether it suffices for a plan.
+
+    The page has histograms and a contact sheet of random examples with the outlines of their masks. It is
+    for this hospital alone and is sent nowhere.
+    """
+    from client.reporting.contact_sheet import draw_contact_sheet
+    from client.reporting.measurement import measure
+    from client.reporting.page import render_page, write_page
+    from client.reporting.report import describe
+    from shared.plan import Plan
+
+    plan = None if plan_file is None else Plan.from_toml(_content(plan_file))
+    output = Output(as_json)
+    with opened(home) as (site, catalog):
+        title = site.membership().site_name if site.has_joined() else "This site"
+        described = describe(catalog, title=title, at=datetime.now().astimezone(), plan=plan)
+        if page_file is not None:
+            with output.progress("Measuring examples") as advance:
+                histograms = measure(catalog, advance)
+            sheet = draw_contact_sheet(catalog, seed=secrets.randbits(32))
+            write_page(render_page(described, histograms, sheet), page_file)
+    if as_json:
+        output.json(described.to_json())
+        return
+    for name, rows in described.tables().items():
+        output.table(name, rows, empty="")
+    output.result(
+        {},
+        f"{described.examples} examples of {described.patients} patients, {described.labelled} with masks."
+        + (" The page is written; it stays at this hospital." if page_file else ""),
+    )
 
 
 @masks_app.command("add")
@@ -266,3 +311,10 @@ def _day(text: str) -> date:
         return date.fromisoformat(text)
     except ValueError as error:
         raise ConfigError(f"'{text}' is no date.", "Write it as YYYY-MM-DD.") from error
+
+
+def _content(plan_file: Path) -> bytes:
+    try:
+        return plan_file.read_bytes()
+    except OSError as error:
+        raise ConfigError("The plan's file cannot be read.", "Check its name.") from error

@@ -42,6 +42,7 @@ COMMANDS = {
         "--json",
     ],
     "mammofed-site data locate": ["source", "position", "--json"],
+    "mammofed-site data report": ["--plan", "--page", "--home", "--json"],
     "mammofed-site data verify": ["--home", "--json"],
     "mammofed-site data remove": ["--patient", "--home", "--json"],
     "mammofed-site data forget": ["--yes", "--home", "--json"],

@@ -44,6 +44,8 @@ def site(planted: Planted, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
         run(home, "data", "add", source),
         run(home, "data", "add", source, "--json"),
         run(home, "data", "masks", "add", f"{source}/masks", "--annotator", "reader-1"),
+        run(home, "data", "report", "--page", str(home / "report.html")),
+        run(home, "data", "report", "--json"),
         run(home, "data", "verify"),
         run(home, "check"),
         run(home, "data", "add", str(planted.images[0])),
