@@ -52,9 +52,9 @@ def test_an_item_that_ends_its_process_costs_itself_alone(blow: str) -> None:
 def test_an_item_that_hangs_is_given_up_and_its_process_ended() -> None:
     began = time.monotonic()
 
-    assert outcomes(["sleep 60", "b", "c"], timeout_s=0.5) == [Failure.TOO_SLOW, "b", "c"]
+    assert outcomes(["sleep 300", "b", "c"], timeout_s=3.0) == [Failure.TOO_SLOW, "b", "c"]
 
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60
 
 
 def test_a_result_larger_than_a_pipe_comes_through() -> None:
