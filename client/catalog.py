@@ -24,6 +24,7 @@ from client.holdings import Counts, KnownExample, MaskOrigin, Provenance, Verifi
 from client.imaging.example import Example, Label
 from client.imaging.mammogram import Spacing
 from client.imaging.preparation import Geometry
+from client.intake.exclusions import QUARANTINED
 from client.store import examples as statements
 from client.store.examples import ExampleRow, Removal
 from client.store.parts import Part
@@ -117,10 +118,17 @@ class Catalog:
         with transaction(self._engine) as connection:
             return statements.is_withdrawn(connection, patient)
 
-    def reason_against(self, source: str) -> str | None:
-        """Why the image with this keyed hash was left out by an earlier import, if it was."""
+    def is_decided(self, source: str) -> bool:
+        """Whether the image with this keyed hash needs not be looked at again.
+
+        It is here with its mask, or it was left out by choice; what was broken may have been mended.
+        """
+        known = self.find_source(source)
+        if known is not None:
+            return known.has_mask
         with transaction(self._engine) as connection:
-            return statements.reason_against(connection, source)
+            reason = statements.reason_against(connection, source)
+        return reason is not None and reason not in {broken.value for broken in QUARANTINED}
 
     def add(self, example: Example, provenance: Provenance, mask: MaskOrigin | None) -> Part:
         """Add an example; its patient's part is assigned now if the patient is new.

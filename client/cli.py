@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from client.cli_data import data_app
 from client.cli_options import HOME, HomeOption, JsonOption
+from client.cli_pacs import pacs_app
 from client.home import SiteHome
 from shared.errors import NotReadyError
 from shared.terminal import Output, run_command_line
@@ -24,6 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(data_app, name="data")
+app.add_typer(pacs_app, name="pacs")
 
 
 @app.command()

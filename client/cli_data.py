@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from client.cli_options import HOME, HomeOption, JsonOption
+from client.cli_options import HOME, HomeOption, JsonOption, day
 from client.home import SiteHome
 from client.intake.exclusions import EXPLANATIONS, IntakeRules
 from shared.errors import ConfigError, EmptySourceError, StoreError
@@ -145,7 +145,7 @@ def masks_add(
     from client.intake.mask_import import add_masks
 
     output = Output(as_json)
-    origin_date = _day(drawn_on) if drawn_on else date.today()
+    origin_date = day(drawn_on) if drawn_on else date.today()
     with opened(home) as (_, catalog), output.progress("Adding masks") as advance:
         report = add_masks(
             folder, catalog, annotator=annotator, drawn_on=origin_date, version=version, progress=advance
@@ -304,13 +304,6 @@ def _show_removal(output: Output, removal: Removal) -> None:
         {"examples": removal.examples, "patients": removal.patients, "runs": list(removal.runs)},
         gone if removal.examples else "No example was here.",
     )
-
-
-def _day(text: str) -> date:
-    try:
-        return date.fromisoformat(text)
-    except ValueError as error:
-        raise ConfigError(f"'{text}' is no date.", "Write it as YYYY-MM-DD.") from error
 
 
 def _content(plan_file: Path) -> bytes:

@@ -71,6 +71,11 @@ class SiteHome:
         return self.folder / "blobs"
 
     @property
+    def incoming(self) -> Path:
+        """Private folder of what is being fetched or received; emptied by each import."""
+        return self.folder / "incoming"
+
+    @property
     def logs(self) -> Path:
         """Folder of the processes' logs."""
         return self.folder / "logs"

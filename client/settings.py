@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field
 
+from client.dicom_node.settings import DicomNodeSettings
+from client.pacs.settings import DicomWebSettings, PacsSettings
 from shared.tables import Table
 
 DeviceChoice = Literal["auto", "cpu", "cuda"]
@@ -40,8 +43,15 @@ class SiteSettings(Table):
         Where to train.
     threads
         CPU threads of the training process; 0 leaves it to torch.
+    dicom_node
+        Our own application entity: without it, nothing can be sent here and C-MOVE is not possible.
+    pacs, dicomweb
+        Archives by the name that commands use.
     """
 
     device: DeviceChoice = "auto"
     threads: Annotated[int, Field(ge=0, le=1024)] = 0
     intake: IntakeSettings = IntakeSettings()
+    dicom_node: DicomNodeSettings | None = None
+    pacs: Mapping[str, PacsSettings] = {}
+    dicomweb: Mapping[str, DicomWebSettings] = {}

@@ -142,6 +142,12 @@ class NotReadyError(IntakeError):
     exit_code = 47
 
 
+class PacsError(IntakeError):
+    """The hospital's archive does not answer, or does not give what was asked for."""
+
+    exit_code = 48
+
+
 class EgressError(MammofedError):
     """Something was about to leave the site that policy does not let go."""
 
