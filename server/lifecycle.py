@@ -10,9 +10,11 @@ from shared.errors import AggregationError
 
 
 class SiteState(StrEnum):
-    """A hospital in the federation."""
+    """A hospital on its way into the federation, in it, and out of it."""
 
+    PENDING = "pending"
     ACTIVE = "active"
+    REJECTED = "rejected"
     REVOKED = "revoked"
 
 
@@ -46,7 +48,9 @@ class AnswerState(StrEnum):
 State = TypeVar("State", SiteState, RunState, RoundState, AnswerState)
 
 SITE_TRANSITIONS: Mapping[SiteState, frozenset[SiteState]] = {
+    SiteState.PENDING: frozenset({SiteState.ACTIVE, SiteState.REJECTED}),
     SiteState.ACTIVE: frozenset({SiteState.REVOKED}),
+    SiteState.REJECTED: frozenset(),
     SiteState.REVOKED: frozenset(),
 }
 RUN_TRANSITIONS: Mapping[RunState, frozenset[RunState]] = {
