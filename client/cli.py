@@ -37,22 +37,13 @@ def join(
     """Join a federation with a one-time token.
 
     Keys are made here and never leave; the coordinator's certificate is compared with the fingerprint in the
-    token before anything is sent. If the coordinator approves by hand, this waits; broken off, it may be run
-    again with the same token.
+    token before anything is sent.
     """
     from client.joining import join as join_federation
     from shared.enrolment.token import InvitationToken
 
-    output = Output(as_json)
-
-    def show_waiting(fingerprint: str) -> None:
-        output.result(
-            {"state": "waiting", "fingerprint": fingerprint},
-            f"Waiting for the coordinator's approval; tell them this fingerprint:\n  {fingerprint}",
-        )
-
-    membership = join_federation(SiteHome(home), InvitationToken.parse(token), on_waiting=show_waiting)
-    output.result(
+    membership = join_federation(SiteHome(home), InvitationToken.parse(token))
+    Output(as_json).result(
         {
             "site_id": membership.site_id,
             "site_name": membership.site_name,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 import grpc
@@ -17,10 +16,6 @@ from shared.trust.certificates import check_issued_by, fingerprint, is_for_key, 
 from shared.trust.keys import NodeKey, SigningKey, TlsKey, VerifyKey
 from shared.trust.tls import enrolment_channel_credentials, fetch_root, join_address
 
-MOST_AHEAD_S = 4.0
-MOST_BEHIND_S = 240.0
-"""Flower refuses a node whose signed time is 5 s in the future or 305 s in the past; less a margin."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Membership:
@@ -34,8 +29,6 @@ class Membership:
         Verifies every envelope of the coordinator.
     fleet_address, transfer_address
         `host:port`.
-    key_generation
-        Which of the home's private keys go with it; grows with each renewal.
     """
 
     site_id: str
@@ -46,7 +39,6 @@ class Membership:
     coordinator_key: VerifyKey
     fleet_address: str
     transfer_address: str
-    key_generation: int = 0
 
 
 def enrol(
@@ -57,8 +49,8 @@ def enrol(
     node_key: NodeKey,
     software_version: str,
     timeout_s: float = 30.0,
-) -> Membership | None:
-    """Redeem an invitation; nothing is written. None while the coordinator has yet to approve the keys.
+) -> Membership:
+    """Redeem an invitation; nothing is written.
 
     Save the keys before: after a lost reply, asking again with the same token and keys gets the same
     certificate, while other keys are refused.
@@ -74,8 +66,7 @@ def enrol(
     EnrolmentError
         The coordinator refuses for another reason.
     TrustError
-        The server's certificate is not valid for this host or time, its clock and this computer's differ too
-        much, or its reply does not hold together.
+        The server's certificate is not valid for this host or time, or its reply does not hold together.
     """
     root_pem = fetch_root(token.host, token.port, token.root_fingerprint, timeout_s=timeout_s)
     request = enrolment_pb2.EnrolRequest(
@@ -92,32 +83,11 @@ def enrol(
     credentials = enrolment_channel_credentials(root_pem=root_pem)
     with open_channel(join_address(token.host, token.port), credentials) as channel:
         stub = enrolment_pb2_grpc.EnrolmentStub(channel)  # type: ignore[no-untyped-call]
-        asked_at = time.time()
         try:
             reply = stub.Enrol(request, timeout=timeout_s)
         except grpc.RpcError as error:
-            if error.details() == Refusal.PENDING:
-                return None
             raise _as_error(error) from error
-        answered_at = time.time()
-    check_clock(ahead_s=(asked_at + answered_at) / 2 - reply.server_time)
     return _checked(reply, token=token, tls_key=tls_key)
-
-
-def check_clock(*, ahead_s: float) -> None:
-    """Return only if this computer's clock is near enough to the coordinator's for its node to be heard.
-
-    Raises
-    ------
-    TrustError
-        It is not; the message says by how much.
-    """
-    if ahead_s > MOST_AHEAD_S or ahead_s < -MOST_BEHIND_S:
-        direction = "ahead of" if ahead_s > 0 else "behind"
-        raise TrustError(
-            f"This computer's clock is {abs(ahead_s):.0f} seconds {direction} the coordinator's.",
-            "Set it, best by NTP on both sides, and run the command again.",
-        )
 
 
 def _checked(reply: enrolment_pb2.EnrolReply, *, token: InvitationToken, tls_key: TlsKey) -> Membership:

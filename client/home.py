@@ -20,28 +20,6 @@ LOOPBACK = "127.0.0.1"
 
 
 @dataclass(frozen=True, slots=True)
-class KeyFiles:
-    """The private keys of one generation: they are made together, and replaced together."""
-
-    folder: Path
-
-    @property
-    def tls(self) -> Path:
-        """Private key of the site's certificate."""
-        return self.folder / "tls.key"
-
-    @property
-    def signing(self) -> Path:
-        """Ed25519 key that signs contributions."""
-        return self.folder / "signing.key"
-
-    @property
-    def node(self) -> Path:
-        """Flower's node key."""
-        return self.folder / "node.key"
-
-
-@dataclass(frozen=True, slots=True)
 class SiteHome:
     """Where the site's files stand."""
 
@@ -65,17 +43,17 @@ class SiteHome:
     @property
     def tls_key_file(self) -> Path:
         """Private key of the site's certificate."""
-        return self._current_keys().tls
+        return self.folder / "keys" / "tls.key"
 
     @property
     def signing_key_file(self) -> Path:
         """Ed25519 key that signs contributions."""
-        return self._current_keys().signing
+        return self.folder / "keys" / "signing.key"
 
     @property
     def node_key_file(self) -> Path:
         """Flower's node key."""
-        return self._current_keys().node
+        return self.folder / "keys" / "node.key"
 
     @property
     def runtime_secret_file(self) -> Path:
@@ -107,14 +85,6 @@ class SiteHome:
         """Flower's own folder; disposable."""
         return self.folder / "flower"
 
-    def keys(self, generation: int) -> KeyFiles:
-        """The private keys that go with a membership of this generation; 0 is the one that has joined."""
-        folder = self.folder / "keys"
-        return KeyFiles(folder / str(generation) if generation else folder)
-
-    def _current_keys(self) -> KeyFiles:
-        return self.keys(self.membership().key_generation if self.has_joined() else 0)
-
     def settings(self) -> SiteSettings:
         """Read the settings.
 
@@ -145,7 +115,6 @@ class SiteHome:
             "coordinator_key": base64.b64encode(membership.coordinator_key.raw).decode(),
             "fleet_address": membership.fleet_address,
             "transfer_address": membership.transfer_address,
-            "key_generation": membership.key_generation,
         }
         write_file(self.membership_file, json.dumps(document, indent=2).encode())
 
@@ -170,7 +139,6 @@ class SiteHome:
                 coordinator_key=VerifyKey(base64.b64decode(document["coordinator_key"])),
                 fleet_address=document["fleet_address"],
                 transfer_address=document["transfer_address"],
-                key_generation=int(document.get("key_generation", 0)),
             )
         except (FileNotFoundError, NotADirectoryError) as error:
             raise HomeError(

@@ -3,39 +3,26 @@
 from __future__ import annotations
 
 import secrets
-import time
 from collections.abc import Callable
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TypeVar
 
 from client.enrolment import Membership, enrol
 from client.home import SiteHome
-from shared.enrolment.statement import fingerprint_of_keys
 from shared.enrolment.token import InvitationToken
 from shared.errors import HomeError
 from shared.files import write_file
 from shared.flower.bundle import build_bundle, bundle_sha256
 from shared.trust.keys import NodeKey, SigningKey, TlsKey
 
-APPROVAL_POLL_S = 3.0
-
 AnyKey = TypeVar("AnyKey", SigningKey, TlsKey, NodeKey)
 
 
-def join(
-    home: SiteHome, token: InvitationToken, *, on_waiting: Callable[[str], None] = lambda _fingerprint: None
-) -> Membership:
-    """Join the federation that a token invites to; waits where the coordinator approves by hand.
+def join(home: SiteHome, token: InvitationToken) -> Membership:
+    """Join the federation that a token invites to.
 
-    Keys are saved before they are used, so that an attempt whose reply was lost, or whose waiting was broken
-    off, can be repeated.
-
-    Parameters
-    ----------
-    on_waiting
-        Called once with the fingerprint of this site's keys if there is an approval to wait for.
+    Keys are saved before they are used, so that an attempt whose reply was lost can be repeated.
 
     Raises
     ------
@@ -48,27 +35,13 @@ def join(
         raise HomeError(
             "This site has joined a federation already.", "Use another home folder for another federation."
         )
-    signing_key = _kept(home.signing_key_file, SigningKey.load, SigningKey.generate)
-    tls_key = _kept(home.tls_key_file, TlsKey.load, TlsKey.generate)
-    node_key = _kept(home.node_key_file, NodeKey.load, NodeKey.generate)
-    ask = partial(
-        enrol,
+    membership = enrol(
         token,
-        signing_key=signing_key,
-        tls_key=tls_key,
-        node_key=node_key,
+        signing_key=_kept(home.signing_key_file, SigningKey.load, SigningKey.generate),
+        tls_key=_kept(home.tls_key_file, TlsKey.load, TlsKey.generate),
+        node_key=_kept(home.node_key_file, NodeKey.load, NodeKey.generate),
         software_version=version("mammofed"),
     )
-    if (membership := ask()) is None:
-        on_waiting(
-            fingerprint_of_keys(
-                tls_key=tls_key.private.public_key(),
-                signing_key=signing_key.verify_key,
-                node_key=node_key.public,
-            )
-        )
-        while (membership := ask()) is None:
-            time.sleep(APPROVAL_POLL_S)
     write_file(home.runtime_secret_file, secrets.token_bytes(32))
     approved = (
         f"# SHA-256 of approved bundles\n{bundle_sha256(build_bundle())}  mammofed {version('mammofed')}\n"

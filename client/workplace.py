@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from client.catalog import MIGRATIONS, STORE_FILE, Catalog
 from client.egress import Egress
-from client.enrolment import Membership
 from client.home import SiteHome
 from client.participation import Workplace
 from client.store.ledger import Ledger
@@ -30,40 +27,18 @@ def open_workplace(home: SiteHome) -> Workplace:
         Its database, keys or settings cannot be used.
     """
     membership = home.membership()
-    keys = home.keys(membership.key_generation)
     engine = open_store(sqlite_url(home.folder / STORE_FILE), MIGRATIONS)
     blobs = BlobStore(home.blobs)
+    credentials = mutual_channel_credentials(
+        root_pem=membership.root_pem,
+        certificate_pem=membership.certificate_pem,
+        key=TlsKey.load(home.tls_key_file),
+    )
     return Workplace(
         membership=membership,
         catalog=Catalog(engine, home.folder),
         blobs=blobs,
-        transfer=_connect(home, membership),
-        egress=Egress(ledger=Ledger(engine), blobs=blobs, signing_key=SigningKey.load(keys.signing)),
+        transfer=BlobClient(open_channel(membership.transfer_address, credentials)),
+        egress=Egress(ledger=Ledger(engine), blobs=blobs, signing_key=SigningKey.load(home.signing_key_file)),
         device=choose_device(home.settings().device),
     )
-
-
-def follow_membership(workplace: Workplace, home: SiteHome) -> None:
-    """Go on with the certificate and keys of a membership that was renewed; to be called between messages.
-
-    Raises
-    ------
-    HomeError, StoreError, TrustError
-        Membership or keys cannot be read; the workplace stays as it is.
-    """
-    membership = home.membership()
-    if membership == workplace.membership:
-        return
-    signing_key = SigningKey.load(home.keys(membership.key_generation).signing)
-    workplace.transfer = _connect(home, membership)
-    workplace.egress = replace(workplace.egress, signing_key=signing_key)
-    workplace.membership = membership
-
-
-def _connect(home: SiteHome, membership: Membership) -> BlobClient:
-    credentials = mutual_channel_credentials(
-        root_pem=membership.root_pem,
-        certificate_pem=membership.certificate_pem,
-        key=TlsKey.load(home.keys(membership.key_generation).tls),
-    )
-    return BlobClient(open_channel(membership.transfer_address, credentials))

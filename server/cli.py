@@ -37,7 +37,6 @@ HomeOption = Annotated[
     typer.Option("--home", help="The coordinator's home folder.", envvar="MAMMOFED_HOME", show_default=False),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-SiteArgument = Annotated[str, typer.Argument(help="Name of the hospital, from `site list`.")]
 HOME = default_home()
 
 
@@ -92,9 +91,6 @@ def start(home: HomeOption = HOME, as_json: JsonOption = False) -> None:
     Serves three public ports (fleet, enrolment, transfer) and one on loopback, and keeps Flower's SuperLink
     and the runner alive.
     """
-    from shared.trust.tls_version import require_tls13
-
-    require_tls13()
     from server.service import serve
 
     output = Output(as_json)
@@ -115,10 +111,6 @@ def start(home: HomeOption = HOME, as_json: JsonOption = False) -> None:
 def site_invite(
     name: Annotated[str, typer.Argument(help="Name of the hospital: a-z, 0-9 and hyphens.")],
     days: Annotated[float, typer.Option(help="How many days the invitation is valid.", min=0.001)] = 7.0,
-    approve_by_hand: Annotated[
-        bool,
-        typer.Option("--approve-by-hand", help="Let the hospital in only after `site approve` of its keys."),
-    ] = False,
     home: HomeOption = HOME,
     as_json: JsonOption = False,
 ) -> None:
@@ -151,117 +143,26 @@ def site_invite(
         now=now,
         expires_at=now + days * 86_400,
         actor=getpass.getuser(),
-        by_hand=approve_by_hand,
     )
     text = token.reveal()
     Output(as_json).result({"site": name, "token": text, "expires_at": now + days * 86_400}, text)
 
 
-@site_app.command("withdraw")
-def site_withdraw(name: SiteArgument, home: HomeOption = HOME, as_json: JsonOption = False) -> None:
-    """Withdraw the invitations to a hospital that it has not used."""
-    from server.coordinator import Coordinator
-
-    num = Coordinator.open(CoordinatorHome(home)).federation.withdraw(
-        name, now=time.time(), actor=getpass.getuser()
-    )
-    Output(as_json).result({"site": name, "withdrawn": num}, f"Withdrawn: {num} invitation(s) to '{name}'.")
-
-
-@site_app.command("approve")
-def site_approve(
-    name: SiteArgument,
-    fingerprint: Annotated[
-        str | None,
-        typer.Option(help="The fingerprint that the hospital has told you; without it, you are asked."),
-    ] = None,
-    home: HomeOption = HOME,
-    as_json: JsonOption = False,
-) -> None:
-    """Let a hospital in that was invited with --approve-by-hand and waits.
-
-    Compare the fingerprint with the one that the hospital's `join` shows, by telephone.
-    """
-    from server.coordinator import Coordinator, identity_of
-    from shared.enrolment.statement import same_fingerprint
-
-    opened = CoordinatorHome(home)
-    coordinator, identity, now = Coordinator.open(opened), identity_of(opened), time.time()
-    keys = coordinator.applications.get(name).keys
-    if fingerprint is None:
-        typer.echo(f"'{name}' waits with keys of this fingerprint:\n  {keys.fingerprint}", err=True)
-        if not typer.confirm("Does the hospital read out the very same?", err=True):
-            raise ConfigError("The site was not approved.", "It still waits: approve or reject it.")
-    elif not same_fingerprint(fingerprint, keys.fingerprint):
-        raise ConfigError(
-            "The keys that wait have another fingerprint.",
-            "If the hospital reads out what you gave, somebody else used its invitation: reject the site.",
-        )
-    coordinator.applications.approve(
-        name,
-        fingerprint=keys.fingerprint,
-        issue=lambda approved, site_id: identity.issue(approved.csr_pem, site_id, now=now),
-        now=now,
-        actor=getpass.getuser(),
-    )
-    Output(as_json).result({"site": name, "state": "active"}, f"'{name}' is approved.")
-
-
-@site_app.command("reject")
-def site_reject(name: SiteArgument, home: HomeOption = HOME, as_json: JsonOption = False) -> None:
-    """Send a hospital away that waits for approval."""
-    from server.coordinator import Coordinator
-
-    Coordinator.open(CoordinatorHome(home)).applications.reject(
-        name, now=time.time(), actor=getpass.getuser()
-    )
-    Output(as_json).result({"site": name, "state": "rejected"}, f"'{name}' is rejected.")
-
-
-@site_app.command("revoke")
-def site_revoke(
-    name: SiteArgument,
-    reason: Annotated[str, typer.Option(help="Why, for the audit log; no patient data.")] = "",
-    home: HomeOption = HOME,
-    as_json: JsonOption = False,
-) -> None:
-    """End a hospital's membership at once: certificate, node and part in runs.
-
-    What it has contributed to earlier rounds stays in the model. To let it in again, invite it under
-    another name.
-    """
-    from server.coordinator import Coordinator
-
-    Coordinator.open(CoordinatorHome(home)).memberships.revoke(
-        name, reason=reason, now=time.time(), actor=getpass.getuser()
-    )
-    Output(as_json).result({"site": name, "state": "revoked"}, f"'{name}' is revoked.")
-
-
 @site_app.command("list")
 def site_list(home: HomeOption = HOME, as_json: JsonOption = False) -> None:
-    """List the hospitals: those that wait for approval, then those that were let in."""
+    """List the enrolled hospitals."""
     from server.coordinator import Coordinator
-    from server.lifecycle import SiteState
 
-    coordinator = Coordinator.open(CoordinatorHome(home))
-    waiting = [
-        (each.site_name, each.site_id, SiteState.PENDING, each.keys.software_version, each.asked_at)
-        for each in coordinator.applications.waiting()
-    ]
-    enrolled = [
-        (site.name, site.site_id, site.state, site.software_version, site.enrolled_at)
-        for site in coordinator.federation.sites()
-    ]
+    sites = Coordinator.open(CoordinatorHome(home)).federation.sites()
     rows = [
         {
-            "name": name,
-            "site_id": site_id,
-            "state": state.value,
-            "software": software,
-            "enrolled": time.strftime("%Y-%m-%d %H:%M", time.localtime(since)),
+            "name": site.name,
+            "site_id": site.site_id,
+            "state": site.state.value,
+            "software": site.software_version,
+            "enrolled": time.strftime("%Y-%m-%d %H:%M", time.localtime(site.enrolled_at)),
         }
-        for name, site_id, state, software, since in [*waiting, *enrolled]
+        for site in sites
     ]
     Output(as_json).table(
         "Sites", rows, empty="No hospital has joined yet: `mammofed-coordinator site invite`."

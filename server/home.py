@@ -35,8 +35,6 @@ class CoordinatorSettings(Table):
         Public listeners: Flower's Fleet API, joining, blobs.
     control_port
         Private listener on loopback: Flower's Control and Runtime APIs.
-    site_certificate_days
-        How long a site's certificate lives; a running site renews it after two thirds of that.
     """
 
     name: Annotated[str, Field(min_length=1, max_length=80)]
@@ -46,7 +44,6 @@ class CoordinatorSettings(Table):
     enrolment_port: Port = 8444
     transfer_port: Port = 8445
     control_port: Port = 8446
-    site_certificate_days: Annotated[int, Field(ge=1, le=397)] = 30
 
 
 @dataclass(frozen=True, slots=True)

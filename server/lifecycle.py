@@ -10,11 +10,9 @@ from shared.errors import AggregationError
 
 
 class SiteState(StrEnum):
-    """A hospital on its way into the federation, in it, and out of it."""
+    """A hospital in the federation."""
 
-    PENDING = "pending"
     ACTIVE = "active"
-    REJECTED = "rejected"
     REVOKED = "revoked"
 
 
@@ -48,9 +46,7 @@ class AnswerState(StrEnum):
 State = TypeVar("State", SiteState, RunState, RoundState, AnswerState)
 
 SITE_TRANSITIONS: Mapping[SiteState, frozenset[SiteState]] = {
-    SiteState.PENDING: frozenset({SiteState.ACTIVE, SiteState.REJECTED}),
     SiteState.ACTIVE: frozenset({SiteState.REVOKED}),
-    SiteState.REJECTED: frozenset(),
     SiteState.REVOKED: frozenset(),
 }
 RUN_TRANSITIONS: Mapping[RunState, frozenset[RunState]] = {

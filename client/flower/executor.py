@@ -28,7 +28,7 @@ from httpx import HTTPError, TransportError
 from client.flower.app import make_app
 from client.flower.pace import quicken
 from client.home import LOOPBACK, SiteHome
-from client.workplace import follow_membership, open_workplace
+from client.workplace import open_workplace
 from shared.flower.bundle import bundle_sha256
 from shared.flower.tasks import POLL_S, TaskSource
 from shared.supervision import follow_supervisor
@@ -38,12 +38,8 @@ log = logging.getLogger(__name__)
 
 
 def serve(home: SiteHome, runtime_port: int) -> None:
-    """Take and run tasks, one at a time, until told to stop.
-
-    A membership that was renewed is followed between tasks: a task ends with the keys that it began with.
-    """
-    workplace = open_workplace(home)
-    app = make_app(workplace)
+    """Take and run tasks, one at a time, until told to stop."""
+    app = make_app(open_workplace(home))
     source = TaskSource(
         address=f"{LOOPBACK}:{runtime_port}",
         secret_file=home.runtime_secret_file,
@@ -57,7 +53,6 @@ def serve(home: SiteHome, runtime_port: int) -> None:
         if token is None:
             time.sleep(POLL_S)
             continue
-        follow_membership(workplace, home)
         _run_task(source.client_for(token), app, lambda: approved_bundles(home))
 
 

@@ -1,48 +1,45 @@
-"""Recognising a source: a research archive with an index, DICOM files in a folder, or those of a DICOMDIR.
+"""Recognising a folder: a research archive with an index, or DICOM files with a folder of masks.
 
-DICOM is found by content, anywhere below the folder. Masks lie in `masks/` at the top of the folder, and as
-DICOM segmentations among the files. Every image is judged on its header, and read later by whoever calls its
-candidate's `load`.
+DICOM is found by content, anywhere below the folder. Masks lie in `masks/`, named after the image's SOP
+Instance UID, with their values declared in `masks/values.toml`.
 """
 
 from __future__ import annotations
 
-import hashlib
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from client.imaging.mammogram import Mammogram
 from client.intake.candidates import Candidate, Labels, Progress, Refusal, Source
-from client.intake.dicom_file import read_header, read_mammogram
-from client.intake.exclusions import IntakeRules, Reason, reasons_against, refusal
-from client.intake.header import Header
+from client.intake.dicom_file import is_dicom, read_header, read_mammogram
+from client.intake.exclusions import IntakeRules, Reason, reasons_against
 from client.intake.index_csv import INDEX_FILE, name_at, read_index
-from client.intake.listing import MASKS_FOLDER, is_folder, list_entries, top_of
 from client.intake.masks import MaskFile, open_masks
-from client.intake.recognition import FileState, Kind, look_at, open_regular
-from shared.errors import EmptySourceError, IntakeError, NotDicomError, UndecodableError
+from shared.errors import EmptySourceError, IntakeError, UndecodableError
 
-DICOM_FILES = "DICOM files"
-DICOMDIR_FILES = "DICOM files of a DICOMDIR"
+MASKS_FOLDER = "masks"
+KIND = "DICOM files"
 
 
-def open_source(path: Path, rules: IntakeRules, progress: Progress) -> Source:
-    """Look through a folder, or the files that a DICOMDIR names, and decide about every image on its header.
-
-    A file that is missing, cannot be read or is damaged is a refusal, and the others go on.
+def open_source(folder: Path, rules: IntakeRules, progress: Progress) -> Source:
+    """Look through a folder and decide about every image on its header.
 
     Raises
     ------
     EmptySourceError
-        It is neither a folder nor a DICOMDIR, or holds no mammogram at all.
-    IntakeError, UndecodableError
-        The folder of masks or the DICOMDIR that was named cannot be read, or the latter is damaged.
+        It is no folder, or holds no mammogram at all.
     MaskError
-        The masks' table of values, or one of their files for many images, is missing or malformed.
+        The masks' table of values is malformed.
     """
-    if _has_index(path):
-        return read_index(path, progress, rules)
-    source = _look_through(path, rules, progress)
+    if not folder.is_dir():
+        raise EmptySourceError(
+            "There is no such folder of mammograms.", "Name a folder, not a file, and check its spelling."
+        )
+    if (folder / INDEX_FILE).is_file():
+        return read_index(folder, progress)
+    source = _scan(folder, rules, progress)
     if not source.candidates and not source.refusals:
         raise EmptySourceError(
             "The folder holds no mammogram.",
@@ -51,126 +48,77 @@ def open_source(path: Path, rules: IntakeRules, progress: Progress) -> Source:
     return source
 
 
-def locate(path: Path, position: int) -> str | None:
-    """Name, within the source, of the file at a position of its reports; None if there is none.
+def locate(folder: Path, position: int) -> str | None:
+    """Name, within the folder, of the file at a position of its reports; None if there is none.
 
-    For the person at the terminal alone: a name may name a patient. It holds for as long as the source is as
-    it was.
-
-    Raises
-    ------
-    EmptySourceError, IntakeError, UndecodableError
-        As `open_source`.
+    For the person at the terminal alone: a name may name a patient.
     """
-    if _has_index(path):
-        return name_at(path, position)
-    entries = list_entries(path)
-    return entries[position - 1].name if 0 < position <= len(entries) else None
+    if (folder / INDEX_FILE).is_file():
+        return name_at(folder, position)
+    files = _files(folder)
+    return str(files[position - 1].relative_to(folder)) if 0 < position <= len(files) else None
 
 
-def _has_index(path: Path) -> bool:
-    return is_folder(path) and (path / INDEX_FILE).is_file()
-
-
-def _look_through(path: Path, rules: IntakeRules, progress: Progress) -> Source:
-    folder = top_of(path)
+def _scan(folder: Path, rules: IntakeRules, progress: Progress) -> Source:
+    files = _files(folder)
     masks = open_masks(folder / MASKS_FOLDER)
-    images: list[_Image] = []
+    candidates: list[Candidate] = []
     refusals: list[Refusal] = []
-    segmentations: list[Path] = []
-    seen: set[str] = set()
-    num_ignored = 0
-    entries = list_entries(path)
-    for position, entry in enumerate(entries, start=1):
-        file = folder.joinpath(*entry.parts)
-        found = (
-            _judge(file, position, rules) if entry.problem is None else Refusal.of(position, entry.problem)
-        )
-        if isinstance(found, _Image) and found.source_id in seen:
-            found = Refusal.of(position, Reason.DUPLICATE, found.source_id)
-        if isinstance(found, _Image):
-            seen.add(found.source_id)
-            images.append(found)
-        elif isinstance(found, Refusal):
+    for position, path in enumerate(files, start=1):
+        found = _judge(path, position, masks, rules)
+        if isinstance(found, Candidate):
+            candidates.append(found)
+        elif found is not None:
             refusals.append(found)
-        elif found is Kind.SEGMENTATION:
-            segmentations.append(file)
-        else:
-            num_ignored += 1
-        progress(position, len(entries))
-    masks = masks.with_segmentations(segmentations)
-    return Source(
-        kind=DICOM_FILES if folder == path else DICOMDIR_FILES,
-        candidates=[image.candidate(masks.get(image.source_id)) for image in images],
-        refusals=refusals,
-        num_ignored=num_ignored,
-    )
+        progress(position, len(files))
+    num_ignored = len(files) - len(candidates) - len(refusals)
+    return Source(kind=KIND, candidates=candidates, refusals=refusals, num_ignored=num_ignored)
 
 
-def _judge(path: Path, position: int, rules: IntakeRules) -> _Image | Refusal | Kind:
-    """The kind for a file that is no image."""
+def _files(folder: Path) -> list[Path]:
+    """All files below the folder but for its masks, in an order that is the same everywhere."""
+    found = []
+    for parent, folders, names in os.walk(folder):
+        if Path(parent) == folder and MASKS_FOLDER in folders:
+            folders.remove(MASKS_FOLDER)
+        found += [Path(parent) / name for name in names]
+    return sorted(path for path in found if path.is_file())
+
+
+def _judge(
+    path: Path, position: int, masks: Mapping[str, MaskFile], rules: IntakeRules
+) -> Candidate | Refusal | None:
+    """None for a file that is not DICOM."""
     try:
-        kind, state = look_at(path)
-        if kind is not Kind.DICOM:
-            return kind
+        if not is_dicom(path):
+            return None
         header = read_header(path)
-        source_id = header.instance_uid or _digest(path)
-    except (UndecodableError, NotDicomError):
+    except UndecodableError:
         return Refusal.of(position, Reason.UNDECODABLE)
     except IntakeError:
         return Refusal.of(position, Reason.UNREADABLE)
     reasons = reasons_against(header, rules)
     if reasons:
-        return Refusal.of(position, reasons[0], source_id)
-    return _Image(path=path, state=state, position=position, source_id=source_id, header=header)
-
-
-def _digest(path: Path) -> str:
-    """What stands for a SOP Instance UID that is missing."""
-    try:
-        with open_regular(path) as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise refusal(Reason.UNREADABLE) from error
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Image:
-    """A file that passed on its header."""
-
-    path: Path
-    state: FileState
-    position: int
-    source_id: str
-    header: Header
-
-    def candidate(self, mask: MaskFile | None) -> Candidate:
-        """The image with its mask, if it has one."""
-        return Candidate(
-            position=self.position,
-            # Without any identifier it counts as a patient of its own.
-            patient_id=self.header.patient_id or self.source_id,
-            source_id=self.source_id,
-            has_mask=mask is not None,
-            year=self.header.year,
-            load=_Pair(self.path, self.state, mask),
-        )
+        return Refusal.of(position, reasons[0], header.instance_uid)
+    mask = masks.get(header.instance_uid)
+    return Candidate(
+        position=position,
+        patient_id=header.patient_id,
+        source_id=header.instance_uid,
+        has_mask=mask is not None,
+        year=header.year,
+        load=_Pair(path, mask),
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class _Pair:
-    """A DICOM image and its label map, if it has one; read when called, if the image is still as it was."""
+    """A DICOM image and its label map, if it has one; read when called."""
 
     image: Path
-    state: FileState
     mask: MaskFile | None
 
     def __call__(self) -> tuple[Mammogram, Labels | None]:
-        self.state.check(self.image)
-        try:
-            mammogram = read_mammogram(self.image)
-        finally:
-            # What cannot be decoded may be half written; what can may be half of two pictures.
-            self.state.check(self.image)
+        mammogram = read_mammogram(self.image)
         height, width = mammogram.pixels_HW.shape
         return mammogram, None if self.mask is None else self.mask.read((height, width))

@@ -15,7 +15,6 @@ State is in memory: it is rebuilt from the table of sites at each start. These h
 from __future__ import annotations
 
 import hmac
-import ssl
 import sys
 import threading
 from collections.abc import Sequence
@@ -139,21 +138,19 @@ def serve(home: CoordinatorHome) -> None:
 
 
 def _listener(app: Any, host: str, port: int, home: CoordinatorHome, *, lifespan: Any) -> uvicorn.Server:
-    config = uvicorn.Config(
-        app,
-        host=host,
-        port=port,
-        lifespan=lifespan,
-        access_log=False,
-        log_level="warning",
-        ssl_keyfile=str(home.tls_key_file),
-        ssl_certfile=str(home.tls_chain_file),
-        server_header=False,
+    return uvicorn.Server(
+        uvicorn.Config(
+            app,
+            host=host,
+            port=port,
+            lifespan=lifespan,
+            access_log=False,
+            log_level="warning",
+            ssl_keyfile=str(home.tls_key_file),
+            ssl_certfile=str(home.tls_chain_file),
+            server_header=False,
+        )
     )
-    config.load()
-    assert config.ssl is not None  # a key and a certificate were given
-    config.ssl.minimum_version = ssl.TLSVersion.TLSv1_3
-    return uvicorn.Server(config)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,12 @@
 """The coordinator's tables.
 
 Times are seconds since the Unix epoch. A site is known by its site id; its Flower node id, keys and
-certificate are columns that may change. A hospital that waits for approval, or did not get it, is a row of
-`application`; `site` holds those that were let in. `event` is append-only.
+certificate are columns that may change. `event` is append-only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from sqlalchemy import (
-    Boolean,
     CheckConstraint,
     Column,
     Float,
@@ -21,7 +17,6 @@ from sqlalchemy import (
     String,
     Table,
     Text,
-    false,
 )
 
 from server.lifecycle import AnswerState, RoundState, RunState, SiteState
@@ -30,9 +25,7 @@ from shared.store import new_metadata
 metadata = new_metadata()
 
 
-def _one_of(
-    column: str, states: Iterable[AnswerState | RoundState | RunState | SiteState]
-) -> CheckConstraint:
+def _one_of(column: str, states: type[AnswerState | RoundState | RunState | SiteState]) -> CheckConstraint:
     values = ", ".join(f"'{state.value}'" for state in states)
     return CheckConstraint(f"{column} IN ({values})", name=column)
 
@@ -46,20 +39,6 @@ invitation = Table(
     Column("created_at", Float, nullable=False),
     Column("expires_at", Float, nullable=False),
     Column("used_at", Float),
-    Column("withdrawn_at", Float),
-    Column("by_hand", Boolean(create_constraint=False), nullable=False, server_default=false()),
-)
-
-application = Table(
-    "application",
-    metadata,
-    Column("secret_hash", String(64), ForeignKey("invitation.secret_hash"), primary_key=True),
-    Column("state", String(16), _one_of("state", (SiteState.PENDING, SiteState.REJECTED)), nullable=False),
-    Column("csr_pem", LargeBinary, nullable=False),
-    Column("signing_public_key", LargeBinary, nullable=False),
-    Column("node_public_key", Text, nullable=False),
-    Column("software_version", String(64), nullable=False),
-    Column("asked_at", Float, nullable=False),
 )
 
 site = Table(
@@ -67,18 +46,13 @@ site = Table(
     metadata,
     Column("site_id", String(63), primary_key=True),
     Column("name", String(63), nullable=False, unique=True),
-    Column("state", String(16), _one_of("state", (SiteState.ACTIVE, SiteState.REVOKED)), nullable=False),
+    Column("state", String(16), _one_of("state", SiteState), nullable=False),
     Column("signing_public_key", LargeBinary, nullable=False),
     Column("node_public_key", Text, nullable=False),
     Column("node_id", String(20)),
     Column("certificate_pem", LargeBinary, nullable=False),
     Column("software_version", String(32), nullable=False),
     Column("enrolled_at", Float, nullable=False),
-    Column("renewed_at", Float),
-    Column("previous_certificate_pem", LargeBinary),
-    Column("previous_signing_public_key", LargeBinary),
-    Column("next_node_public_key", Text),
-    Column("next_node_id", String(20)),
 )
 
 run = Table(

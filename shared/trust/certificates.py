@@ -24,7 +24,7 @@ from shared.trust.keys import TlsKey
 
 ROOT_LIFE = timedelta(days=3650)
 SERVER_LIFE = timedelta(days=825)
-SITE_LIFE = timedelta(days=30)
+SITE_LIFE = timedelta(days=825)
 CLOCK_SKEW = timedelta(hours=1)
 """Certificates start this much earlier than `now`: hospital clocks lag."""
 
@@ -113,13 +113,7 @@ def check_csr(csr_pem: bytes) -> ec.EllipticCurvePublicKey:
 
 
 def new_site_certificate(
-    *,
-    csr_pem: bytes,
-    site_id: str,
-    root_pem: bytes,
-    root_key: TlsKey,
-    now: float,
-    life: timedelta = SITE_LIFE,
+    *, csr_pem: bytes, site_id: str, root_pem: bytes, root_key: TlsKey, now: float
 ) -> bytes:
     """A site's client certificate as PEM.
 
@@ -139,7 +133,7 @@ def new_site_certificate(
             issuer=root.subject,
             public_key=public_key,
             now=now,
-            life=life,
+            life=SITE_LIFE,
         )
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(signs_certificates=False), critical=True)
@@ -191,79 +185,6 @@ def expires_at(certificate_pem: bytes) -> float:
         The PEM is not a certificate.
     """
     return _load(certificate_pem).not_valid_after_utc.timestamp()
-
-
-def issued_at(certificate_pem: bytes) -> float:
-    """When a certificate of this federation was issued, in seconds since the Unix epoch.
-
-    Raises
-    ------
-    TrustError
-        The PEM is not a certificate.
-    """
-    return (_load(certificate_pem).not_valid_before_utc + CLOCK_SKEW).timestamp()
-
-
-def check_dates(certificate_pem: bytes, *, now: float) -> None:
-    """Return only if a certificate is valid now.
-
-    Raises
-    ------
-    TrustError
-        Its life has ended or not begun; the message says by how much.
-    """
-    start, end = _load(certificate_pem).not_valid_before_utc.timestamp(), expires_at(certificate_pem)
-    if now < start:
-        raise TrustError(
-            f"By this computer's clock the server's certificate is valid only in {_span(start - now)}.",
-            f"Set the clock: it is at least {_span(start - now)} behind.",
-        )
-    if now > end:
-        raise TrustError(
-            f"By this computer's clock the server's certificate ended {_span(now - end)} ago.",
-            f"If the clock is right, ask the coordinator to renew it; else the clock is {_span(now - end)} "
-            "or more ahead: set it.",
-        )
-
-
-def check_names_host(certificate_pem: bytes, host: str) -> None:
-    """Return only if a server's certificate was issued for this host.
-
-    Raises
-    ------
-    TrustError
-        It names others.
-    """
-    try:
-        names = _load(certificate_pem).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
-        named = False
-    else:
-        named = _host_name(host) in set(names)
-    if not named:
-        raise TrustError(
-            "The coordinator's certificate does not name the host that the invitation gives.",
-            "Ask the coordinator for an invitation to a host that its certificate names.",
-        )
-
-
-def issuer_name(certificate_pem: bytes) -> str:
-    """Who a certificate says has issued it, printable and short; nothing of it is proved."""
-    issuer = _load(certificate_pem).issuer
-    for kind in (NameOID.ORGANIZATION_NAME, NameOID.COMMON_NAME):
-        for attribute in issuer.get_attributes_for_oid(kind):
-            text = "".join(each for each in str(attribute.value) if each.isprintable())
-            if text.strip():
-                return text[:_MAX_COMMON_NAME]
-    return "an unnamed authority"
-
-
-def _span(seconds: float) -> str:
-    """A duration for a person: in the largest unit of which it has two."""
-    for unit, length_s in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
-        if seconds >= 2 * length_s:
-            return f"{round(seconds / length_s)} {unit}"
-    return f"{round(seconds)} seconds"
 
 
 def check_issued_by(certificate_pem: bytes, root_pem: bytes) -> None:

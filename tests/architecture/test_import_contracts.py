@@ -44,7 +44,8 @@ def test_each_forbidden_import_breaks_its_contract(copy: Path) -> None:
     trespasses = {
         "client/egress.py": ("import server.lifecycle", "never meet"),
         "shared/plan.py": ("import flwr", "three doors"),
-        "client/using.py": ("import pydicom", "intake alone"),
+        "client/using.py": ("import pydicom", "what speaks with archives"),
+        "client/workplace.py": ("import pynetdicom", "two rooms"),
         "server/rounds.py": ("import sqlalchemy", "SQL stays"),
         "server/exchange.py": ("import cryptography", "Key material"),
         "server/progress.py": ("import matplotlib", "drawn in one module"),

@@ -304,7 +304,6 @@ class SimulatedFederation:
             secret_hash=secret_hash,
             now=now,
             keys=SiteKeys(
-                csr_pem=b"signing request",
                 signing_key=VerifyKey(site.signing_key.verify_key.raw),
                 node_key=NodeKey.generate().public,
                 software_version="0.1.0",

@@ -26,8 +26,7 @@ from shared.enrolment.refusal import Refusal
 from shared.errors import AggregationError, ConfigError, NotFoundError, StoreError
 from shared.records import Contribution, Occasion, Phase
 from shared.transfer.blob_ref import BlobRef
-from shared.trust.certificates import new_csr
-from shared.trust.keys import NodeKey, SigningKey, TlsKey
+from shared.trust.keys import NodeKey, SigningKey
 
 NOW = 1_000.0
 ROUND = {
@@ -56,7 +55,6 @@ def engine(tmp_path) -> Engine:
 
 def new_keys() -> SiteKeys:
     return SiteKeys(
-        csr_pem=new_csr(TlsKey.generate()),
         signing_key=SigningKey.generate().verify_key,
         node_key=NodeKey.generate().public,
         software_version="0.1.0",

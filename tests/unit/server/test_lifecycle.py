@@ -26,8 +26,6 @@ TABLES = {
     AnswerState: ANSWER_TRANSITIONS,
 }
 LEGAL = {
-    (SiteState.PENDING, SiteState.ACTIVE),
-    (SiteState.PENDING, SiteState.REJECTED),
     (SiteState.ACTIVE, SiteState.REVOKED),
     (RunState.SUBMITTED, RunState.RUNNING),
     (RunState.SUBMITTED, RunState.FAILED),

@@ -25,7 +25,6 @@ from shared.transfer.blob_ref import BlobRef
 from tests.unit.server.simulated_federation import (
     RUN_ID,
     Asked,
-    Silence,
     SimulatedFederation,
     SimulatedSite,
     fail,
@@ -464,29 +463,3 @@ def test_every_transition_of_a_run_is_in_the_trail(federation: SimulatedFederati
     assert names.count("answer.admitted") == 3 + 2 + 2
     assert names.count("answer.lost") == 1
     assert names[-1] == "run.finished"
-
-
-# -- a site that is revoked in the middle of a round
-
-
-def test_a_site_that_is_revoked_amid_a_round_is_lost_to_it_at_once_and_never_asked_again(
-    federation: SimulatedFederation,
-) -> None:
-    def be_revoked(site: SimulatedSite, _asked: Asked) -> bytes:
-        federation.coordinator.memberships.revoke(site.name, reason="", now=time.time(), actor="ada")
-        raise Silence
-
-    federation["bergen"].does(be_revoked, in_round=1)
-    began = time.monotonic()
-
-    federation.run()
-
-    assert time.monotonic() - began < federation.plan.rounds.timeout_s
-    assert federation.state is RunState.FINISHED
-    assert federation.answer_of("bergen", 1)[0] is AnswerState.LOST
-    assert [occasion.round_number for occasion in federation["bergen"].asked] == [1]
-    assert federation.answers_of("bergen", 2) == []
-    expected = federation.honest_mean(1, "aarhus", "cork")
-    aggregate = federation.weights(federation.aggregate_of(1))
-    for name, tensor in expected.items():
-        torch.testing.assert_close(aggregate[name], tensor)

@@ -40,7 +40,6 @@ class EnrollingCoordinator:
                     root_pem=self.root_pem,
                     fleet_address="127.0.0.1:1",
                     transfer_address="127.0.0.1:2",
-                    certificate_days=30,
                     root_key=TlsKey.load(home.root_key_file),
                 ),
                 register=self.coordinator.federation,

@@ -13,14 +13,9 @@ from cryptography.x509.verification import PolicyBuilder, Store
 
 from shared.errors import TrustError
 from shared.trust.certificates import (
-    check_dates,
     check_issued_by,
-    check_names_host,
-    expires_at,
     fingerprint,
     is_for_key,
-    issued_at,
-    issuer_name,
     new_csr,
     new_root,
     new_server_certificate,
@@ -211,77 +206,3 @@ def test_an_empty_or_overlong_federation_name_is_refused(root_key):
     for name in ("", "x" * 65):
         with pytest.raises(TrustError):
             new_root(federation_name=name, key=root_key, now=NOW)
-
-
-# -- what a joining site looks at before it sends anything
-
-
-@pytest.fixture(scope="module")
-def server_pem(root_pem, root_key):
-    return new_server_certificate(
-        hosts=["coordinator.example.org", "192.0.2.7", "2001:db8::7"],
-        key=TlsKey.generate(),
-        root_pem=root_pem,
-        root_key=root_key,
-        now=NOW,
-    )
-
-
-@pytest.mark.parametrize("host", ["coordinator.example.org", "192.0.2.7", "2001:db8::7"])
-def test_a_certificate_names_the_hosts_that_it_was_issued_for(host, server_pem):
-    check_names_host(server_pem, host)
-
-
-@pytest.mark.parametrize("host", ["example.org", "192.0.2.8", "a.coordinator.example.org", "a..b"])
-def test_a_certificate_names_no_other_host(host, server_pem):
-    with pytest.raises(TrustError, match="host"):
-        check_names_host(server_pem, host)
-
-
-def test_a_certificate_without_names_names_no_host(root_pem):
-    with pytest.raises(TrustError, match="host"):
-        check_names_host(root_pem, "coordinator.example.org")
-
-
-@pytest.mark.parametrize("days", [-0.04, 0, 824])
-def test_a_certificate_is_valid_from_an_hour_before_its_issue_to_its_end(days, server_pem):
-    check_dates(server_pem, now=NOW + days * 86_400)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [
-        (-3_601, "valid only in 1 seconds"),
-        (-3_600 - 119, "valid only in 119 seconds"),
-        (-3_600 - 120, "valid only in 2 minutes"),
-        (-3 * 86_400 - 3_600, "valid only in 3 days"),
-        (825 * 86_400 + 7_200, "ended 2 hours ago"),
-        (830 * 86_400, "ended 5 days ago"),
-    ],
-)
-def test_a_clock_outside_a_certificates_life_is_told_by_how_much(seconds, words, server_pem):
-    with pytest.raises(TrustError, match=words) as caught:
-        check_dates(server_pem, now=NOW + seconds)
-
-    assert "clock" in caught.value.hint
-
-
-def test_an_issue_date_is_the_moment_of_issue_and_not_the_hour_before(server_pem):
-    assert issued_at(server_pem) == NOW
-
-
-def test_a_site_certificate_lives_as_long_as_it_is_told_and_thirty_days_untold(root_pem, root_key):
-    for given, days in (({}, 30), ({"life": timedelta(days=397)}, 397)):
-        certificate_pem = new_site_certificate(
-            csr_pem=new_csr(TlsKey.generate()),
-            site_id="mgh",
-            root_pem=root_pem,
-            root_key=root_key,
-            now=NOW,
-            **given,
-        )
-        assert expires_at(certificate_pem) == NOW + days * 86_400
-
-
-def test_an_issuer_is_named_as_it_names_itself(server_pem):
-    assert issuer_name(server_pem) == "Test federation"

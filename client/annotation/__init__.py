@@ -1,1 +1,0 @@
-"""Drafts of masks, drawn by a model for a reader to correct."""

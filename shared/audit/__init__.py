@@ -1,1 +1,0 @@
-"""The audit log: what happened, and who did it, so that nobody can change it unseen."""
