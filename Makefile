@@ -10,7 +10,7 @@ DATA ?=
 DEMO ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format lock protos docs clean
+.PHONY: help install demo test check bench-intake format lock protos docs clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -43,6 +43,9 @@ check: install ## Formatting, lint, types, import rules, docs, tests
 	$(MAKE) docs
 	git diff --exit-code -- docs/cli.md docs/exit-codes.md
 	$(MAKE) test
+
+bench-intake: install ## Measure the intake beside pydicom with MONAI, and beside decoding alone
+	$(BIN)/python -m bench.intake
 
 format: install ## Format the code
 	$(BIN)/ruff format .

@@ -119,13 +119,13 @@ class Catalog:
             return statements.is_withdrawn(connection, patient)
 
     def is_decided(self, source: str) -> bool:
-        """Whether the image with this keyed hash needs not be looked at again.
+        """Whether the image with this keyed hash needs not be fetched again.
 
-        It is here with its mask, or it was left out by choice; what was broken may have been mended.
+        It is here, with a mask or waiting for one that a reader draws; or it was left out by choice. What was
+        broken may have been mended.
         """
-        known = self.find_source(source)
-        if known is not None:
-            return known.has_mask
+        if self.find_source(source) is not None:
+            return True
         with transaction(self._engine) as connection:
             reason = statements.reason_against(connection, source)
         return reason is not None and reason not in {broken.value for broken in QUARANTINED}

@@ -11,6 +11,7 @@ import typer
 from rich.markup import escape
 
 from client.cli_data import data_app
+from client.cli_masks import masks_app
 from client.cli_options import HOME, HomeOption, JsonOption
 from client.cli_pacs import pacs_app
 from client.home import SiteHome
@@ -24,6 +25,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+data_app.add_typer(masks_app, name="masks")
 app.add_typer(data_app, name="data")
 app.add_typer(pacs_app, name="pacs")
 

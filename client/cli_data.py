@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import date, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from client.cli_options import HOME, HomeOption, JsonOption, day
+from client.cli_options import HOME, HomeOption, JsonOption
 from client.home import SiteHome
 from client.intake.exclusions import EXPLANATIONS, IntakeRules
 from shared.errors import ConfigError, EmptySourceError, StoreError
@@ -23,13 +24,13 @@ if TYPE_CHECKING:
     from client.intake.importer import Importer, ImportReport
 
 data_app = typer.Typer(help="This hospital's mammograms.", no_args_is_help=True)
-masks_app = typer.Typer(help="Masks that readers drew or corrected.", no_args_is_help=True)
-data_app.add_typer(masks_app, name="masks")
 
 SecondaryCapture = Annotated[
     bool,
     typer.Option("--accept-secondary-capture", help="Take Secondary Captures with modality MG as well."),
 ]
+UNPACKING = "Unpacking an archive (MB)"
+IMPORT_STAGES = ("Looking through files", UNPACKING, "Preparing mammograms")
 Lossy = Annotated[
     bool, typer.Option("--accept-lossy", help="Take images that were compressed with loss as well.")
 ]
@@ -37,7 +38,7 @@ Lossy = Annotated[
 
 @data_app.command("add")
 def add(
-    source: Annotated[Path, typer.Argument(help="Folder of mammograms.")],
+    source: Annotated[Path, typer.Argument(help="Folder of mammograms, DICOMDIR, zip or tar.")],
     accept_secondary_capture: SecondaryCapture = False,
     accept_lossy: Lossy = False,
     home: HomeOption = HOME,
@@ -45,17 +46,21 @@ def add(
 ) -> None:
     """Prepare mammograms for training. The source stays as it is.
 
-    Takes DICOM files (found by content) with masks in a folder `masks`, or a research archive whose
-    `index.csv` lists pictures and label maps. What is kept is cropped to the breast, carries no identifier
-    and is encrypted; an image that is already here is not taken twice, and one without a mask waits for it.
+    Takes DICOM files (found by content, in zips and tars too) with masks in a folder `masks`, or a research
+    archive whose `index.csv` lists images and masks. Masks may be label maps with a `values.toml`, DICOM
+    segmentations, or outlines of LabelMe or COCO. What is kept is cropped to the breast, carries no
+    identifier and is encrypted; an image that is here already is not taken twice, and one without a mask
+    waits for it.
     """
+    from client.intake.importer import Stages
+
     output = Output(as_json)
     with (
         opened(home) as (site, catalog),
-        output.stages("Looking through files", "Preparing mammograms") as (scanning, preparing),
+        output.stages(*IMPORT_STAGES) as advances,
     ):
         importer = importer_of(site, catalog, accept_secondary_capture, accept_lossy)
-        report = importer.bring_in(source, scanning, preparing)
+        report = importer.bring_in(source, Stages(*advances))
         counts = catalog.counts()
     show_import(output, report)
     parts = {part.value: number for part, number in counts.by_part.items()}
@@ -68,20 +73,39 @@ def add(
 
 @data_app.command("locate")
 def locate(
-    source: Annotated[Path, typer.Argument(help="The folder that was imported.")],
-    position: Annotated[int, typer.Argument(help="Number of the image in the list of those not used.")],
+    source: Annotated[Path, typer.Argument(help="What was imported.")],
+    place: Annotated[
+        str,
+        typer.Argument(
+            metavar="NUMBER", help="Number in the list of those not used; ARCHIVE:NUMBER in a zip or tar."
+        ),
+    ],
+    home: HomeOption = HOME,
     as_json: JsonOption = False,
 ) -> None:
-    """Say which file of a source has a position.
+    """Say which file of a source has a number.
 
-    Reports name files by position alone, because file names may name patients.
+    Reports name files by number alone, because file names may name patients. For a file in a zip or tar, the
+    archive is unpacked into the home folder once more, and deleted there.
     """
+    from client.intake.importer import spool_of
     from client.intake.sources import locate as locate_file
+    from client.intake.sources import locate_packed
 
-    name = locate_file(source, position)
+    output = Output(as_json)
+    archive, position = _numbers(place)
+    if archive is None:
+        name = locate_file(source, position)
+    else:
+        with (
+            opened(home) as (_, catalog),
+            catalog.importing(),  # imports clear what others have unpacked
+            output.progress(UNPACKING) as advance,
+        ):
+            name = locate_packed(source, archive, position, spool_of(home), advance)
     if name is None:
-        raise EmptySourceError("The source has no file at that position.", "Take a number from the report.")
-    Output(as_json).result({"name": name}, name)
+        raise EmptySourceError("The source has no file of that number.", "Take a number from the report.")
+    output.result({"name": name}, name)
 
 
 @data_app.command("report")
@@ -125,40 +149,6 @@ def report(
         {},
         f"{described.examples} examples of {described.patients} patients, {described.labelled} with masks."
         + (" The page is written; it stays at this hospital." if page_file else ""),
-    )
-
-
-@masks_app.command("add")
-def masks_add(
-    folder: Annotated[Path, typer.Argument(help="Folder of masks, with values.toml.")],
-    annotator: Annotated[str, typer.Option(help="Who drew or corrected them, such as a reader's initials.")],
-    drawn_on: Annotated[str, typer.Option("--date", help="When, as YYYY-MM-DD; today if left out.")] = "",
-    version: Annotated[str, typer.Option(help="Version of the masks, in your own words.")] = "1",
-    home: HomeOption = HOME,
-    as_json: JsonOption = False,
-) -> None:
-    """Take masks in for images that are here already, new ones or corrected ones.
-
-    A mask is matched by its file name, which is the SOP Instance UID of its image, and checked for size,
-    values and overlap.
-    """
-    from client.intake.mask_import import add_masks
-
-    output = Output(as_json)
-    origin_date = day(drawn_on) if drawn_on else date.today()
-    with opened(home) as (_, catalog), output.progress("Adding masks") as advance:
-        report = add_masks(
-            folder, catalog, annotator=annotator, drawn_on=origin_date, version=version, progress=advance
-        )
-    show_refusals(output, report.refusals)
-    output.result(
-        {
-            "added": report.added,
-            "unmatched": report.unmatched,
-            "not_used": [refusal_json(one) for one in report.refusals],
-        },
-        f"{report.added} masks added, {report.unmatched} of images that are not here, "
-        f"{len(report.refusals)} refused.",
     )
 
 
@@ -259,6 +249,7 @@ def import_json(report: ImportReport) -> dict[str, object]:
 def refusal_json(refusal: Refusal) -> dict[str, object]:
     """An image that was not used, for machines."""
     return {
+        "archive": refusal.archive,
         "position": refusal.position,
         "reason": refusal.reason.value,
         "message": refusal.message,
@@ -287,14 +278,25 @@ def show_refusals(output: Output, refusals: Sequence[Refusal]) -> None:
         output.result(
             {}, f"  {len(of_reason)} {word} ({reason.value}): {explanation.message} {explanation.remedy}"
         )
-        output.result({}, f"    at {_few([one.position for one in of_reason])}")
+        output.result({}, f"    at {_few([one.place for one in of_reason])}")
     if refusals:
         output.result({}, "  `mammofed-site data locate SOURCE NUMBER` names the file at a number.")
 
 
-def _few(positions: list[int], most: int = 12) -> str:
-    shown = ", ".join(str(position) for position in positions[:most])
-    return shown if len(positions) <= most else f"{shown} and {len(positions) - most} more"
+def _few(places: list[str], most: int = 12) -> str:
+    shown = ", ".join(places[:most])
+    return shown if len(places) <= most else f"{shown} and {len(places) - most} more"
+
+
+def _numbers(place: str) -> tuple[int | None, int]:
+    """The archive's number, if the file lies in one, and the file's."""
+    if re.fullmatch(r"([0-9]{1,9}:)?[0-9]{1,9}", place) is None:
+        raise ConfigError(
+            "The file's number is not a number.",
+            "Give it as the report does, such as 12, or 12:7 in an archive.",
+        )
+    archive, _, position = place.rpartition(":")
+    return int(archive) if archive else None, int(position)
 
 
 def _show_removal(output: Output, removal: Removal) -> None:

@@ -64,7 +64,7 @@ def pull_command(
             _archive(site, name),
             query,
             folder=site.incoming / "pulled",
-            import_folder=lambda folder: importer.bring_in(folder, _unwatched, _unwatched),
+            import_folder=importer.bring_in,
             decided=lambda uid: catalog.is_decided(pseudonyms.source(uid)),
             progress=advance,
         )
@@ -113,7 +113,7 @@ def receive_command(home: HomeOption = HOME, as_json: JsonOption = False) -> Non
         receive(
             settings,
             folder=site.incoming / "received",
-            import_folder=lambda folder: importer.bring_in(folder, _unwatched, _unwatched),
+            import_folder=importer.bring_in,
             on_import=lambda report: show_import(output, report),
             should_stop=stopping.is_set,
         )
@@ -131,7 +131,3 @@ def _archive(site: SiteHome, name: str) -> Archive:
     raise ConfigError(
         f"There is no archive '{name}'.", "Write a table [pacs.NAME] or [dicomweb.NAME] into site.toml."
     )
-
-
-def _unwatched(_done: int, _total: int) -> None:
-    """The pull's own bar shows how far it is."""

@@ -2,14 +2,14 @@
 
 The steps, each numbered where it happens:
 
-1. work on a small copy, smoothed, on a square-root scale so that thin skin counts;
+1. work on a small copy made of every n-th pixel, smoothed, on a square-root scale so that thin skin counts;
 2. threshold between the background's median and Otsu's threshold (Otsu 1979, doi
    10.1109/TSMC.1979.4310076), which alone would cut off the skin line;
 3. drop the bright frame that digitised films carry at their edges;
 4. open, so that a marker or a scratch touching the breast is cut from it;
 5. keep the largest component that touches a vertical edge of the picture, where a chest wall can be;
 6. trim the glow that runs along the chest edge of a film above and below the breast;
-7. fill the holes and bring the region back to full size.
+7. fill the holes.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from client.imaging.resample import resize_image
 from shared.errors import NotMammogramError
 
 WORKING_LONG_SIDE_PX = 512
+SAMPLES_PER_WORKING_PX = 2
+"""Along a side: reading every pixel of a full-size picture takes longer and finds the same breast."""
 SMOOTHING_SIGMA_PX = 1.0
 INTENSITY_PERCENTILES = (0.5, 99.5)
 THRESHOLD_POSITION = 0.4
@@ -45,6 +47,11 @@ Mask = npt.NDArray[np.bool_]
 def find_breast(pixels_HW: npt.NDArray[np.float32]) -> Mask:
     """The breast, pectoral muscle included, in a picture with dense tissue bright.
 
+    Returns
+    -------
+    Mask
+        Of the whole picture, shrunk to a long side of 512 pixels unless it was smaller.
+
     Raises
     ------
     NotMammogramError
@@ -57,14 +64,12 @@ def find_breast(pixels_HW: npt.NDArray[np.float32]) -> Mask:
     # glow along the chest edge of a film goes too.
     radius = OPENING_RADIUS_PX
     padded_HW = np.pad(bright_HW, ((radius, radius), (0, 0)), mode="edge")
-    opened_HW = ndimage.binary_opening(padded_HW, _disc(radius))[radius:-radius]
-    breast_HW = ndimage.binary_fill_holes(_without_glow(_largest_at_side(opened_HW)))
+    opened_HW = opened(padded_HW, radius)[radius:-radius]
+    # 7.
+    breast_HW: Mask = ndimage.binary_fill_holes(_without_glow(_largest_at_side(opened_HW)))
     if not SMALLEST_BREAST < breast_HW.mean() < LARGEST_BREAST:
         raise _no_breast()
-    # 7.
-    height, width = pixels_HW.shape
-    full: Mask = resize_image(breast_HW.astype(np.float32), height, width) > 0.5
-    return full
+    return breast_HW
 
 
 def largest_component(mask_HW: Mask) -> Mask:
@@ -78,12 +83,21 @@ def largest_component(mask_HW: Mask) -> Mask:
     return largest
 
 
+def opened(mask_HW: Mask, radius: int) -> Mask:
+    """What of a mask a disc of that radius can reach inside of it; beyond the picture there is no mask."""
+    eroded_HW = np.pad(_eroded(mask_HW, radius), radius)
+    # Widening the mask is narrowing what is around it.
+    return ~_eroded(~eroded_HW, radius)[radius:-radius, radius:-radius]
+
+
 def _small_root(pixels_HW: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     # 1.
     scale = min(1.0, WORKING_LONG_SIDE_PX / max(pixels_HW.shape))
     height, width = (max(1, round(side * scale)) for side in pixels_HW.shape)
+    step = max(1, int(1 / (scale * SAMPLES_PER_WORKING_PX)))
+    sampled_HW = pixels_HW[step // 2 :: step, step // 2 :: step]
     smooth_HW = ndimage.gaussian_filter(
-        resize_image(pixels_HW, height, width), SMOOTHING_SIGMA_PX, mode="nearest"
+        resize_image(sampled_HW, height, width), SMOOTHING_SIGMA_PX, mode="nearest"
     )
     low, high = np.percentile(smooth_HW, INTENSITY_PERCENTILES)
     if not high > low:
@@ -151,10 +165,16 @@ def _without_glow(breast_HW: Mask) -> Mask:
     return trimmed_HW
 
 
-def _disc(radius: int) -> Mask:
-    y, x = np.ogrid[-radius : radius + 1, -radius : radius + 1]
-    disc: Mask = x * x + y * y <= radius * radius
-    return disc
+def _eroded(mask_HW: Mask, radius: int) -> Mask:
+    # One pass for each pixel of the disc: on masks of this size ten times as fast as SciPy's.
+    height, width = mask_HW.shape
+    padded_HW = np.pad(mask_HW, radius)
+    eroded_HW = mask_HW.copy()
+    for y in range(-radius, radius + 1):
+        for x in range(-radius, radius + 1):
+            if x * x + y * y <= radius * radius:
+                eroded_HW &= padded_HW[radius + y :, radius + x :][:height, :width]
+    return eroded_HW
 
 
 def _no_breast() -> NotMammogramError:

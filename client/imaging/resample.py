@@ -10,22 +10,27 @@ from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch.nn import functional
+from PIL import Image
 
 Scalar = TypeVar("Scalar", bound=np.generic)
+Box = tuple[float, float, float, float]
+"""First row, first column, rows and columns; fractions of pixels are allowed."""
 
 
-def resize_image(image_HW: npt.NDArray[np.float32], height: int, width: int) -> npt.NDArray[np.float32]:
-    """Bilinear, with an antialiasing kernel when the image shrinks; values stay in their range."""
-    if image_HW.shape == (height, width):
+def resize_image(
+    image_HW: npt.NDArray[np.float32], height: int, width: int, box: Box | None = None
+) -> npt.NDArray[np.float32]:
+    """Bilinear, with an antialiasing kernel when the image shrinks; values stay in their range.
+
+    With a box, only that part of the image fills the result.
+    """
+    if box is None and image_HW.shape == (height, width):
         return image_HW
-    image_NCHW = torch.from_numpy(np.ascontiguousarray(image_HW))[None, None]
-    resized_NCHW = functional.interpolate(
-        image_NCHW, size=(height, width), mode="bilinear", antialias=True, align_corners=False
+    top, left, rows, columns = box or (0, 0, *image_HW.shape)
+    picture = Image.fromarray(np.ascontiguousarray(image_HW)).resize(
+        (width, height), Image.Resampling.BILINEAR, box=(left, top, left + columns, top + rows)
     )
-    resized: npt.NDArray[np.float32] = resized_NCHW[0, 0].numpy()
-    return resized
+    return np.array(picture)
 
 
 def resize_labels(labels_HW: npt.NDArray[Scalar], height: int, width: int) -> npt.NDArray[Scalar]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -63,12 +64,14 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """An image that is not used.
+    """An image, or an archive of them, that is not used.
 
     Attributes
     ----------
     position
         As in `Candidate`.
+    archive
+        Position of the archive that holds the image; None where it lies in none.
     message, remedy
         What is wrong and what to do about it, one line each.
     source_id
@@ -80,6 +83,12 @@ class Refusal:
     message: str
     remedy: str
     source_id: str | None = field(repr=False, default=None)
+    archive: int | None = None
+
+    @property
+    def place(self) -> str:
+        """Where it lies, for a person: a position, or that of its archive and its own, as in `12:7`."""
+        return str(self.position) if self.archive is None else f"{self.archive}:{self.position}"
 
     @classmethod
     def of(cls, position: int, reason: Reason, source_id: str | None = None) -> Refusal:
@@ -99,6 +108,14 @@ class Refusal:
         return self.reason in QUARANTINED
 
 
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A zip or tar that may hold mammograms, at its position in the source."""
+
+    position: int
+    path: Path = field(repr=False)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
     """A folder that has been looked through.
@@ -107,6 +124,8 @@ class Source:
     ----------
     kind
         What was recognised, in words for a person.
+    archives
+        Sources of their own, once unpacked.
     num_ignored
         Files that are neither images nor part of the source's form.
     """
@@ -114,4 +133,5 @@ class Source:
     kind: str
     candidates: Sequence[Candidate]
     refusals: Sequence[Refusal]
+    archives: Sequence[Packed] = ()
     num_ignored: int = 0

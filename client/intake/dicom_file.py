@@ -1,14 +1,7 @@
 """The door for pydicom: one file to header facts, and to a `Mammogram`.
 
-Pixels take the standard's path, in this order:
-
-1. decode; where pydicom has no decoder (12-bit JPEG Extended, JPEG Lossless, JPEG-LS), imagecodecs;
-2. note padding (Pixel Padding Value, with its range limit);
-3. modality transformation;
-4. VOI: the first VOI LUT, else the first window with its function (PS3.3 C.11.2);
-5. invert once if the photometric interpretation is MONOCHROME1 or else the presentation LUT is INVERSE
-   (PS3.3 C.11.6), never for both;
-6. padding becomes the darkest value.
+Only the elements of `allow_list` are read. The pixels are decoded by `decoding` and take the standard's path
+to what a reader would see in `presentation`.
 
 pydicom names values of the file in its warnings and log lines, so both are silenced.
 """
@@ -16,57 +9,44 @@ pydicom names values of the file in its warnings and log lines, so both are sile
 from __future__ import annotations
 
 import logging
+import struct
 import warnings
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
-import imagecodecs
-import numpy as np
-import numpy.typing as npt
 from pydicom import config, dcmread
 from pydicom.dataset import Dataset
-from pydicom.encaps import get_frame
-from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
-from pydicom.uid import (
-    DeflatedExplicitVRLittleEndian,
-    JPEGExtended12Bit,
-    JPEGLossless,
-    JPEGLosslessSV1,
-    JPEGLSLossless,
-    JPEGLSNearLossless,
-)
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from client.imaging.mammogram import Mammogram, View
+from client.intake.allow_list import HEADER_KEYWORDS, IMAGE_KEYWORDS, reduced, tags
+from client.intake.decoding import stored_values
 from client.intake.dicom_header import parse_header
 from client.intake.exclusions import Reason, refusal
 from client.intake.header import Header
+from client.intake.presentation import presented
+from client.intake.recognition import HEAD_SIZE_BYTES, MAGIC, PREAMBLE_SIZE_BYTES, Kind, kind_of
 from shared.errors import IntakeError, NotDicomError
 
 logging.getLogger("pydicom").disabled = True
 config.settings.reading_validation_mode = config.IGNORE
 
-PREAMBLE_SIZE = 128
-MAGIC = b"DICM"
 MAX_PIXELS = 100_000_000
 """Largest image that is decoded; the largest detectors have about 30 million pixels."""
-PIXEL_KEYWORDS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
-
-JPEG_END = b"\xff\xd9"
-"""Without it the codec fills the missing rows with grey and says nothing."""
-
-FALLBACK_DECODERS: dict[str, Callable[[bytes], npt.NDArray[Any]]] = {
-    JPEGExtended12Bit: imagecodecs.jpeg_decode,
-    JPEGLossless: imagecodecs.ljpeg_decode,
-    JPEGLosslessSV1: imagecodecs.ljpeg_decode,
-    JPEGLSLossless: imagecodecs.jpegls_decode,
-    JPEGLSNearLossless: imagecodecs.jpegls_decode,
-}
+MAX_INFLATED_BYTES = 2 * MAX_PIXELS + (64 << 20)
+"""The largest image and what goes with it."""
+CHUNK_BYTES = 1 << 20
+GROUP_LENGTH = struct.Struct("<4s4xI")
+GROUP_LENGTH_TAG = b"\x02\x00\x00\x00"
+"""The first element of the file meta information: how long the rest of it is (PS3.10 7.1)."""
+PIXEL_DATA = frozenset({"PixelData"})
 
 
 def is_dicom(path: Path) -> bool:
-    """Whether the file begins as a DICOM file does, whatever its name (PS3.10 7.1).
+    """Whether the file begins as a DICOM file does, whatever its name; also one without the preamble.
 
     Raises
     ------
@@ -75,7 +55,7 @@ def is_dicom(path: Path) -> bool:
     """
     try:
         with path.open("rb") as file:
-            return file.read(PREAMBLE_SIZE + len(MAGIC))[PREAMBLE_SIZE:] == MAGIC
+            return kind_of(file.read(HEAD_SIZE_BYTES)) is not Kind.OTHER
     except OSError as error:
         raise refusal(Reason.UNREADABLE) from error
 
@@ -92,13 +72,12 @@ def read_header(path: Path) -> Header:
     UndecodableError
         It is DICOM, but damaged.
     """
-    dataset, has_pixels = _read(path, with_pixels=False)
-    with _guarded():
-        return parse_header(dataset, has_pixels)
+    with _opened(path) as file:
+        return parse_header(*_read_up_to_pixels(file, HEADER_KEYWORDS))
 
 
 def read_mammogram(path: Path) -> Mammogram:
-    """Read and decode a file whose header has been judged.
+    """Read and decode a file whose header has been judged; its identifiers are not read again.
 
     Raises
     ------
@@ -107,17 +86,19 @@ def read_mammogram(path: Path) -> Mammogram:
     NotDicomError
         It is not DICOM.
     UndecodableError
-        Its pixels are missing, incomplete, damaged or coded in an unknown way.
+        Its pixels are missing, incomplete, damaged, too many or coded in an unknown way.
     """
-    dataset, has_pixels = _read(path, with_pixels=True)
-    if not has_pixels:
-        raise refusal(Reason.UNDECODABLE)
-    with _guarded():
+    with _opened(path) as file:
+        dataset, has_pixels = _read_up_to_pixels(file, IMAGE_KEYWORDS)
         header = parse_header(dataset, has_pixels)
-        if not 0 < header.rows * header.columns <= MAX_PIXELS:
+        # A volume may be larger than the memory: decided before its frames are read.
+        if not has_pixels or header.num_frames != 1 or not 0 < header.rows * header.columns <= MAX_PIXELS:
             raise refusal(Reason.UNDECODABLE)
+        file.seek(0)
+        dataset.add(dcmread(file, force=True, specific_tags=tags(PIXEL_DATA))["PixelData"])
+    with _damage_refused():
         return Mammogram(
-            pixels_HW=_presented(dataset, _decode(dataset, header)),
+            pixels_HW=presented(dataset, stored_values(dataset, header.rows, header.columns)),
             spacing=header.spacing,
             laterality=header.laterality,
             view=View(header.view) if header.view in set(View) else None,
@@ -126,81 +107,55 @@ def read_mammogram(path: Path) -> Mammogram:
         )
 
 
-def _read(path: Path, *, with_pixels: bool) -> tuple[Dataset, bool]:
+def _read_up_to_pixels(file: BinaryIO, keywords: frozenset[str]) -> tuple[Dataset, bool]:
+    """The elements listed, and whether pixels come after them."""
+    _check_inflation(file)
+    dataset = dcmread(file, force=True, stop_before_pixels=True, specific_tags=tags(keywords - PIXEL_DATA))
+    # pydicom stops in front of the pixels' tag: what is left of the file are the pixels. A deflated file has
+    # been inflated whole.
+    deflated = dataset.file_meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian
+    return reduced(dataset, keywords), bool(file.read(1)) or deflated
+
+
+def _check_inflation(file: BinaryIO) -> None:
+    """Refuse a deflated data set (PS3.5 A.5) that would fill the memory: pydicom inflates it at once."""
+    head = file.read(HEAD_SIZE_BYTES)
+    if DeflatedExplicitVRLittleEndian.encode() in head:
+        tag, length = GROUP_LENGTH.unpack_from(head, PREAMBLE_SIZE_BYTES + len(MAGIC))
+        if tag != GROUP_LENGTH_TAG:
+            raise refusal(Reason.UNDECODABLE)
+        file.seek(PREAMBLE_SIZE_BYTES + len(MAGIC) + GROUP_LENGTH.size + length)
+        inflating = zlib.decompressobj(-zlib.MAX_WBITS)
+        inflated = 0
+        while chunk := inflating.unconsumed_tail or file.read(CHUNK_BYTES):
+            inflated += len(inflating.decompress(chunk, CHUNK_BYTES))
+            if inflated > MAX_INFLATED_BYTES:
+                raise refusal(Reason.UNDECODABLE)
+    file.seek(0)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
     if not is_dicom(path):
         raise NotDicomError(
             "The file is not a DICOM file.", "Give a mammogram exported as DICOM (For Presentation)."
         )
     try:
-        with path.open("rb") as file, _guarded():
-            if with_pixels:
-                dataset = dcmread(file)
-                return dataset, any(keyword in dataset for keyword in PIXEL_KEYWORDS)
-            dataset = dcmread(file, stop_before_pixels=True)
-            # pydicom stops in front of the pixels' tag: what is left of the file are the pixels. A deflated
-            # file has been inflated whole.
-            deflated = dataset.file_meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian
-            return dataset, bool(file.read(1)) or deflated
+        with path.open("rb") as file, _damage_refused(but=OSError):
+            yield file
     except OSError as error:
-        raise refusal(Reason.UNREADABLE) from error
+        # pydicom raises it too, without a number, for what it cannot make sense of.
+        raise refusal(Reason.UNDECODABLE if error.errno is None else Reason.UNREADABLE) from error
 
 
 @contextmanager
-def _guarded() -> Iterator[None]:
-    """A damaged file can make pydicom and the decoders raise anything: all of it means undecodable."""
+def _damage_refused(but: type[Exception] = IntakeError) -> Iterator[None]:
+    """A damaged file can make pydicom and the decoders raise anything: all of it but this is undecodable."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
-    except IntakeError:
+    except (IntakeError, but):
         raise
     except Exception as error:
         raise refusal(Reason.UNDECODABLE) from error
-
-
-def _decode(dataset: Dataset, header: Header) -> npt.NDArray[Any]:
-    # 1.
-    syntax = dataset.file_meta.TransferSyntaxUID
-    if syntax in FALLBACK_DECODERS:
-        frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
-        if syntax == JPEGExtended12Bit and JPEG_END not in frame[-4:]:
-            raise refusal(Reason.UNDECODABLE)
-        raw_HW: npt.NDArray[Any] = np.asarray(FALLBACK_DECODERS[syntax](frame))
-    else:
-        raw_HW = dataset.pixel_array
-    if raw_HW.shape != (header.rows, header.columns) or raw_HW.dtype.kind not in "iu":
-        raise refusal(Reason.UNDECODABLE)
-    return raw_HW
-
-
-def _presented(dataset: Dataset, raw_HW: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    padding_HW = _padding(dataset, raw_HW)  # 2.
-    values_HW = raw_HW
-    if (dataset.get("RescaleSlope", 1), dataset.get("RescaleIntercept", 0)) != (1, 0):
-        values_HW = apply_modality_lut(raw_HW, dataset)  # 3.
-    values_HW = apply_voi_lut(values_HW, dataset, index=0, prefer_lut=True)  # 4.
-    pixels_HW = values_HW.astype(np.float32)
-    if not np.isfinite(pixels_HW).all():
-        raise refusal(Reason.UNDECODABLE)
-    if _inverted(dataset):
-        pixels_HW = pixels_HW.max() - pixels_HW  # 5.
-    if padding_HW is not None and not padding_HW.all():
-        pixels_HW[padding_HW] = pixels_HW[~padding_HW].min()  # 6.
-    return pixels_HW
-
-
-def _padding(dataset: Dataset, raw_HW: npt.NDArray[Any]) -> npt.NDArray[np.bool_] | None:
-    value = dataset.get("PixelPaddingValue")
-    if not isinstance(value, int):
-        return None
-    limit = dataset.get("PixelPaddingRangeLimit", value)
-    if not isinstance(limit, int):
-        limit = value
-    padding: npt.NDArray[np.bool_] = (raw_HW >= min(value, limit)) & (raw_HW <= max(value, limit))
-    return padding
-
-
-def _inverted(dataset: Dataset) -> bool:
-    if str(dataset.get("PhotometricInterpretation", "")) == "MONOCHROME1":
-        return True
-    return str(dataset.get("PresentationLUTShape", "")) == "INVERSE"

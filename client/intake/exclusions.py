@@ -208,6 +208,19 @@ def refusal(reason: Reason) -> IntakeError:
     return explanation.error(explanation.message, explanation.remedy)
 
 
+def reason_of(error: IntakeError) -> Reason:
+    """The reason that an error stands for which was raised while an image was read or prepared."""
+    return _REASONS_BY_ERROR.get(type(error), Reason.UNREADABLE)
+
+
+_REASONS_BY_ERROR: Mapping[type[IntakeError], Reason] = {
+    ExcludedError: Reason.NOT_A_MAMMOGRAM,
+    MaskError: Reason.MASK,
+    NotMammogramError: Reason.NO_BREAST,
+    UndecodableError: Reason.UNDECODABLE,
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IntakeRules:
     """What a site takes for training beyond the usual, when its archive has nothing better.

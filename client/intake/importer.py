@@ -2,27 +2,31 @@
 
 Every example is committed by itself, so whatever was finished before a failure stays; a second import of the
 same folder goes on where the first stopped and adds nothing twice. Only this process writes: the workers read
-files and answer with pictures.
+files and answer with pictures. Archives are unpacked one after the other into the home folder, and what was
+unpacked is deleted as soon as it is imported.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from client.catalog import Catalog, MaskOrigin, Provenance, new_example_id
 from client.imaging.example import Example
-from client.intake.candidates import Candidate, Progress, Refusal, Source
-from client.intake.exclusions import STRICT, IntakeRules, Reason
+from client.intake.archives import remove_leftovers, unpacked
+from client.intake.candidates import Candidate, Packed, Progress, Refusal, Source
+from client.intake.exclusions import STRICT, IntakeRules, Reason, reason_of
 from client.intake.loading import Loaded, load
 from client.intake.pseudonyms import Pseudonyms
-from client.intake.sources import open_source
+from client.intake.sources import ARCHIVE, open_source
 from client.intake.workers import Failure, Workers
 from client.store.parts import visiting_rank
+from shared.errors import EmptySourceError, IntakeError
 
 IMPORTED_MASK = MaskOrigin(kind="import")
+SPOOL_FOLDER = Path("incoming", "unpacked")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +44,7 @@ class ImportReport:
     already_there
         Images that an earlier import had brought in.
     refusals
-        Images that were not used, by position.
+        Images and archives that were not used, by position.
     num_ignored
         Files that are no images.
     """
@@ -63,6 +67,27 @@ class ImportReport:
         return _by_reason(refusal for refusal in self.refusals if refusal.quarantined)
 
 
+def spool_of(home: Path) -> Path:
+    """Where archives are unpacked, one at a time."""
+    return home / SPOOL_FOLDER
+
+
+def _nobody(_done: int, _total: int) -> None:
+    """Listen to no progress."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """Who is told of every file looked through, of the megabytes unpacked, and of every image done."""
+
+    scanning: Progress = _nobody
+    unpacking: Progress = _nobody
+    preparing: Progress = _nobody
+
+
+SILENT = Stages()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Importer:
     """Brings sources into a catalog.
@@ -79,18 +104,15 @@ class Importer:
     rules: IntakeRules = STRICT
     workers: int = 0
 
-    def bring_in(self, folder: Path, scanning: Progress, preparing: Progress) -> ImportReport:
-        """Import a folder, which stays as it is.
-
-        Parameters
-        ----------
-        scanning, preparing
-            Told of every file looked through, and of every image done.
+    def bring_in(self, place: Path, stages: Stages = SILENT) -> ImportReport:
+        """Import a folder with the archives in it, what a DICOMDIR names, or an archive; it stays as it is.
 
         Raises
         ------
         EmptySourceError
             There is no mammogram.
+        IntakeError, UndecodableError
+            The archive or DICOMDIR that was named cannot be read.
         MaskError
             The masks' table of values is malformed.
         HomeError
@@ -98,19 +120,44 @@ class Importer:
         StoreError
             The disk or the database refuses; what was added before stays.
         """
-        source = open_source(folder, self.rules, scanning)
+        source = open_source(place, self.rules, stages.scanning)
         with self.catalog.importing():
-            return self._import(source, preparing)
+            remove_leftovers(spool_of(self.catalog.home))
+            intake = _Intake(self.catalog, Pseudonyms.open(self.catalog.home))
+            self._import(source, intake, stages)
+            for archive in source.archives:
+                try:
+                    self._import_archive(archive, intake, stages)
+                except IntakeError as error:
+                    if source.kind == ARCHIVE:
+                        raise
+                    if isinstance(error, EmptySourceError):
+                        intake.num_ignored += 1  # documents are zips too
+                    else:
+                        intake.refuse_archive(archive, error)
+            intake.note()
+        return intake.report(source.kind)
 
-    def _import(self, source: Source, preparing: Progress) -> ImportReport:
-        intake = _Intake(self.catalog, Pseudonyms.open(self.catalog.home))
+    def _import_archive(self, archive: Packed, intake: _Intake, stages: Stages) -> None:
+        with unpacked(archive.path, spool_of(self.catalog.home), stages.unpacking) as folder:
+            source = open_source(folder, self.rules, stages.scanning)
+            if not (source.candidates or source.refusals):
+                raise EmptySourceError(
+                    "The archive holds nothing but archives.", "Unpack it and import the folder."
+                )
+            self._import(source, intake, stages, archive.position)
+            intake.num_ignored += len(source.archives)
+
+    def _import(self, source: Source, intake: _Intake, stages: Stages, archive: int | None = None) -> None:
+        intake.archive = archive
+        intake.num_ignored += source.num_ignored
         # By patient first: the split depends on this order, and on nothing else.
         ordered = sorted(source.candidates, key=lambda one: (visiting_rank(one.patient_id), one.source_id))
         for refusal in source.refusals:
             intake.refuse(refusal)
         wanted = [candidate for candidate in ordered if intake.wants(candidate)]
         known = len(ordered) - len(wanted)
-        preparing(known, len(ordered))
+        stages.preparing(known, len(ordered))
         with Workers(load, number=self.workers) as workers:
             for done, (candidate, outcome) in enumerate(workers.map(wanted), start=known + 1):
                 if isinstance(outcome, Failure):
@@ -119,26 +166,19 @@ class Importer:
                     intake.refuse(outcome)
                 else:
                     intake.take(candidate, outcome)
-                preparing(done, len(ordered))
-        intake.note()
-        return ImportReport(
-            kind=source.kind,
-            added=intake.added,
-            masks_added=intake.masks_added,
-            already_there=intake.already_there,
-            refusals=tuple(sorted(intake.refusals, key=lambda refusal: refusal.position)),
-            num_ignored=source.num_ignored,
-        )
+                stages.preparing(done, len(ordered))
 
 
 class _Intake:
-    """One source's images against the catalog: taken, known already, or refused."""
+    """Images against the catalog: taken, known already, or refused."""
 
     def __init__(self, catalog: Catalog, pseudonyms: Pseudonyms) -> None:
         self._catalog = catalog
         self._pseudonyms = pseudonyms
-        self.added = self.masks_added = self.already_there = 0
-        self.refusals: list[Refusal] = []
+        self.archive: int | None = None
+        self.num_ignored = 0
+        self._added = self._masks_added = self._already_there = 0
+        self._refusals: list[Refusal] = []
         self._seen: set[str] = set()
 
     def wants(self, candidate: Candidate) -> bool:
@@ -149,7 +189,7 @@ class _Intake:
         self._seen.add(candidate.source_id)
         known = self._catalog.find_source(self._pseudonyms.source(candidate.source_id))
         if known is not None and (known.has_mask or not candidate.has_mask):
-            self.already_there += 1
+            self._already_there += 1
             return False
         if known is None and self._catalog.is_withdrawn(self._pseudonyms.patient(candidate.patient_id)):
             self.refuse(candidate.refused(Reason.WITHDRAWN))
@@ -163,7 +203,7 @@ class _Intake:
         if known is not None:
             assert loaded.labels_HW is not None  # `wants` let it pass for its mask
             self._catalog.set_mask(known.example_id, loaded.labels_HW, IMPORTED_MASK)
-            self.masks_added += 1
+            self._masks_added += 1
             return
         content = self._pseudonyms.content(loaded.content_sha256)
         if self._catalog.has_content(content):
@@ -186,20 +226,46 @@ class _Intake:
             ),
             None if loaded.labels_HW is None else IMPORTED_MASK,
         )
-        self.added += 1
+        self._added += 1
 
     def refuse(self, refusal: Refusal) -> None:
         """Leave an image out."""
-        self.refusals.append(refusal)
+        self._refusals.append(replace(refusal, archive=self.archive))
+
+    def refuse_archive(self, archive: Packed, error: IntakeError) -> None:
+        """Leave what is left of an archive out."""
+        self._refusals.append(
+            Refusal(
+                position=archive.position,
+                reason=reason_of(error),
+                message=error.message,
+                remedy=error.hint,
+            )
+        )
 
     def note(self) -> None:
         """Write down what was left out."""
         self._catalog.note_refusals(
             [
                 (self._pseudonyms.source(one.source_id), one.reason.value)
-                for one in self.refusals
+                for one in self._refusals
                 if one.source_id is not None
             ]
+        )
+
+    def report(self, kind: str) -> ImportReport:
+        """What became of everything."""
+        by_position = sorted(
+            self._refusals,
+            key=lambda one: (one.archive or one.position, one.archive is not None, one.position),
+        )
+        return ImportReport(
+            kind=kind,
+            added=self._added,
+            masks_added=self._masks_added,
+            already_there=self._already_there,
+            refusals=tuple(by_position),
+            num_ignored=self.num_ignored,
         )
 
 

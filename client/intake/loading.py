@@ -11,15 +11,9 @@ import numpy.typing as npt
 from client.imaging.mammogram import Laterality, Spacing, View
 from client.imaging.preparation import Geometry, prepare
 from client.intake.candidates import Candidate, Refusal
-from client.intake.exclusions import Reason
+from client.intake.exclusions import reason_of
 from client.intake.masks import check_overlap
-from shared.errors import IntakeError, MaskError, NotMammogramError, UndecodableError
-
-_REASONS: dict[type[IntakeError], Reason] = {
-    MaskError: Reason.MASK,
-    NotMammogramError: Reason.NO_BREAST,
-    UndecodableError: Reason.UNDECODABLE,
-}
+from shared.errors import IntakeError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +56,7 @@ def load(candidate: Candidate) -> Loaded | Refusal:
             prepared_labels_HW = geometry.labels_from_source(labels_HW).copy()
             check_overlap(prepared_labels_HW, prepared.breast_HW)
     except IntakeError as error:
-        return candidate.refused(_REASONS.get(type(error), Reason.UNREADABLE), error)
+        return candidate.refused(reason_of(error), error)
     spacing = mammogram.spacing
     return Loaded(
         image_HW=prepared.image_HW,

@@ -122,7 +122,7 @@ def test_no_canary_survives_in_the_log_at_its_most_talkative(
 
     with caplog.at_level(logging.DEBUG), Catalog.open(tmp_path) as catalog:
         importer = Importer(catalog=catalog)
-        report = importer.bring_in(planted.folder, lambda _done, _all: None, lambda _done, _all: None)
+        report = importer.bring_in(planted.folder)
     said = caplog.text + repr(report) + "".join(repr(refusal) for refusal in report.refusals)
     assert found(planted, said.encode()) == {}
 

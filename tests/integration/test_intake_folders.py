@@ -18,9 +18,10 @@ from client.catalog import STORE_FILE, Catalog, Part
 from client.imaging.density import measure_density
 from client.imaging.example import Label
 from client.intake.exclusions import IntakeRules, Reason
-from client.intake.importer import Importer, ImportReport
+from client.intake.importer import Importer, ImportReport, Stages, spool_of
 from client.intake.mask_import import add_masks
 from client.intake.pseudonyms import Pseudonyms
+from client.intake.sources import locate, locate_packed
 from client.store.records import Records
 from deploy.demo.phantoms import GE, HOLOGIC, WrittenImage, write_hospital
 from shared.errors import EmptySourceError, MaskError, StoreError
@@ -45,7 +46,7 @@ def write_images(folder: Path) -> list[WrittenImage]:
 
 def bring_in(folder: Path, home: Path) -> ImportReport:
     with Catalog.open(home) as catalog:
-        return Importer(catalog=catalog, workers=2).bring_in(folder, quiet, quiet)
+        return Importer(catalog=catalog, workers=2).bring_in(folder)
 
 
 def quiet(_done: int, _total: int) -> None:
@@ -90,8 +91,55 @@ def test_a_second_import_adds_nothing(hospital: Path, tmp_path: Path) -> None:
 def test_progress_is_told_for_every_image(hospital: Path, tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
     with Catalog.open(tmp_path) as catalog:
-        Importer(catalog=catalog).bring_in(hospital, quiet, lambda done, total: told.append((done, total)))
+        Importer(catalog=catalog).bring_in(
+            hospital, Stages(preparing=lambda done, total: told.append((done, total)))
+        )
     assert told == [(number, 8) for number in range(9)]
+
+
+def packed(folder: Path, archive: Path) -> Path:
+    return Path(shutil.make_archive(str(archive), "zip", folder))
+
+
+def test_an_archive_comes_in_as_its_folder_would_and_nothing_stays_unpacked(
+    hospital: Path, tmp_path: Path
+) -> None:
+    report = bring_in(packed(hospital, tmp_path / SECRET), tmp_path / "packed")
+    assert (report.added, report.refusals) == (8, ())
+    assert list(spool_of(tmp_path / "packed").iterdir()) == []
+    bring_in(hospital, tmp_path / "plain")
+    with Catalog.open(tmp_path / "packed") as one, Catalog.open(tmp_path / "plain") as other:
+        assert one.counts() == other.counts()
+
+
+def test_archives_in_a_folder_come_in_with_it_and_a_damaged_one_costs_itself_alone(
+    hospital: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "folder"
+    (folder / "loose").mkdir(parents=True)
+    images = sorted((hospital / "images").iterdir())
+    for image in images[:3]:
+        shutil.copy(image, folder / "loose")
+    packed(hospital, folder / "a")
+    whole = packed(hospital, tmp_path / "b").read_bytes()
+    (folder / "b.zip").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "letter.xml").write_text("Dear colleague")
+    packed(tmp_path / "letters", folder / "letter.docx")
+    report = bring_in(folder, tmp_path / "home")
+    assert report.added == 8
+    assert report.num_ignored == 1  # the document
+    duplicates = [one for one in report.refusals if one.reason is Reason.DUPLICATE]
+    assert len(duplicates) == 3
+    assert all(one.archive == 1 for one in duplicates)
+    (damaged,) = [one for one in report.refusals if one not in duplicates]
+    assert (damaged.place, damaged.reason) == ("2", Reason.UNDECODABLE)
+    assert locate(folder, damaged.position) == "b.zip"
+    place = duplicates[0]
+    name = locate_packed(folder, 1, place.position, tmp_path / "spool", quiet)
+    assert name is not None
+    assert (folder / "loose" / Path(name).name).is_file()
+    assert locate_packed(folder, 4, 1, tmp_path / "spool", quiet) is None
 
 
 def test_the_split_is_the_same_at_every_site_and_for_any_file_names(hospital: Path, tmp_path: Path) -> None:
@@ -291,7 +339,7 @@ def test_secondary_captures_come_in_only_when_accepted(hospital: Path, tmp_path:
     assert bring_in(folder, tmp_path / "home").excluded == {Reason.SECONDARY_CAPTURE: 1}
     with Catalog.open(tmp_path / "home") as catalog:
         rules = IntakeRules(accept_secondary_capture=True)
-        assert Importer(catalog=catalog, rules=rules).bring_in(folder, quiet, quiet).added == 1
+        assert Importer(catalog=catalog, rules=rules).bring_in(folder).added == 1
 
 
 def test_other_files_in_the_folder_are_passed_over(hospital: Path, tmp_path: Path) -> None:
@@ -315,7 +363,7 @@ def test_a_killed_import_keeps_what_was_finished_and_the_next_ends_where_one_wou
 
     with Catalog.open(tmp_path / "killed") as catalog:
         with pytest.raises(Killed):
-            Importer(catalog=catalog).bring_in(hospital, quiet, kill)
+            Importer(catalog=catalog).bring_in(hospital, Stages(preparing=kill))
         assert catalog.counts().examples == 3
     report = bring_in(hospital, tmp_path / "killed")
     assert (report.added, report.already_there) == (5, 3)
@@ -339,7 +387,7 @@ def test_a_full_disk_stops_the_import_and_keeps_what_was_finished(
     monkeypatch.setattr(Records, "write", write_two)
     with Catalog.open(tmp_path) as catalog:
         with pytest.raises(StoreError, match="No space left"):
-            Importer(catalog=catalog).bring_in(hospital, quiet, quiet)
+            Importer(catalog=catalog).bring_in(hospital)
         assert catalog.counts().examples == 2
         assert catalog.verify(quiet).damaged == ()
 

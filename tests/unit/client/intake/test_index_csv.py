@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import pickle
+from collections.abc import Callable
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 from PIL import Image
 
-from client.imaging.mammogram import Laterality, View
+from client.imaging.mammogram import Laterality, Spacing, View
 from client.intake.candidates import Source
-from client.intake.exclusions import Reason
+from client.intake.exclusions import IntakeRules, Reason
 from client.intake.index_csv import read_index
-from shared.errors import EmptySourceError
+from shared.errors import EmptySourceError, MaskError
+
+MakeDicom = Callable[..., Path]
+SQUARE = [[0, 0], [3, 0], [3, 4], [0, 4]]
 
 
 def write_archive(folder: Path, *lines: str, header: str = "image,label") -> None:
@@ -81,11 +88,11 @@ def test_a_path_out_of_the_archive_is_not_followed(tmp_path: Path, name: str) ->
     write_archive(inside, f"{name},a/label.png", f"a/two.png,{name}")
     (tmp_path / "outside.png").write_bytes((inside / "a/two.png").read_bytes())
     source = look(inside)
-    assert not source.candidates
     assert [(refusal.position, refusal.reason) for refusal in source.refusals] == [
         (1, Reason.UNREADABLE),
-        (2, Reason.NO_MASK),
+        *([(2, Reason.NO_MASK)] if name else []),
     ]
+    assert [candidate.has_mask for candidate in source.candidates] == ([] if name else [False])
 
 
 def test_a_line_may_lack_its_mask_and_may_say_more(tmp_path: Path) -> None:
@@ -107,3 +114,154 @@ def test_an_index_that_says_nothing_is_refused(tmp_path: Path, content: bytes) -
     (tmp_path / "index.csv").write_bytes(content)
     with pytest.raises(EmptySourceError):
         look(tmp_path)
+
+
+def test_an_empty_label_means_that_there_is_no_mask_yet(tmp_path: Path) -> None:
+    write_archive(tmp_path, "a/two.png,", "a/X_1.RIGHT_MLO.png,a/label.png")
+    without, with_mask = look(tmp_path).candidates
+    assert (without.has_mask, with_mask.has_mask) == (False, True)
+    assert without.load()[1] is None
+
+
+def test_a_candidate_reaches_a_worker(tmp_path: Path) -> None:
+    write_archive(tmp_path, "a/X_1.RIGHT_MLO.png,a/label.png")
+    (candidate,) = look(tmp_path).candidates
+    assert pickle.loads(pickle.dumps(candidate.load))()[1].tolist() == candidate.load()[1].tolist()
+
+
+@pytest.mark.parametrize(
+    ("year", "density", "expected"),
+    [
+        ("2014", "a", (2014, "a")),
+        ("1987", "D", (1987, "d")),
+        ("2020", "3", (2020, "c")),
+        ("", "", (None, None)),
+        ("14", "e", (None, None)),
+        ("2014-05-01", "0", (None, None)),
+        ("unknown", "ab", (None, None)),
+    ],
+)
+def test_year_and_density_are_read_or_unknown(
+    tmp_path: Path, year: str, density: str, expected: tuple[int | None, str | None]
+) -> None:
+    write_archive(tmp_path, f"a/two.png,,{year},{density}", header="image,label,year,density")
+    (candidate,) = look(tmp_path).candidates
+    assert (candidate.year, candidate.density) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "columns", "expected"),
+    [
+        ("two", "left,cc,0.1", (Laterality.LEFT, View.CC, Spacing(row_mm=0.1, column_mm=0.1))),
+        ("two", "R,MLO,", (Laterality.RIGHT, View.MLO, None)),
+        ("two", "both,XCCL,12", (None, None, None)),
+        ("two", "?,?,nan", (None, None, None)),
+        ("X_1.RIGHT_MLO", ",,", (Laterality.RIGHT, View.MLO, None)),
+        ("X_1.RIGHT_MLO", "L,CC,1e-9", (Laterality.LEFT, View.CC, None)),
+    ],
+)
+def test_what_a_picture_shows_is_read_from_the_index_before_its_name(
+    tmp_path: Path, name: str, columns: str, expected: tuple[object, ...]
+) -> None:
+    write_archive(tmp_path, f"a/{name}.png,,{columns}", header="image,label,laterality,view,spacing_mm")
+    (candidate,) = look(tmp_path).candidates
+    mammogram = candidate.load()[0]
+    assert (mammogram.laterality, mammogram.view, mammogram.spacing) == expected
+
+
+def test_images_and_masks_of_nifti_are_columns_first(tmp_path: Path) -> None:
+    write_archive(tmp_path, "a/i.nii.gz,a/l.nii")
+    values_HW = np.array(Image.open(tmp_path / "a/label.png"))
+    nibabel.save(nibabel.Nifti1Image(values_HW.T.astype(np.int16), np.eye(4)), tmp_path / "a/i.nii.gz")
+    nibabel.save(nibabel.Nifti1Image(values_HW.T, np.eye(4)), tmp_path / "a/l.nii")
+    (candidate,) = look(tmp_path).candidates
+    mammogram, labels_HW = candidate.load()
+    assert mammogram.pixels_HW.tolist() == values_HW.tolist()
+    assert labels_HW is not None
+    assert labels_HW.tolist() == [[0, 1, 2]] * 3 + [[3, 0, 0]]
+
+
+def test_an_outline_may_have_any_name_since_the_line_says_whose_it_is(tmp_path: Path) -> None:
+    write_archive(tmp_path, "a/two.png,a/reader 1.json")
+    shapes = [{"label": name, "points": SQUARE} for name in ("breast", "dense")]
+    outline = {"shapes": shapes, "imagePath": "x.png", "imageHeight": 4, "imageWidth": 3}
+    (tmp_path / "a/reader 1.json").write_text(json.dumps(outline))
+    (candidate,) = look(tmp_path).candidates
+    assert (candidate.load()[1] == 2).all()
+
+
+def test_of_a_file_with_many_masks_each_image_takes_its_own(tmp_path: Path) -> None:
+    write_archive(tmp_path, "a/two.png,all.json", "a/X_1.RIGHT_MLO.png,all.json", "a/three.png,all.json")
+    (tmp_path / "a/three.png").write_bytes((tmp_path / "a/two.png").read_bytes() + b"x")
+    names = ["two.png", "X_1.RIGHT_MLO.png"]
+    whole = [[coordinate for vertex in SQUARE for coordinate in vertex]]
+    document = {
+        "images": [{"id": i, "file_name": name, "height": 4, "width": 3} for i, name in enumerate(names)],
+        "categories": [
+            {"id": 1, "name": "breast"},
+            {"id": 2, "name": "dense"},
+            {"id": 3, "name": "no dense"},
+        ],
+        "annotations": [
+            {"image_id": image, "category_id": category, "segmentation": whole}
+            for image, category in [(0, 1), (0, 2), (1, 1), (1, 3)]
+        ],
+    }
+    (tmp_path / "all.json").write_text(json.dumps(document))
+    source = look(tmp_path)
+    two, other = source.candidates
+    assert (two.load()[1] == 2).all()
+    assert (other.load()[1] == 1).all()
+    assert [(refusal.position, refusal.reason) for refusal in source.refusals] == [(3, Reason.NO_MASK)]
+
+
+def test_a_dicom_image_keeps_its_own_identifiers_and_is_completed_by_the_index(
+    tmp_path: Path, make_dicom: MakeDicom
+) -> None:
+    write_archive(
+        tmp_path,
+        "a/full.dcm,,R,MLO,0.35,",
+        "a/bare,,R,MLO,0.35,P7",
+        header="image,label,laterality,view,spacing_mm,patient",
+    )
+    make_dicom("a/full.dcm", AcquisitionDate="20110203")
+    make_dicom("a/bare", ImageLaterality=None, ViewPosition=None, ImagerPixelSpacing=None)
+    full, bare = look(tmp_path).candidates
+    assert (full.patient_id, bare.patient_id) == ("PID-1", "P7")
+    assert full.source_id != bare.source_id
+    assert full.year == 2011
+    said = full.load()[0]
+    assert (said.laterality, said.view, said.spacing) == (
+        Laterality.LEFT,
+        View.CC,
+        Spacing(row_mm=0.4, column_mm=0.4),
+    )
+    told = bare.load()[0]
+    assert (told.laterality, told.view, told.spacing) == (
+        Laterality.RIGHT,
+        View.MLO,
+        Spacing(row_mm=0.35, column_mm=0.35),
+    )
+
+
+def test_a_dicom_image_of_an_archive_is_judged_on_its_header(tmp_path: Path, make_dicom: MakeDicom) -> None:
+    write_archive(tmp_path, "a/implant,", "a/lossy,", "a/two.png,")
+    make_dicom("a/implant", BreastImplantPresent="YES")
+    make_dicom("a/lossy", LossyImageCompression="01")
+    source = look(tmp_path)
+    assert [(refusal.position, refusal.reason) for refusal in source.refusals] == [
+        (1, Reason.IMPLANT),
+        (2, Reason.LOSSY),
+    ]
+    accepting = read_index(tmp_path, lambda *_: None, IntakeRules(accept_lossy=True))
+    assert [candidate.position for candidate in accepting.candidates] == [2, 3]
+
+
+def test_a_damaged_mask_is_not_taken_for_none(tmp_path: Path) -> None:
+    write_archive(tmp_path, "a/two.png,a/broken.json", "a/two.png,a/broken.dcm")
+    (tmp_path / "a/broken.json").write_bytes(b"{")
+    (tmp_path / "a/broken.dcm").write_bytes(b"\0" * 128 + b"DICM")
+    for candidate in look(tmp_path).candidates:
+        assert candidate.has_mask
+        with pytest.raises(MaskError):
+            candidate.load()

@@ -1,0 +1,1 @@
+"""Drafts of masks, drawn by a model for a reader to correct."""

@@ -1,0 +1,206 @@
+"""The masks of a folder, by the image that each belongs to.
+
+A file's ending tells its form: `.png`, `.tif`, `.tiff`, `.nii` and `.nii.gz` are label maps, whose values a
+`values.toml` declares in the same folder or the nearest one above it, unless a JSON file names them as the
+picture that was drawn on; `.json` is LabelMe or COCO; anything else that begins as DICOM does is a
+Segmentation object. Two masks of one image are refused: nobody could tell which one was trained on.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PureWindowsPath
+from typing import NoReturn
+
+from pydantic import Field
+
+from client.imaging.example import Label
+from client.intake.dicom_file import is_dicom
+from client.intake.exclusions import Reason, refusal
+from client.intake.masks.coco import read_coco
+from client.intake.masks.json_text import Written, parse, read_bytes
+from client.intake.masks.label_map import VALUES_FILE, LabelMap, read_values_table
+from client.intake.masks.labelme import KIND as LABELME
+from client.intake.masks.labelme import LabelMe, key_of
+from client.intake.masks.mask_file import MaskFile, Refused, stem
+from client.intake.masks.segmentation import read_segmentation
+from shared.errors import IntakeError
+
+LABEL_MAPS = {".png": "png", ".tif": "tiff", ".tiff": "tiff", ".nii": "nifti", ".nii.gz": "nifti"}
+CONTESTED = Refused("The image has more than one mask.", "Keep one mask for each image and import again.")
+
+
+@dataclass(frozen=True, slots=True)
+class Masks(Mapping[str, MaskFile]):
+    """Masks by their key, in a fixed order."""
+
+    _by_key: Mapping[str, MaskFile] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, files: Iterable[MaskFile]) -> Masks:
+        """Sort masks by key; where several have one, they stand for a mask that is refused."""
+        by_key: dict[str, MaskFile] = {}
+        for file in files:
+            contested = file.key in by_key
+            by_key[file.key] = MaskFile(key=file.key, kind=file.kind, draw=CONTESTED) if contested else file
+        return cls({key: by_key[key] for key in sorted(by_key)})
+
+    def __getitem__(self, key: str) -> MaskFile:
+        return self._by_key[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._by_key)
+
+    def __len__(self) -> int:
+        return len(self._by_key)
+
+    def with_segmentations(self, paths: Iterable[Path]) -> Masks:
+        """These masks and those of Segmentation objects elsewhere; a copy of an object counts once."""
+        return Masks.of([*self.values(), *_segmentations(paths)])
+
+
+def open_masks(folder: Path) -> Masks:
+    """Look through a folder and all below it; no masks if there is no such folder.
+
+    Raises
+    ------
+    IntakeError
+        A folder cannot be read.
+    MaskError
+        There are label maps, and a table of values is missing; or a table or a COCO file is malformed.
+    """
+    if not folder.is_dir():
+        return Masks()
+    tables: dict[Path, dict[int, Label]] = {}
+    label_maps: list[Path] = []
+    masks: list[MaskFile] = []
+    pictures: set[Path] = set()
+    segmentations: list[Path] = []
+    for path in _files(folder):
+        if path.name == VALUES_FILE:
+            tables[path.parent] = read_values_table(path)
+        elif _label_map_kind(path) is not None:
+            label_maps.append(path)
+        elif _is_json(path):
+            found = _in_json(path)
+            masks += found.masks
+            pictures |= found.pictures
+        elif _is_dicom(path):
+            segmentations.append(path)
+    for path in label_maps:
+        # LabelMe keeps the picture that was drawn on beside its file.
+        if _plain(path) not in pictures:
+            table = next((tables[parent] for parent in path.parents if parent in tables), None)
+            masks += masks_in(path, table)
+    return Masks.of([*masks, *_segmentations(segmentations)])
+
+
+def _files(folder: Path) -> list[Path]:
+    """All that may hold a mask, in a fixed order."""
+    found: list[Path] = []
+    for parent, _, names in os.walk(folder, onerror=_unreadable):
+        # A hidden file is some system's note on another one.
+        found += [Path(parent) / name for name in names if not name.startswith(".")]
+    # What is no regular file may hang its reader.
+    return sorted(path for path in found if path.is_file())
+
+
+def masks_in(path: Path, table: Mapping[int, Label] | None) -> list[MaskFile]:
+    """The masks in one file; a damaged one stands for a mask that is refused, under the file's own name.
+
+    Parameters
+    ----------
+    table
+        Classes by pixel value, for a label map.
+
+    Raises
+    ------
+    MaskError
+        It is a label map and there is no table, or a malformed COCO file.
+    """
+    kind = _label_map_kind(path)
+    if kind is not None:
+        # Without a table this says so.
+        values = read_values_table(path.parent / VALUES_FILE) if table is None else table
+        return [MaskFile(key=stem(path.name), kind=kind, draw=LabelMap(path, values))]
+    return list(_in_json(path).masks) if _is_json(path) else _segmentations([path])
+
+
+class _Outline(Written):
+    """Enough of a JSON file to tell its form."""
+
+    shapes: object = None
+    image_path: str = Field(alias="imagePath", default="")
+    annotations: object = None
+
+
+@dataclass(frozen=True, slots=True)
+class _InJson:
+    masks: tuple[MaskFile, ...]
+    pictures: frozenset[Path] = frozenset()
+
+
+def _in_json(path: Path) -> _InJson:
+    """Masks in a JSON file, and where the pictures lie that they were drawn on."""
+    try:
+        content = read_bytes(path, "JSON")
+        outline = parse(_Outline, content, "JSON")
+    except IntakeError as error:
+        return _InJson((_refused(path, "json", error),))
+    if outline.shapes is not None:
+        mask = MaskFile(key=key_of(path, outline.image_path), kind=LABELME, draw=LabelMe(path))
+        return _InJson((mask,), frozenset({_beside(path, outline.image_path)}))
+    if outline.annotations is not None:
+        masks, names = read_coco(content)
+        return _InJson(tuple(masks), frozenset(_beside(path, name) for name in names))
+    return _InJson(())
+
+
+def _beside(path: Path, name: str) -> Path:
+    """Where a file lies that another one names, with either kind of slash."""
+    return _plain(path.parent / PureWindowsPath(name).as_posix())
+
+
+def _plain(path: Path) -> Path:
+    return Path(os.path.normpath(path))
+
+
+def _segmentations(paths: Iterable[Path]) -> list[MaskFile]:
+    seen: set[str] = set()
+    masks: list[MaskFile] = []
+    for path in paths:
+        try:
+            found = read_segmentation(path)
+        except IntakeError as error:
+            masks.append(_refused(path, "dicom", error))
+            continue
+        if found.instance_uid not in seen:
+            seen.add(found.instance_uid)
+            masks += found.masks
+    return masks
+
+
+def _unreadable(error: OSError) -> NoReturn:
+    raise refusal(Reason.UNREADABLE) from error
+
+
+def _refused(path: Path, kind: str, error: IntakeError) -> MaskFile:
+    return MaskFile(key=stem(path.name), kind=kind, draw=Refused(error.message, error.hint))
+
+
+def _label_map_kind(path: Path) -> str | None:
+    name = path.name.lower()
+    return next((kind for ending, kind in LABEL_MAPS.items() if name.endswith(ending)), None)
+
+
+def _is_json(path: Path) -> bool:
+    return path.suffix.lower() == ".json"
+
+
+def _is_dicom(path: Path) -> bool:
+    try:
+        return is_dicom(path)
+    except IntakeError:
+        return False

@@ -1,0 +1,84 @@
+"""A mask on the disk, whatever its form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import PureWindowsPath
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.errors import MaskError
+
+Labels = npt.NDArray[np.uint8]
+Draw = Callable[[tuple[int, int]], Labels]
+"""Gives the label map of an image of that shape (rows, columns); can be pickled; raises IntakeError."""
+
+ENDINGS = (".nii.gz", ".nii", ".json", ".dcm", ".dicom", ".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaskFile:
+    """A mask of one image. The key is left out of its printed form.
+
+    Attributes
+    ----------
+    key
+        SOP Instance UID of the image, or the stem of its file's name.
+    kind
+        Form, as the catalog notes it: "png", "tiff", "nifti", "labelme", "coco", "seg"; "json" and "dicom"
+        for a file whose form could not be told.
+    """
+
+    key: str = field(repr=False)
+    kind: str
+    draw: Draw = field(repr=False)
+
+    def read(self, shape: tuple[int, int]) -> Labels:
+        """uint8 `Label` per pixel, in the orientation and size of the image's file.
+
+        Raises
+        ------
+        IntakeError
+            The mask's file cannot be read.
+        UndecodableError
+            A label map is damaged.
+        MaskError
+            The mask is malformed, or fails one of the checks 1 to 4.
+        """
+        return self.draw(shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Stands in for a mask that is there and cannot be used, so that its image is not taken for unmasked."""
+
+    message: str
+    hint: str
+
+    def __call__(self, _shape: tuple[int, int]) -> Labels:
+        raise MaskError(self.message, self.hint)
+
+
+def stem(name: str) -> str:
+    """A file's name without folders and ending; a UID keeps its dots.
+
+    Files of other systems name folders with either kind of slash.
+    """
+    last = PureWindowsPath(name).name
+    ending = next((ending for ending in ENDINGS if last.lower().endswith(ending)), "")
+    return last[: len(last) - len(ending)]
+
+
+def check_size(size: tuple[int, int], shape: tuple[int, int]) -> None:
+    """Compare a mask's rows and columns with its image's; raises MaskError."""
+    if size != shape:  # 1.
+        raise MaskError(
+            "The mask and its image have different sizes.", "Export the mask at the image's full size."
+        )
+
+
+def malformed(form: str) -> MaskError:
+    """The error for a mask that is not written as its form demands."""
+    return MaskError(f"A mask in the form {form} is malformed or damaged.", "Export the mask again.")

@@ -1,0 +1,65 @@
+"""A published model and a site that trusts its coordinator, without the federation that made them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from client.enrolment import Membership
+from client.home import SiteHome
+from shared.files import write_file
+from shared.model import Weights, initial_model
+from shared.model.weights import to_bytes, weights_of
+from shared.package import MANIFEST, MANIFEST_TYPE, PLAN, SIGNATURE, WEIGHTS, Manifest, ManifestFile
+from shared.plan import Plan
+from shared.transfer.blob_ref import BlobRef
+from shared.trust.envelope import sign
+from shared.trust.keys import SigningKey
+
+PLAN_TOML = Plan.from_toml(
+    'name = "test"\nrounds = {count = 1}\nmodel = {size = "tiny", input_height_px = 128, input_width_px = 64}'
+)
+
+
+def join(folder: Path, key: SigningKey) -> SiteHome:
+    """A site's home that has joined the coordinator with this key."""
+    home = SiteHome(folder)
+    home.write_membership(
+        Membership(
+            site_id="site-1",
+            site_name="kuopio",
+            certificate_pem=b"-",
+            root_pem=b"-",
+            coordinator_name="Test",
+            coordinator_key=key.verify_key,
+            fleet_address="127.0.0.1:1",
+            transfer_address="127.0.0.1:2",
+        )
+    )
+    return home
+
+
+def publish(
+    folder: Path, key: SigningKey, alter: Callable[[Weights], Weights] = lambda weights: weights
+) -> Path:
+    """A model's folder, signed with this key; the weights are the initial ones, as altered."""
+    files = {
+        WEIGHTS: to_bytes(alter(weights_of(initial_model(PLAN_TOML)))),
+        PLAN: PLAN_TOML.to_toml().encode(),
+    }
+    manifest = Manifest(
+        model_id="test-1",
+        run_id="run-1",
+        plan_sha256=PLAN_TOML.sha256,
+        coordinator="Test",
+        created_at="2026-01-01T00:00:00+00:00",
+        software="test",
+        files=[
+            ManifestFile(name=name, sha256=BlobRef.of(content).digest, size_bytes=len(content))
+            for name, content in files.items()
+        ],
+    ).to_bytes()
+    files |= {MANIFEST: manifest, SIGNATURE: sign(MANIFEST_TYPE, manifest, key).to_bytes()}
+    for name, content in files.items():
+        write_file(folder / name, content)
+    return folder

@@ -1,0 +1,116 @@
+"""From images without masks to masks of a reader: `data presegment`, a correction, `data masks add`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from client import cli
+from client.catalog import Catalog
+from client.imaging.example import Label
+from client.intake.dicom_file import read_mammogram
+from deploy.demo.phantoms import HOLOGIC, write_hospital
+from shared.model import Weights
+from shared.trust.keys import SigningKey
+from tests.integration.published_model import join, publish
+
+Run = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two women in both views, without masks."""
+    folder = tmp_path_factory.mktemp("hospital")
+    list(write_hospital(folder, vendor=HOLOGIC, patients=2, seed=3, density_mix={"c": 1.0}, spacing_mm=0.5))
+    shutil.rmtree(folder / "masks")
+    return folder
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+    """A command of `mammofed-site data` at a site that has joined; its JSON."""
+    key = SigningKey.generate()
+    home = join(tmp_path / "home", key)
+    publish(tmp_path / "model", key, sees_breast_and_dense_everywhere)
+
+    def invoke(*words: object) -> Any:
+        argv = ["mammofed-site", "data", *map(str, words), "--home", str(home.folder), "--json"]
+        monkeypatch.setattr("sys.argv", argv)
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        out, err = capfd.readouterr()
+        assert not ended.value.code, err
+        return json.loads(out)
+
+    return invoke
+
+
+def sees_breast_and_dense_everywhere(weights: Weights) -> Weights:
+    (breast,) = [name for name in weights if name.startswith("breast") and name.endswith("head.bias")]
+    (dense,) = [name for name in weights if name.startswith("dense") and name.endswith("head.bias")]
+    return {
+        **weights,
+        breast: torch.tensor([-1000.0, 1000.0, -1000.0]),
+        dense: torch.tensor([1000.0]),
+    }
+
+
+@pytest.mark.parametrize("form", ["seg", "labelme"])
+def test_drafts_of_a_model_come_back_as_masks_of_a_reader(
+    run: Run, images: Path, tmp_path: Path, form: str
+) -> None:
+    assert run("add", images)["labelled"] == 0
+    drafts = tmp_path / "drafts"
+    drafted = run("presegment", images, "--model", tmp_path / "model", "--output", drafts, "--form", form)
+    assert (drafted["written"], drafted["not_used"]) == (4, [])
+    added = run("masks", "add", drafts, "--annotator", "AB", "--date", "2026-01-02")
+    assert (added["added"], added["unmatched"], added["not_used"]) == (4, 0, [])
+    with Catalog.open(tmp_path / "home") as catalog:
+        assert catalog.counts().labelled == 4
+    again = run("presegment", images, "--model", tmp_path / "model", "--output", tmp_path / "more")
+    assert (again["written"], again["masked"]) == (0, 4)
+
+
+def test_a_corrected_draft_is_what_is_trained_on(run: Run, images: Path, tmp_path: Path) -> None:
+    run("add", images)
+    drafts = tmp_path / "drafts"
+    run("presegment", images, "--model", tmp_path / "model", "--output", drafts, "--form", "labelme")
+    for draft in drafts.glob("*.json"):
+        document = json.loads(draft.read_text())
+        document["shapes"] = [one for one in document["shapes"] if one["label"] != "dense"]
+        document["flags"]["no dense"] = True  # the reader ticks LabelMe's box
+        draft.write_text(json.dumps(document))
+    assert run("masks", "add", drafts, "--annotator", "AB")["added"] == 4
+    with Catalog.open(tmp_path / "home") as catalog:
+        for part in catalog.counts().by_part:
+            for example_id in catalog.examples(part):
+                labels_HW = catalog.load(example_id).labels_HW
+                assert labels_HW is not None
+                assert (labels_HW == Label.ADIPOSE).any()
+                assert not (labels_HW == Label.DENSE).any()
+
+
+def test_a_picture_of_a_research_archive_is_drafted_and_matched_by_its_digest(
+    run: Run, images: Path, tmp_path: Path
+) -> None:
+    archive = tmp_path / "archive"
+    (archive / "a").mkdir(parents=True)
+    (archive / "b").mkdir()
+    for name, image in zip(("a/1.png", "b/1.png"), sorted((images / "images").iterdir()), strict=False):
+        grey_HW = read_mammogram(image).pixels_HW
+        Image.fromarray((grey_HW / grey_HW.max() * 65535).astype(np.uint16)).save(archive / name)
+    (archive / "index.csv").write_text("image,label\na/1.png,\nb/1.png,\n")
+    assert run("add", archive)["added"] == 2
+    drafts = tmp_path / "drafts"
+    options = ("--model", tmp_path / "model", "--output", drafts, "--form", "labelme")
+    assert run("presegment", archive, *options)["written"] == 2
+    assert run("presegment", archive, *options)["already_there"] == 2
+    assert run("masks", "add", drafts, "--annotator", "AB")["added"] == 2
