@@ -111,7 +111,7 @@ def _unpack(path: Path, folder: Path, progress: Progress) -> None:
     try:
         with open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size
-            unpacking = Unpacking(folder, size, lambda: progress(file.tell() // 1_000_000, size // 1_000_000))
+            unpacking = Unpacking(folder, size, lambda: progress(_megabytes(file.tell()), _megabytes(size)))
             if _is_zip(file):
                 _unzip(file, unpacking)
             elif (tar := _opened_tar(file)) is not None:
@@ -127,6 +127,10 @@ def _unpack(path: Path, folder: Path, progress: Progress) -> None:
     # A damaged archive can make the libraries raise anything (4.).
     except Exception as error:
         raise damaged() from error
+
+
+def _megabytes(size_bytes: int) -> int:
+    return -(-size_bytes // 1_000_000)
 
 
 def _is_zip(file: BufferedReader) -> bool:

@@ -124,7 +124,8 @@ class Importer:
         with self.catalog.importing():
             remove_leftovers(spool_of(self.catalog.home))
             intake = _Intake(self.catalog, Pseudonyms.open(self.catalog.home))
-            self._import(source, intake, stages)
+            if source.kind != ARCHIVE:
+                self._import(source, intake, stages)
             for archive in source.archives:
                 try:
                     self._import_archive(archive, intake, stages)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +20,10 @@ from pydicom.dataelem import DataElement
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian
 
+from client.annotation.dicom_seg import draw_seg
+from client.annotation.labelme import draw_labelme
+from client.imaging.example import Label
+from client.intake.dicom_file import read_mammogram
 from deploy.demo.phantoms import GE, write_hospital
 
 TEXT_KEYWORDS = [
@@ -82,10 +88,17 @@ class Planted:
         Place by canary.
     clean
         The same folder without the burned-in text, its images in the same order.
+    packed
+        The folder in a zip, and the first half of that zip.
+    drawn
+        Masks of two of the images as readers' tools write them: a DICOM segmentation with the patient's
+        header, and outlines for LabelMe.
     """
 
     folder: Path
     clean: Path
+    packed: tuple[Path, Path]
+    drawn: Path
     images: list[Path]
     canaries: dict[str, str]
 
@@ -131,7 +144,41 @@ def plant(folder: Path) -> Planted:
     (named / "masks" / f"{canaries.text('name of a stray mask')}.json").write_text(
         json.dumps({"shapes": [{"label": canaries.text("class name in a mask"), "points": []}]})
     )
-    return Planted(folder=named, clean=clean, images=images, canaries=canaries.places)
+    return Planted(
+        folder=named,
+        clean=clean,
+        packed=_pack(folder, named, canaries),
+        drawn=_draw(folder / canaries.text("folder of drawn masks"), images, canaries),
+        images=images,
+        canaries=canaries.places,
+    )
+
+
+def _pack(folder: Path, named: Path, canaries: _Canaries) -> tuple[Path, Path]:
+    whole = Path(shutil.make_archive(str(folder / canaries.text("archive name")), "zip", folder, named.name))
+    with zipfile.ZipFile(whole, "a") as archive:
+        archive.comment = canaries.text("comment of an archive").encode()
+    half = folder / f"{canaries.text('name of a damaged archive')}.zip"
+    half.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    return whole, half
+
+
+def _draw(folder: Path, images: list[Path], canaries: _Canaries) -> Path:
+    folder.mkdir()
+    for image, form in zip(images, ("seg", "labelme"), strict=False):
+        pixels_HW = read_mammogram(image).pixels_HW
+        labels_HW = np.where(pixels_HW > np.median(pixels_HW), Label.DENSE, Label.BACKGROUND)
+        if form == "seg":
+            (folder / canaries.text("name of a segmentation")).write_bytes(
+                draw_seg(image, labels_HW.astype(np.uint8), canaries.text("model of a segmentation"))
+            )
+            continue
+        picture = f"{dcmread(image, stop_before_pixels=True).SOPInstanceUID}.png"
+        document = json.loads(draw_labelme(labels_HW.astype(np.uint8), picture, canaries.text("model")))
+        document["flags"][canaries.text("flag of LabelMe")] = True
+        document["comment"] = canaries.text("comment of LabelMe")
+        (folder / f"{canaries.text('name of outlines')}.json").write_text(json.dumps(document))
+    return folder
 
 
 def _fill(dataset: Dataset, canaries: _Canaries) -> None:

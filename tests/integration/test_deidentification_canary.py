@@ -44,6 +44,11 @@ def site(planted: Planted, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
         run(home, "data", "add", source),
         run(home, "data", "add", source, "--json"),
         run(home, "data", "masks", "add", f"{source}/masks", "--annotator", "reader-1"),
+        run(home, "data", "masks", "add", str(planted.drawn), "--annotator", "reader-1"),
+        run(home, "data", "masks", "add", str(planted.drawn), "--annotator", "reader-1", "--json"),
+        run(home, "data", "add", str(planted.packed[0])),
+        run(home, "data", "add", str(planted.packed[1])),
+        run(home, "data", "presegment", source, "--model", source, "--output", f"{home}-drafts"),
         run(home, "data", "report", "--page", str(home / "report.html")),
         run(home, "data", "report", "--json"),
         run(home, "data", "verify"),
@@ -66,7 +71,10 @@ def found(planted: Planted, content: bytes) -> dict[str, str]:
 
 def test_the_canaries_are_in_the_source(planted: Planted) -> None:
     everything = b"".join(
-        path.read_bytes() + str(path).encode() for path in planted.folder.rglob("*") if path.is_file()
+        path.read_bytes() + str(path).encode()
+        for place in (planted.folder, planted.drawn, *planted.packed)
+        for path in (place, *place.rglob("*"))
+        if path.is_file()
     )
     missing = set(planted.canaries.values()) - set(found(planted, everything))
     assert missing <= {"burned-in text"}
@@ -75,6 +83,8 @@ def test_the_canaries_are_in_the_source(planted: Planted) -> None:
 def test_the_images_come_in(planted: Planted, site: tuple[Path, bytes]) -> None:
     home, said = site
     assert b"6 added" in said
+    assert b"2 masks added, 0 of images that are not here, 0 refused." in said
+    assert b"Archive: 0 added, 6 already here." in said
     with Catalog.open(home) as catalog:
         assert (catalog.counts().examples, catalog.counts().labelled) == (6, 6)
 
