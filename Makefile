@@ -57,7 +57,7 @@ docs: install ## Generate docs/cli.md and docs/exit-codes.md
 
 protos: install ## Generate the gRPC code
 	$(BIN)/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. --grpc_python_out=. \
-		shared/enrolment/enrolment.proto shared/transfer/transfer.proto
+		$(wildcard shared/*/*.proto)
 
 lock: install ## Write constraints.txt from the environment
 	$(BIN)/pip freeze --exclude-editable | sed -E 's/\+[a-z0-9.]+$$//' > constraints.txt

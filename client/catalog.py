@@ -8,10 +8,9 @@ that it had finished, and no other.
 from __future__ import annotations
 
 import contextlib
-import json
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,32 +19,48 @@ import numpy as np
 import numpy.typing as npt
 from sqlalchemy import Engine
 
-from client.holdings import Counts, KnownExample, MaskOrigin, Provenance, Verification
+from client.holdings import (
+    Counts,
+    KnownExample,
+    MaskOrigin,
+    Provenance,
+    Verification,
+    read_geometry,
+    write_geometry,
+)
+from client.home import STORE_FILE
 from client.imaging.example import Example, Label
 from client.imaging.mammogram import Spacing
 from client.imaging.preparation import Geometry
+from client.incoming import remove_unpacked
 from client.intake.exclusions import QUARANTINED
+from client.intake.pseudonyms import Pseudonyms
+from client.store import counting
 from client.store import examples as statements
+from client.store.audit import AuditLog, append
+from client.store.drafts import Drafts
 from client.store.examples import ExampleRow, Removal
+from client.store.keeping import Keeping
+from client.store.opening import open_site_store
 from client.store.parts import Part
-from client.store.records import EXAMPLES_FOLDER, Records
-from shared.errors import HomeError, NotFoundError, StoreError
+from client.store.records import EXAMPLES_FOLDER
+from client.store.shards import Place
+from shared.errors import NotFoundError, StoreError
 from shared.files import hold_folder, make_private_folder
-from shared.store import clear_journal, open_store, sqlite_url, transaction
+from shared.store import clear_journal, transaction
 
-__all__ = ["Catalog", "Counts", "MaskOrigin", "Part", "Provenance", "Removal"]
-
-STORE_FILE = "site.db"
-MIGRATIONS = Path(__file__).parent / "store" / "migrations"
+__all__ = ["STORE_FILE", "Catalog", "Counts", "MaskOrigin", "Part", "Provenance", "Removal"]
 
 
 class Catalog:
-    """The catalog of one home folder. Open with `open`, close when done."""
+    """The catalog of one home folder, with the site's audit log. Open with `open`, close when done."""
 
     def __init__(self, engine: Engine, home: Path, *, encrypted: bool = True) -> None:
         self.home = home
+        self.log = AuditLog(engine)
         self._engine = engine
-        self._records = Records(home, encrypted=encrypted)
+        self.drafts = Drafts(engine)
+        self._records = Keeping(engine, home, encrypted=encrypted)
 
     @classmethod
     def open(cls, home: Path, *, encrypted: bool = True) -> Catalog:
@@ -61,18 +76,13 @@ class Catalog:
         HomeError
             The home is not a folder that can be written.
         StoreError
-            The database cannot be opened or migrated.
+            The database cannot be opened or migrated, or is missing beside what it describes.
         TrustError
-            The key of the examples is unreadable.
+            The key of the examples is missing or unreadable.
         """
-        try:
-            make_private_folder(home / EXAMPLES_FOLDER)
-        except StoreError as error:
-            raise HomeError(
-                "The home is not a folder that can be written.",
-                "Name another home or correct its permissions.",
-            ) from error
-        return cls(open_store(sqlite_url(home / STORE_FILE), MIGRATIONS), home, encrypted=encrypted)
+        engine = open_site_store(home)
+        make_private_folder(home / EXAMPLES_FOLDER)
+        return cls(engine, home, encrypted=encrypted)
 
     def close(self) -> None:
         """Let go of the database."""
@@ -88,25 +98,43 @@ class Catalog:
 
     @contextlib.contextmanager
     def importing(self) -> Iterator[None]:
-        """Hold the catalog for one change, and first cut off what a killed one left without a row.
+        """Hold the catalog for one change, and first remove what a killed one left.
 
         Raises
         ------
-        HomeError
+        BusyError
             Another change is going on.
         StoreError
             The database or the disk refuses.
         """
-        with hold_folder(self.home / EXAMPLES_FOLDER):
-            self._erase()
-            self._trim()
+        with hold_folder(
+            self.home / EXAMPLES_FOLDER,
+            "Another import, removal or change of this site's data is running.",
+            "Wait until it has ended, then try again.",
+        ):
+            remove_unpacked(self.home)
+            self._records.clear_up()
             yield
+
+    def pseudonyms(self) -> Pseudonyms:
+        """The site's pseudonyms; their key is made at first use.
+
+        Raises
+        ------
+        HomeError
+            The key is unreadable, or missing though somebody has a pseudonym.
+        StoreError
+            The database refuses, or the key cannot be written.
+        """
+        with transaction(self._engine) as connection:
+            anybody = statements.names_anybody(connection)
+        return Pseudonyms.open(self.home, may_make=not anybody)
 
     def find_source(self, source: str) -> KnownExample | None:
         """The example of the instance or file with this keyed hash."""
         with transaction(self._engine) as connection:
             row = statements.find_example(connection, "source", source)
-        return None if row is None else KnownExample(example_id=row.example_id, has_mask=row.has_mask)
+        return None if row is None else KnownExample.of(row)
 
     def has_content(self, content: str) -> bool:
         """Whether a picture of this keyed hash is here already."""
@@ -140,6 +168,7 @@ class Catalog:
             nothing but bytes without a name is left behind.
         """
         assert (example.labels_HW is None) == (mask is None)
+        place, columns = self._store(example)
         now = time.time()
         row = ExampleRow(
             example_id=example.example_id,
@@ -148,7 +177,7 @@ class Catalog:
             content=provenance.content,
             height=example.image_HW.shape[0],
             width=example.image_HW.shape[1],
-            geometry=json.dumps(asdict(provenance.geometry)),
+            geometry=write_geometry(provenance.geometry),
             row_mm=None if provenance.spacing is None else provenance.spacing.row_mm,
             column_mm=None if provenance.spacing is None else provenance.spacing.column_mm,
             view=provenance.view,
@@ -158,11 +187,12 @@ class Catalog:
             density=provenance.density,
             mirrored=provenance.mirrored,
             added_at=now,
-            **self._store(example),
+            **columns,
         )
         with transaction(self._engine) as connection:
             part = statements.part_of(connection, provenance.patient)
             statements.insert_example(connection, row)
+            statements.call_off_erasure(connection, place)
             if mask is not None:
                 statements.insert_mask(connection, row.example_id, {**asdict(mask), "added_at": now})
         return part
@@ -179,12 +209,18 @@ class Catalog:
         """
         row = self._row(example_id)
         example = Example(example_id=example_id, image_HW=self.load(example_id).image_HW, labels_HW=labels_HW)
-        changes = self._store(example)
+        place, changes = self._store(example)
         with transaction(self._engine) as connection:
             statements.update_example(connection, example_id, changes)
+            statements.call_off_erasure(connection, place)
             statements.insert_mask(connection, example_id, {**asdict(origin), "added_at": time.time()})
             statements.order_erasure(connection, [row.place])
-        self._erase()
+        self._records.clear_up()
+
+    def complete(self, example_id: str, year: int | None, density: str | None) -> bool:
+        """Fill in what was not known of an example before; returns whether anything was new."""
+        with transaction(self._engine) as connection:
+            return statements.fill_in(connection, example_id, {"year": year, "density": density})
 
     def note_refusals(self, refusals: Sequence[tuple[str, str]]) -> None:
         """Note the reason codes of images that were left out, by the keyed hash of their source."""
@@ -229,13 +265,7 @@ class Catalog:
 
     def geometry(self, example_id: str) -> Geometry:
         """How an example's picture lies in its source. Raises NotFoundError."""
-        values: dict[str, Any] = json.loads(self._row(example_id).geometry)
-        return Geometry(
-            source_shape=(values["source_shape"][0], values["source_shape"][1]),
-            mirrored=values["mirrored"],
-            box=(values["box"][0], values["box"][1], values["box"][2], values["box"][3]),
-            prepared_shape=(values["prepared_shape"][0], values["prepared_shape"][1]),
-        )
+        return read_geometry(self._row(example_id).geometry)
 
     def spacing(self, example_id: str) -> Spacing | None:
         """Pixel spacing of an example's picture, if it is known. Raises NotFoundError."""
@@ -247,24 +277,7 @@ class Catalog:
     def counts(self) -> Counts:
         """Count the examples."""
         with transaction(self._engine) as connection:
-            patients = statements.count_patients(connection)
-            by_part = statements.count_examples(connection, "part", labelled=True)
-            named = {
-                column: _named(statements.count_examples(connection, column))
-                for column in ("view", "manufacturer", "laterality", "year", "density")
-            }
-        return Counts(
-            examples=sum(named["view"].values()),
-            labelled=sum(by_part.values()),
-            patients=sum(patients.values()),
-            by_part={part: by_part.get(part.value, 0) for part in Part},
-            patients_by_part=patients,
-            by_manufacturer=named["manufacturer"],
-            by_view=named["view"],
-            by_laterality=named["laterality"],
-            by_year=named["year"],
-            by_density=named["density"],
-        )
+            return counting.count(connection)
 
     def exclusions(self) -> dict[str, int]:
         """Number of images that imports have left out and that are not here by now, by reason code."""
@@ -293,7 +306,7 @@ class Catalog:
         with transaction(self._engine) as connection:
             statements.note_use(connection, run_id, part, time.time())
 
-    def remove_patient(self, patient: str) -> Removal:
+    def remove_patient(self, patient: str, *, actor: str) -> Removal:
         """Take a patient's examples out for good; to be called within `importing`.
 
         Raises
@@ -301,9 +314,9 @@ class Catalog:
         StoreError
             The database or the disk refuses.
         """
-        return self._remove(patient)
+        return self._remove(patient, actor=actor)
 
-    def forget_all(self) -> Removal:
+    def forget_all(self, *, actor: str) -> Removal:
         """Take every example and patient out; whoever comes in later is new. Called within `importing`.
 
         Raises
@@ -311,14 +324,14 @@ class Catalog:
         StoreError
             The database or the disk refuses.
         """
-        return self._remove(None)
+        return self._remove(None, actor=actor)
 
     def removals(self) -> list[Removal]:
         """What was taken out, oldest first."""
         with transaction(self._engine) as connection:
             return statements.all_removals(connection)
 
-    def _remove(self, patient: str | None) -> Removal:
+    def _remove(self, patient: str | None, *, actor: str) -> Removal:
         with transaction(self._engine) as connection:
             rows = statements.all_examples(connection, patient)
             removal = Removal(
@@ -330,15 +343,16 @@ class Catalog:
             if patient is None or not statements.is_withdrawn(connection, patient):
                 statements.delete_examples(connection, patient, removal)
                 statements.order_erasure(connection, [row.place for row in rows])
-        self._erase()
-        self._trim()
+            event = removal.told("forget" if patient is None else "withdrawal")
+            append(connection, event, actor=actor, at=removal.at)
+        self._records.clear_up()
         clear_journal(self._engine)
         return removal
 
     # -- records
 
-    def _store(self, example: Example) -> dict[str, Any]:
-        """Write an example's record; the columns that say where it lies and what it holds."""
+    def _store(self, example: Example) -> tuple[Place, dict[str, Any]]:
+        """Write an example's record; its place, and the columns that say where it lies and what it holds."""
         content = np.ascontiguousarray(example.image_HW, "<u2").tobytes()
         pixels: list[int | None] = [None] * len(Label)
         if example.labels_HW is not None:
@@ -346,7 +360,7 @@ class Catalog:
             content += np.ascontiguousarray(example.labels_HW, np.uint8).tobytes()
             pixels = np.bincount(example.labels_HW.ravel(), minlength=len(Label)).tolist()
         place, sha256 = self._records.write(example.example_id, content)
-        return {
+        return place, {
             **asdict(place),
             "sha256": sha256,
             "adipose_px": pixels[Label.ADIPOSE],
@@ -372,28 +386,7 @@ class Catalog:
             raise NotFoundError("The catalog has no example of that id.", "List the examples again.")
         return row
 
-    def _erase(self) -> None:
-        """Overwrite what no row names any more; whatever a crash leaves of it is done the next time."""
-        with transaction(self._engine) as connection:
-            places = statements.ordered_erasures(connection)
-        for place in places:
-            self._records.erase(place)
-            with transaction(self._engine) as connection:
-                statements.erasure_done(connection, place)
-
-    def _trim(self) -> None:
-        with transaction(self._engine) as connection:
-            live = [row.place for row in statements.all_examples(connection)]
-        self._records.trim(live)
-
 
 def new_example_id() -> str:
     """A random example id."""
     return secrets.token_hex(16)
-
-
-def _named(counts: Mapping[str | None, int]) -> dict[str, int]:
-    return {
-        "unknown" if name is None else str(name): count
-        for name, count in sorted(counts.items(), key=lambda item: (item[0] is None, item[0]))
-    }

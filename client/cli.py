@@ -4,18 +4,28 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.markup import escape
 
+from client.acting import open_existing_side, open_for, open_side
 from client.cli_data import data_app
+from client.cli_keys import keys_app
+from client.cli_ledger import ledger
 from client.cli_masks import masks_app
 from client.cli_options import HOME, HomeOption, JsonOption
 from client.cli_pacs import pacs_app
+from client.cli_plans import add_to as add_plan_commands
+from client.cli_policy import policy_app
+from client.cli_protection import protection_pack
 from client.home import SiteHome
+from shared.audit.terminal import audit_commands
 from shared.errors import NotReadyError
+from shared.persons.roles import Action
+from shared.persons.terminal import person_commands, take_token_file
 from shared.terminal import Output, run_command_line
 
 app = typer.Typer(
@@ -28,6 +38,12 @@ app = typer.Typer(
 data_app.add_typer(masks_app, name="masks")
 app.add_typer(data_app, name="data")
 app.add_typer(pacs_app, name="pacs")
+app.add_typer(person_commands(open_side), name="person")
+app.add_typer(audit_commands(open_existing_side), name="audit")
+app.add_typer(policy_app, name="policy")
+app.add_typer(keys_app, name="keys")
+app.command("protection-pack")(protection_pack)
+app.callback()(take_token_file)
 
 
 @app.command()
@@ -39,13 +55,24 @@ def join(
     """Join a federation with a one-time token.
 
     Keys are made here and never leave; the coordinator's certificate is compared with the fingerprint in the
-    token before anything is sent.
+    token before anything is sent. If the coordinator approves by hand, this waits; broken off, it may be run
+    again with the same token.
     """
     from client.joining import join as join_federation
     from shared.enrolment.token import InvitationToken
 
-    membership = join_federation(SiteHome(home), InvitationToken.parse(token))
-    Output(as_json).result(
+    output = Output(as_json)
+
+    def show_waiting(fingerprint: str) -> None:
+        output.result(
+            {"state": "waiting", "fingerprint": fingerprint},
+            f"Waiting for the coordinator's approval; tell them this fingerprint:\n  {fingerprint}",
+        )
+
+    invitation = InvitationToken.parse(token)
+    _, actor = open_for(home, Action.FEDERATION_JOIN)
+    membership = join_federation(SiteHome(home), invitation, actor=actor, on_waiting=show_waiting)
+    output.result(
         {
             "site_id": membership.site_id,
             "site_name": membership.site_name,
@@ -60,8 +87,8 @@ def join(
 def check(home: HomeOption = HOME, as_json: JsonOption = False) -> None:
     """Check everything that taking part needs, with a remedy for each thing that fails.
 
-    Membership, certificate, both ports of the coordinator, disk, GPU, data, and one real training step. Exit
-    code 0 only if all passed.
+    Membership, certificate, both ports of the coordinator, this site's standing there, clock, disk, GPU,
+    data, and one real training step. Exit code 0 only if all passed.
     """
     from client.preflight import run_checks
 
@@ -114,13 +141,21 @@ def segment_command(
 
     The model is verified against the coordinator of this site first. Research use; not for diagnosis.
     """
+    from client.inference.reading import read_image
     from client.using import load_model, segment, write_overlay
 
-    segmentation = segment(load_model(SiteHome(home), model_folder), image)
+    model = load_model(SiteHome(home), model_folder)
+    site, actor = open_for(home, Action.MODEL_USE)
+    segmentation = segment(model, read_image(image))
+    site.log.append(model.used(num_images=1), actor=actor, at=time.time())
     if overlay is not None:
         write_overlay(segmentation, overlay)
     report = segmentation.report
     Output(as_json).result(report.to_json(), "\n".join([report.headline(), *report.details()]))
+
+
+app.command()(ledger)
+add_plan_commands(app)
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -12,10 +13,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from client.acting import open_for
 from client.cli_options import HOME, HomeOption, JsonOption
 from client.home import SiteHome
-from client.intake.exclusions import EXPLANATIONS, IntakeRules
+from client.intake.exclusions import IntakeRules, Reason
 from shared.errors import ConfigError, EmptySourceError, StoreError
+from shared.persons.roles import Action
 from shared.terminal import Output
 
 if TYPE_CHECKING:
@@ -56,11 +59,13 @@ def add(
 
     output = Output(as_json)
     with (
-        opened(home) as (site, catalog),
+        acting_on(home, Action.DATA_IMPORT, may_begin=True) as (site, catalog, actor),
         output.stages(*IMPORT_STAGES) as advances,
     ):
-        importer = importer_of(site, catalog, accept_secondary_capture, accept_lossy)
-        report = importer.bring_in(source, Stages(*advances))
+        importer = importer_of(site, catalog, actor, accept_secondary_capture, accept_lossy)
+        report = importer.bring_in(
+            source, Stages(*advances), on_failure=lambda report: show_end(output, report)
+        )
         counts = catalog.counts()
     show_import(output, report)
     parts = {part.value: number for part, number in counts.by_part.items()}
@@ -77,7 +82,8 @@ def locate(
     place: Annotated[
         str,
         typer.Argument(
-            metavar="NUMBER", help="Number in the list of those not used; ARCHIVE:NUMBER in a zip or tar."
+            metavar="NUMBER",
+            help="Number in the list of those not used; ARCHIVE:NUMBER in a zip or tar, masks:NUMBER.",
         ),
     ],
     home: HomeOption = HOME,
@@ -88,21 +94,22 @@ def locate(
     Reports name files by number alone, because file names may name patients. For a file in a zip or tar, the
     archive is unpacked into the home folder once more, and deleted there.
     """
-    from client.intake.importer import spool_of
+    from client.incoming import unpacked_folder
     from client.intake.sources import locate as locate_file
     from client.intake.sources import locate_packed
 
     output = Output(as_json)
-    archive, position = _numbers(place)
+    archive, in_masks, position = _numbers(place)
     if archive is None:
-        name = locate_file(source, position)
+        name = locate_file(source, position, in_masks=in_masks)
     else:
         with (
             opened(home) as (_, catalog),
             catalog.importing(),  # imports clear what others have unpacked
             output.progress(UNPACKING) as advance,
         ):
-            name = locate_packed(source, archive, position, spool_of(home), advance)
+            spool = unpacked_folder(home)
+            name = locate_packed(source, archive, position, spool, advance, in_masks=in_masks)
     if name is None:
         raise EmptySourceError("The source has no file of that number.", "Take a number from the report.")
     output.result({"name": name}, name)
@@ -126,11 +133,14 @@ def report(
     """
     from client.reporting.contact_sheet import draw_contact_sheet
     from client.reporting.measurement import measure
-    from client.reporting.page import render_page, write_page
+    from client.reporting.page import render_page
     from client.reporting.report import describe
+    from shared.audit.events import ReportWritten
+    from shared.pages import write_page
     from shared.plan import Plan
 
     plan = None if plan_file is None else Plan.from_toml(_content(plan_file))
+    actor = "" if page_file is None else open_for(home, Action.DATA_SHOW)[1]
     output = Output(as_json)
     with opened(home) as (site, catalog):
         title = site.membership().site_name if site.has_joined() else "This site"
@@ -139,6 +149,8 @@ def report(
             with output.progress("Measuring examples") as advance:
                 histograms = measure(catalog, advance)
             sheet = draw_contact_sheet(catalog, seed=secrets.randbits(32))
+            written = ReportWritten(subject="report", num_examples=described.examples)
+            catalog.log.append(written, actor=actor, at=time.time())
             write_page(render_page(described, histograms, sheet), page_file)
     if as_json:
         output.json(described.to_json())
@@ -171,7 +183,9 @@ def verify(home: HomeOption = HOME, as_json: JsonOption = False) -> None:
 
 @data_app.command("remove")
 def remove(
-    patient: Annotated[str, typer.Option("--patient", help="The hospital's own patient identifier.")],
+    patient: Annotated[
+        str, typer.Option("--patient", help="The hospital's own patient identifier, as its files have it.")
+    ],
     home: HomeOption = HOME,
     as_json: JsonOption = False,
 ) -> None:
@@ -180,14 +194,21 @@ def remove(
     The patient's examples are overwritten and gone, later rounds run without them, and later imports leave
     the patient out. Models that were trained with them before are listed.
     """
-    from client.intake.pseudonyms import Pseudonyms
+    from client.withdrawal import withdraw
 
-    with opened(home) as (_, catalog), catalog.importing():
-        removal = catalog.remove_patient(Pseudonyms.open(catalog.home).patient(patient))
+    with acting_on(home, Action.DATA_REMOVE) as (_, catalog, actor):
+        removal = withdraw(catalog, patient, actor=actor)
     output = Output(as_json)
     _show_removal(output, removal)
-    if not as_json:
+    if not as_json and removal.examples:
         output.result({}, "Later imports leave this patient out.")
+    elif not as_json:
+        output.result(
+            {},
+            "WARNING: no example was removed. If this patient's images were imported, they have another "
+            "identifier:\n  look it up in their files (Patient ID) or in index.csv, and remove again. "
+            "Later imports leave out the one that was given.",
+        )
 
 
 @data_app.command("forget")
@@ -199,36 +220,70 @@ def forget(
     """Remove every example of this site: for leaving the study. The source folders stay as they are."""
     if not sure and not typer.confirm("Remove every example of this site?"):
         raise ConfigError("Nothing was removed.", "Answer yes, or give --yes.")
-    with opened(home) as (_, catalog), catalog.importing():
-        removal = catalog.forget_all()
+    from client.withdrawal import forget as forget_all
+
+    with acting_on(home, Action.DATA_REMOVE) as (_, catalog, actor):
+        removal = forget_all(catalog, actor=actor)
     _show_removal(Output(as_json), removal)
 
 
 @contextmanager
-def opened(home: Path) -> Iterator[tuple[SiteHome, Catalog]]:
-    """A site's home and its catalog, as its settings want it."""
+def opened(home: Path, *, may_begin: bool = False) -> Iterator[tuple[SiteHome, Catalog]]:
+    """A site's home and its catalog, as its settings want it.
+
+    Parameters
+    ----------
+    may_begin
+        Make the home if it is not there: for a command that brings something in.
+    """
     from client.catalog import Catalog
 
     site = SiteHome(home)
+    if not may_begin:
+        site.check_in_use()
     with Catalog.open(home, encrypted=site.settings().intake.encrypted) as catalog:
         yield site, catalog
 
 
+@contextmanager
+def acting_on(
+    home: Path, action: Action, *, may_begin: bool = False
+) -> Iterator[tuple[SiteHome, Catalog, str]]:
+    """As `opened`, with the name of who acts, whose role is enough for the action."""
+    if not may_begin:
+        SiteHome(home).check_in_use()
+    _, actor = open_for(home, action)
+    with opened(home, may_begin=may_begin) as (site, catalog):
+        yield site, catalog, actor
+
+
 def importer_of(
-    site: SiteHome, catalog: Catalog, accept_secondary_capture: bool = False, accept_lossy: bool = False
+    site: SiteHome,
+    catalog: Catalog,
+    actor: str,
+    accept_secondary_capture: bool = False,
+    accept_lossy: bool = False,
 ) -> Importer:
     """An importer by the site's settings, and what one command waives beyond them."""
     from client.intake.importer import Importer
 
-    settings = site.settings().intake
     return Importer(
         catalog=catalog,
-        rules=IntakeRules(
-            accept_secondary_capture=settings.accept_secondary_capture or accept_secondary_capture,
-            accept_lossy=settings.accept_lossy or accept_lossy,
-            min_rows_px=settings.min_rows_px,
-        ),
-        workers=settings.workers,
+        actor=actor,
+        rules=intake_rules(site, accept_secondary_capture, accept_lossy),
+        workers=site.settings().intake.workers,
+    )
+
+
+def intake_rules(
+    site: SiteHome, accept_secondary_capture: bool = False, accept_lossy: bool = False
+) -> IntakeRules:
+    """What the site's settings take, and what one command takes beyond them."""
+    settings = site.settings().intake
+    return IntakeRules(
+        accept_secondary_capture=settings.accept_secondary_capture or accept_secondary_capture,
+        accept_lossy=settings.accept_lossy or accept_lossy,
+        min_rows_px=settings.min_rows_px,
     )
 
 
@@ -238,6 +293,7 @@ def import_json(report: ImportReport) -> dict[str, object]:
         "kind": report.kind,
         "added": report.added,
         "masks_added": report.masks_added,
+        "completed": report.completed,
         "already_there": report.already_there,
         "excluded": dict(report.excluded),
         "quarantined": dict(report.quarantined),
@@ -249,6 +305,7 @@ def import_json(report: ImportReport) -> dict[str, object]:
 def refusal_json(refusal: Refusal) -> dict[str, object]:
     """An image that was not used, for machines."""
     return {
+        "place": refusal.place,
         "archive": refusal.archive,
         "position": refusal.position,
         "reason": refusal.reason.value,
@@ -257,30 +314,52 @@ def refusal_json(refusal: Refusal) -> dict[str, object]:
     }
 
 
-def show_import(output: Output, report: ImportReport) -> None:
-    """An import for persons: what came in, and by reason what did not."""
+def show_end(output: Output, report: ImportReport) -> None:
+    """What an import had done before an error or an interrupt ended it."""
+    output.result(import_json(report), "The import did not end; what came in before stays:")
+    show_import(output, report)
+
+
+def show_import(output: Output, report: ImportReport, *, located: bool = True) -> None:
+    """An import for persons: what came in, and by reason what did not; see `show_refusals`."""
     if output.as_json:
         return
     output.result({}, f"{report.kind}: {report.added} added, {report.already_there} already here.")
     if report.masks_added:
         output.result({}, f"  {report.masks_added} masks added to images that were here without one.")
-    show_refusals(output, report.refusals)
+    if report.completed:
+        output.result({}, f"  {report.completed} images that were here have got a year or a density.")
+    show_refusals(output, report.refusals, located=located)
 
 
-def show_refusals(output: Output, refusals: Sequence[Refusal]) -> None:
-    """What was not used, by reason, for persons."""
+def show_refusals(
+    output: Output,
+    refusals: Sequence[Refusal],
+    *,
+    located: bool = True,
+    locate_by: str = "data locate SOURCE NUMBER",
+) -> None:
+    """What was not used, by reason and in each one's own words, for persons.
+
+    Parameters
+    ----------
+    located
+        Whether the positions are those of a source that the person can ask for a file.
+    locate_by
+        The command that does so.
+    """
     if output.as_json:
         return
-    for reason in dict.fromkeys(one.reason for one in refusals):
-        of_reason = [one for one in refusals if one.reason is reason]
-        word = "quarantined" if of_reason[0].quarantined else "excluded"
-        explanation = EXPLANATIONS[reason]
-        output.result(
-            {}, f"  {len(of_reason)} {word} ({reason.value}): {explanation.message} {explanation.remedy}"
-        )
-        output.result({}, f"    at {_few([one.place for one in of_reason])}")
-    if refusals:
-        output.result({}, "  `mammofed-site data locate SOURCE NUMBER` names the file at a number.")
+    alike: dict[tuple[Reason, str, str], list[Refusal]] = {}
+    for one in refusals:
+        alike.setdefault((one.reason, one.message, one.remedy), []).append(one)
+    for (reason, message, remedy), group in alike.items():
+        word = "quarantined" if group[0].quarantined else "excluded"
+        output.result({}, f"  {len(group)} {word} ({reason.value}): {message} {remedy}")
+        if located:
+            output.result({}, f"    at {_few(list(dict.fromkeys(one.place for one in group)))}")
+    if refusals and located:
+        output.result({}, f"  `mammofed-site {locate_by}` names the file at a number.")
 
 
 def _few(places: list[str], most: int = 12) -> str:
@@ -288,15 +367,16 @@ def _few(places: list[str], most: int = 12) -> str:
     return shown if len(places) <= most else f"{shown} and {len(places) - most} more"
 
 
-def _numbers(place: str) -> tuple[int | None, int]:
-    """The archive's number, if the file lies in one, and the file's."""
-    if re.fullmatch(r"([0-9]{1,9}:)?[0-9]{1,9}", place) is None:
+def _numbers(place: str) -> tuple[int | None, bool, int]:
+    """The archive's number, if the file lies in one; whether it is a mask's; the file's number."""
+    found = re.fullmatch(r"(?:([0-9]{1,9}):)?(masks:)?([0-9]{1,9})", place)
+    if found is None:
         raise ConfigError(
             "The file's number is not a number.",
-            "Give it as the report does, such as 12, or 12:7 in an archive.",
+            "Give it as the report does, such as 12, 12:7 in an archive, or masks:3.",
         )
-    archive, _, position = place.rpartition(":")
-    return int(archive) if archive else None, int(position)
+    archive, masks, position = found.groups()
+    return None if archive is None else int(archive), masks is not None, int(position)
 
 
 def _show_removal(output: Output, removal: Removal) -> None:

@@ -8,14 +8,24 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from client.cli_data import data_app, importer_of, opened, refusal_json, show_import
+from client.cli_data import (
+    acting_on,
+    data_app,
+    import_json,
+    importer_of,
+    refusal_json,
+    show_import,
+    show_refusals,
+)
 from client.cli_options import HOME, HomeOption, JsonOption, day
 from client.home import SiteHome
 from client.imaging.mammogram import View
 from shared.errors import ConfigError
+from shared.persons.roles import Action
 from shared.terminal import Output
 
 if TYPE_CHECKING:
+    from client.intake.importer import ImportReport
     from client.pacs.archive import Archive
 
 pacs_app = typer.Typer(help="The archives that `site.toml` names.", no_args_is_help=True)
@@ -47,7 +57,7 @@ def pull_command(
     An interrupted pull goes on where it stopped; nothing is fetched or taken twice. What is fetched lies in
     the home folder for as long as it is being imported, and is deleted then.
     """
-    from client.intake.pseudonyms import Pseudonyms
+    from client.incoming import pulled_folder
     from client.pacs.archive import Query
     from client.pulling import pull
 
@@ -58,12 +68,15 @@ def pull_command(
         limit=limit,
     )
     output = Output(as_json)
-    with opened(home) as (site, catalog), output.progress("Pulling studies") as advance:
-        importer, pseudonyms = importer_of(site, catalog), Pseudonyms.open(catalog.home)
+    with (
+        acting_on(home, Action.DATA_IMPORT, may_begin=True) as (site, catalog, actor),
+        output.progress("Pulling studies") as advance,
+    ):
+        importer, pseudonyms = importer_of(site, catalog, actor), catalog.pseudonyms()
         report = pull(
             _archive(site, name),
             query,
-            folder=site.incoming / "pulled",
+            folder=pulled_folder(home),
             import_folder=importer.bring_in,
             decided=lambda uid: catalog.is_decided(pseudonyms.source(uid)),
             progress=advance,
@@ -82,6 +95,7 @@ def pull_command(
         f"{report.num_found} studies found, {report.num_new} with anything new: {report.instances.fetched} "
         f"images fetched, {added} added, {len(refusals)} not used, {report.instances.failed} failed.",
     )
+    show_refusals(output, refusals, located=False)
     if report.instances.failed and not as_json:
         output.result(
             {},
@@ -94,28 +108,45 @@ def pull_command(
 def receive_command(home: HomeOption = HOME, as_json: JsonOption = False) -> None:
     """Take in what archives and stations send here, until Ctrl-C or SIGTERM.
 
-    Listens as `[dicom_node]` of `site.toml` says, and accepts its `peers` alone.
+    Listens as `[dicom_node]` of `site.toml` says, and accepts its `peers` alone. What was sent is deleted
+    when it is imported; only quarantined files are kept, in `incoming/quarantined` of the home folder, the
+    newest of them. With --json, one line for each import.
     """
-    from client.receiving import receive
+    from client.incoming import received_folder
+    from client.receiving import keep_quarantined, receive
 
     output = Output(as_json)
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
-    with opened(home) as (site, catalog):
+    with acting_on(home, Action.DATA_IMPORT, may_begin=True) as (site, catalog, actor):
         settings = site.settings().dicom_node
         if settings is None:
             raise ConfigError(
                 "This site has no application entity.", "Write the table [dicom_node] into site.toml."
             )
-        importer = importer_of(site, catalog)
+        importer = importer_of(site, catalog, actor)
         output.result({"listening": settings.port}, f"'{settings.ae_title}' listens on port {settings.port}.")
         receive(
             settings,
-            folder=site.incoming / "received",
+            folder=received_folder(home),
             import_folder=importer.bring_in,
-            on_import=lambda report: show_import(output, report),
+            keep=lambda batch, report: keep_quarantined(home, batch, report),
+            on_import=lambda report: _show_batch(output, report),
             should_stop=stopping.is_set,
+        )
+
+
+def _show_batch(output: Output, report: ImportReport) -> None:
+    if output.as_json:
+        output.json(import_json(report))
+        return
+    show_import(output, report, located=False)
+    if report.quarantined:
+        output.result(
+            {},
+            "  Quarantined files are in `incoming/quarantined` of the home folder: have them sent again when "
+            "they are mended, or name that folder to `data add`.",
         )
 
 

@@ -1,20 +1,31 @@
 """The gate out of the hospital: what leaves is built here from an allow-list, and written down first.
 
 Leaves: an update with exactly the names, shapes and types of the weights that came in, all finite; counts
-of examples; means over images. Nothing that belongs to one image, no text but identifiers of the run.
+of examples, none smaller than the site's policy tells; those means over images that were asked for and that
+the policy lets go; where the audit log stands. Nothing that belongs to one image, no text but identifiers of
+the run.
 """
 
 from __future__ import annotations
 
+import json
 import math
+import time
+from collections.abc import Collection
 from dataclasses import dataclass
 
-from client.store.ledger import Ledger, LedgerEntry
+from client.policy.decisions import reported_count
+from client.policy.policy import EgressTable
+from client.store.audit import AuditLog
+from client.store.ledger import Kind, Ledger, LedgerEntry, Rule, names_in
 from client.training.evaluation import Metrics
 from client.training.trainer import TrainingResult
-from shared.errors import EgressError, MammofedError
+from shared.audit.event import Event
+from shared.audit.events import ContributionRefused, ContributionReleased
+from shared.errors import EgressError, MammofedError, NotNowError, PolicyError
 from shared.model import Weights
 from shared.model.weights import subtract, to_bytes
+from shared.plan import MetricName
 from shared.records import (
     CONTRIBUTION_TYPE,
     REFUSAL_TYPE,
@@ -31,9 +42,11 @@ from shared.trust.keys import SigningKey
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Egress:
-    """Releases contributions of one site."""
+    """Releases what one site says in rounds."""
 
+    site_id: str
     ledger: Ledger
+    log: AuditLog
     blobs: BlobStore
     signing_key: SigningKey
 
@@ -53,11 +66,13 @@ class Egress:
         self.ledger.append(
             LedgerEntry(
                 occasion=occasion,
-                kind="update",
-                tensors=len(local),
+                kind=Kind.UPDATE,
+                rule=Rule.WEIGHTS_AS_THEY_CAME,
+                tensors={name: tuple(tensor.shape) for name, tensor in local.items()},
                 size_bytes=blob.size_bytes,
                 sha256=blob.digest,
-            )
+            ),
+            at=time.time(),
         )
         return blob
 
@@ -68,44 +83,102 @@ class Egress:
         training: TrainingResult | None,
         update: BlobRef | None,
         metrics: Metrics | None,
+        asked: Collection[MetricName],
+        rules: EgressTable,
         duration_s: float,
     ) -> bytes:
         """The signed envelope of a contribution.
 
+        Parameters
+        ----------
+        asked
+            The metrics that the round asks for; of these leave those that the rules let go.
+        rules
+            Of the site's policy. A part with fewer images than may be told of is not told of at all.
+
         Raises
         ------
         EgressError
-            A number is not finite.
+            A number is not finite, or the training part is too small to be told of.
         """
         numbers = [training.loss] if training else []
         numbers += _numbers(metrics) if metrics else []
         if not all(map(math.isfinite, numbers)):
             raise EgressError("A metric is not finite.", "Look at the training log of this round.")
+        let_go = frozenset(asked) & frozenset(rules.metrics)
         contribution = Contribution(
             occasion=occasion,
-            num_examples=training.num_examples if training else 0,
+            num_examples=_training_count(training, rules) if training else 0,
             update=update,
-            train_loss=training.loss if training else None,
-            evaluation=_to_evaluation(metrics) if metrics else None,
+            train_loss=training.loss if training and "train_loss" in let_go else None,
+            evaluation=_to_evaluation(metrics, let_go, rules) if metrics else None,
             duration_s=duration_s,
+            checkpoint=self._checkpoint(),
         )
-        return self._sign(occasion, CONTRIBUTION_TYPE, contribution.to_bytes())
+        envelope = sign(CONTRIBUTION_TYPE, contribution.to_bytes(), self.signing_key).to_bytes()
+        blob = BlobRef.of(envelope)
+        event = ContributionReleased(
+            subject=occasion.run_id,
+            number=occasion.round_number,
+            attempt=occasion.attempt,
+            phase=occasion.phase,
+            sha256=blob.digest,
+            size_bytes=blob.size_bytes,
+        )
+        self._write_down(Kind.CONTRIBUTION, Rule.LISTED_NUMBERS, contribution, blob, event)
+        return envelope
 
     def release_refusal(self, occasion: Occasion, error: MammofedError) -> bytes:
-        """The signed envelope of a refusal: the kind of error, never its text."""
-        refusal = Refusal(occasion=occasion, reason=type(error).__name__)
-        return self._sign(occasion, REFUSAL_TYPE, refusal.to_bytes())
+        """The signed envelope of a refusal: kind of error, broken rules, other hours; never its text."""
+        reason = type(error).__name__
+        refusal = Refusal(
+            occasion=occasion,
+            reason=reason,
+            rules=error.rules if isinstance(error, PolicyError) else (),
+            not_before=error.not_before if isinstance(error, NotNowError) else None,
+            checkpoint=self._checkpoint(),
+        )
+        envelope = sign(REFUSAL_TYPE, refusal.to_bytes(), self.signing_key).to_bytes()
+        event = ContributionRefused(
+            subject=occasion.run_id,
+            number=occasion.round_number,
+            attempt=occasion.attempt,
+            phase=occasion.phase,
+            reason=reason,
+        )
+        self._write_down(Kind.REFUSAL, Rule.KIND_OF_ERROR, refusal, BlobRef.of(envelope), event)
+        return envelope
 
-    def _sign(self, occasion: Occasion, payload_type: str, payload: bytes) -> bytes:
-        envelope = sign(payload_type, payload, self.signing_key).to_bytes()
-        blob = BlobRef.of(envelope)
-        kind = "contribution" if payload_type == CONTRIBUTION_TYPE else "refusal"
+    def release_failure(self, reason: str) -> None:
+        """Let a word about a message go that was not answered: the kind of what went wrong."""
+        blob = BlobRef.of(reason.encode())
         self.ledger.append(
             LedgerEntry(
-                occasion=occasion, kind=kind, tensors=0, size_bytes=blob.size_bytes, sha256=blob.digest
-            )
+                kind=Kind.FAILURE,
+                rule=Rule.KIND_OF_ERROR,
+                names=("reason",),
+                size_bytes=blob.size_bytes,
+                sha256=blob.digest,
+            ),
+            at=time.time(),
         )
-        return envelope
+
+    def _checkpoint(self) -> str:
+        checkpoint = self.log.checkpoint(side=self.site_id, key=self.signing_key, at=time.time())
+        return checkpoint.to_bytes().decode()
+
+    def _write_down(
+        self, kind: Kind, rule: Rule, record: Contribution | Refusal, blob: BlobRef, event: Event
+    ) -> None:
+        entry = LedgerEntry(
+            occasion=record.occasion,
+            kind=kind,
+            rule=rule,
+            names=tuple(names_in(json.loads(record.to_bytes()))),
+            size_bytes=blob.size_bytes,
+            sha256=blob.digest,
+        )
+        self.ledger.append(entry, at=time.time(), event=event, actor=self.site_id)
 
 
 def _numbers(metrics: Metrics) -> list[float]:
@@ -118,12 +191,26 @@ def _numbers(metrics: Metrics) -> list[float]:
     ]
 
 
-def _to_evaluation(metrics: Metrics) -> Evaluation:
-    return Evaluation(
-        num_examples=metrics.num_examples,
-        loss=metrics.loss,
-        dice_dense=metrics.dice_dense,
-        dice_breast=metrics.dice_breast,
-        dice_pectoral=metrics.dice_pectoral,
-        percent_density_mae=metrics.percent_density_mae,
-    )
+def _training_count(training: TrainingResult, rules: EgressTable) -> int:
+    count = reported_count(rules, training.num_examples)
+    if count is None:
+        raise EgressError(
+            "The training part is smaller than the smallest count that this site tells.",
+            "Add mammograms with masks, or lower `egress.smallest_count` in policy.toml.",
+        )
+    return count
+
+
+def _to_evaluation(metrics: Metrics, let_go: Collection[MetricName], rules: EgressTable) -> Evaluation | None:
+    count = reported_count(rules, metrics.num_examples)
+    told: dict[MetricName, float] = {
+        "loss": metrics.loss,
+        "dice_dense": metrics.dice_dense,
+        "dice_breast": metrics.dice_breast,
+        "dice_pectoral": metrics.dice_pectoral,
+        "percent_density_mae": metrics.percent_density_mae,
+    }
+    if count is None or not let_go & told.keys():
+        return None
+    values = {name: value if name in let_go else None for name, value in told.items()}
+    return Evaluation(num_examples=count, **values)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import grpc
+from google.protobuf.message import Message
 
 from shared.enrolment import enrolment_pb2, enrolment_pb2_grpc
 from shared.enrolment.refusal import Refusal, refusal_error
@@ -12,9 +15,14 @@ from shared.enrolment.statement import PROTOCOL_VERSION, possession_statement
 from shared.enrolment.token import InvitationToken
 from shared.errors import EnrolmentError, TrustError, UnreachableError
 from shared.transfer.rpc import open_channel, rejects_certificate
+from shared.trust.anchors import Anchors
 from shared.trust.certificates import check_issued_by, fingerprint, is_for_key, new_csr, site_id_of
-from shared.trust.keys import NodeKey, SigningKey, TlsKey, VerifyKey
+from shared.trust.keys import NodeKey, SigningKey, TlsKey
 from shared.trust.tls import enrolment_channel_credentials, fetch_root, join_address
+
+MOST_AHEAD_S = 4.0
+MOST_BEHIND_S = 240.0
+"""Flower refuses a node whose signed time is 5 s in the future or 305 s in the past; less a margin."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,21 +32,23 @@ class Membership:
     Attributes
     ----------
     certificate_pem
-        The site's own, issued by `root_pem`, which is the root that the invitation pinned.
-    coordinator_key
-        Verifies every envelope of the coordinator.
+        The site's own, issued by a root of the anchors.
+    anchors
+        What the coordinator is believed by; its first root is at first the one that the invitation pinned.
     fleet_address, transfer_address
         `host:port`.
+    key_generation
+        Which of the home's private keys go with it; grows with each renewal.
     """
 
     site_id: str
     site_name: str
     certificate_pem: bytes
-    root_pem: bytes
+    anchors: Anchors
     coordinator_name: str
-    coordinator_key: VerifyKey
     fleet_address: str
     transfer_address: str
+    key_generation: int = 0
 
 
 def enrol(
@@ -48,12 +58,18 @@ def enrol(
     tls_key: TlsKey,
     node_key: NodeKey,
     software_version: str,
+    on_leaving: Callable[[bytes, tuple[str, ...]], None],
     timeout_s: float = 30.0,
-) -> Membership:
-    """Redeem an invitation; nothing is written.
+) -> Membership | None:
+    """Redeem an invitation; nothing is written. None while the coordinator has yet to approve the keys.
 
     Save the keys before: after a lost reply, asking again with the same token and keys gets the same
     certificate, while other keys are refused.
+
+    Parameters
+    ----------
+    on_leaving
+        Given the request and the names of what it holds, before it is sent.
 
     Raises
     ------
@@ -66,7 +82,8 @@ def enrol(
     EnrolmentError
         The coordinator refuses for another reason.
     TrustError
-        The server's certificate is not valid for this host or time, or its reply does not hold together.
+        The server's certificate is not valid for this host or time, its clock and this computer's differ too
+        much, or its reply does not hold together.
     """
     root_pem = fetch_root(token.host, token.port, token.root_fingerprint, timeout_s=timeout_s)
     request = enrolment_pb2.EnrolRequest(
@@ -80,21 +97,49 @@ def enrol(
     statement = possession_statement(request)
     request.signing_key_proof = signing_key.sign(statement)
     request.node_key_proof = node_key.sign(statement)
+    on_leaving(request.SerializeToString(), names_in(request))
     credentials = enrolment_channel_credentials(root_pem=root_pem)
     with open_channel(join_address(token.host, token.port), credentials) as channel:
         stub = enrolment_pb2_grpc.EnrolmentStub(channel)  # type: ignore[no-untyped-call]
+        asked_at = time.time()
         try:
             reply = stub.Enrol(request, timeout=timeout_s)
         except grpc.RpcError as error:
+            if error.details() == Refusal.PENDING:
+                return None
             raise _as_error(error) from error
+        answered_at = time.time()
+    check_clock(ahead_s=(asked_at + answered_at) / 2 - reply.server_time)
     return _checked(reply, token=token, tls_key=tls_key)
+
+
+def names_in(request: Message) -> tuple[str, ...]:
+    """Names of the fields that a request holds, as the ledger has them."""
+    return tuple(field.name for field, _ in request.ListFields())
+
+
+def check_clock(*, ahead_s: float) -> None:
+    """Return only if this computer's clock is near enough to the coordinator's for its node to be heard.
+
+    Raises
+    ------
+    TrustError
+        It is not; the message says by how much.
+    """
+    if ahead_s > MOST_AHEAD_S or ahead_s < -MOST_BEHIND_S:
+        direction = "ahead of" if ahead_s > 0 else "behind"
+        raise TrustError(
+            f"This computer's clock is {abs(ahead_s):.0f} seconds {direction} the coordinator's.",
+            "Set it, best by NTP on both sides, and run the command again.",
+        )
 
 
 def _checked(reply: enrolment_pb2.EnrolReply, *, token: InvitationToken, tls_key: TlsKey) -> Membership:
     """The membership, if the root is the pinned one and the certificate is ours, under it."""
-    check_issued_by(reply.certificate_pem, reply.root_pem)
+    anchors = Anchors.from_bytes(reply.anchors)
+    check_issued_by(reply.certificate_pem, anchors.root_pem)
     if (
-        fingerprint(reply.root_pem) != token.root_fingerprint
+        fingerprint(anchors.root_pem) != token.root_fingerprint
         or site_id_of(reply.certificate_pem) != reply.site_id
         or not is_for_key(reply.certificate_pem, tls_key.private.public_key())
     ):
@@ -106,9 +151,8 @@ def _checked(reply: enrolment_pb2.EnrolReply, *, token: InvitationToken, tls_key
         site_id=reply.site_id,
         site_name=reply.site_name,
         certificate_pem=reply.certificate_pem,
-        root_pem=reply.root_pem,
+        anchors=anchors,
         coordinator_name=reply.coordinator_name,
-        coordinator_key=VerifyKey(reply.coordinator_signing_public_key),
         fleet_address=reply.fleet_address,
         transfer_address=reply.transfer_address,
     )

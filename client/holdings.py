@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from client.imaging.mammogram import Laterality, Spacing, View
 from client.imaging.preparation import Geometry
+from client.store.examples import ExampleRow
 from client.store.parts import Part
 
 
@@ -71,10 +74,46 @@ class MaskOrigin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownExample:
-    """An example as the intake must know it."""
+    """An example as the intake must know it.
+
+    Attributes
+    ----------
+    content
+        Keyed hash of its picture.
+    geometry
+        How its picture lies in its source.
+    """
 
     example_id: str
     has_mask: bool
+    content: str
+    geometry: Geometry
+
+    @classmethod
+    def of(cls, row: ExampleRow) -> KnownExample:
+        """As the store knows it."""
+        return cls(
+            example_id=row.example_id,
+            has_mask=row.has_mask,
+            content=row.content,
+            geometry=read_geometry(row.geometry),
+        )
+
+
+def write_geometry(geometry: Geometry) -> str:
+    """As JSON, for the store."""
+    return json.dumps(asdict(geometry))
+
+
+def read_geometry(text: str) -> Geometry:
+    """From the store's JSON."""
+    values: dict[str, Any] = json.loads(text)
+    return Geometry(
+        source_shape=(values["source_shape"][0], values["source_shape"][1]),
+        mirrored=values["mirrored"],
+        box=(values["box"][0], values["box"][1], values["box"][2], values["box"][3]),
+        prepared_shape=(values["prepared_shape"][0], values["prepared_shape"][1]),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 from dataclasses import dataclass
@@ -10,13 +9,36 @@ from pathlib import Path
 
 from client.enrolment import Membership
 from client.settings import SiteSettings
-from shared.errors import ConfigError, HomeError, StoreError
+from shared.errors import ConfigError, HomeError, StoreError, TrustError
 from shared.files import write_file
 from shared.tables import read_table
-from shared.trust.keys import VerifyKey
+from shared.trust.anchors import Anchors
 
+STORE_FILE = "site.db"
 LOOPBACK = "127.0.0.1"
 """Where the SuperNode serves the executor; nothing else may be chosen."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFiles:
+    """The private keys of one generation: they are made together, and replaced together."""
+
+    folder: Path
+
+    @property
+    def tls(self) -> Path:
+        """Private key of the site's certificate."""
+        return self.folder / "tls.key"
+
+    @property
+    def signing(self) -> Path:
+        """Ed25519 key that signs contributions."""
+        return self.folder / "signing.key"
+
+    @property
+    def node(self) -> Path:
+        """Flower's node key."""
+        return self.folder / "node.key"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,34 +53,49 @@ class SiteHome:
         return self.folder / "site.toml"
 
     @property
+    def store_file(self) -> Path:
+        """Database of the catalog."""
+        return self.folder / STORE_FILE
+
+    @property
     def membership_file(self) -> Path:
         """What the site knows of its federation, JSON."""
         return self.folder / "membership.json"
 
     @property
     def root_certificate_file(self) -> Path:
-        """The federation's root certificate, PEM."""
+        """The federation's root certificates, PEM."""
         return self.folder / "keys" / "root.crt"
 
     @property
     def tls_key_file(self) -> Path:
         """Private key of the site's certificate."""
-        return self.folder / "keys" / "tls.key"
+        return self._current_keys().tls
 
     @property
     def signing_key_file(self) -> Path:
         """Ed25519 key that signs contributions."""
-        return self.folder / "keys" / "signing.key"
+        return self._current_keys().signing
 
     @property
     def node_key_file(self) -> Path:
         """Flower's node key."""
-        return self.folder / "keys" / "node.key"
+        return self._current_keys().node
 
     @property
     def runtime_secret_file(self) -> Path:
         """Secret with which the executor takes tasks from the SuperNode."""
         return self.folder / "keys" / "runtime.secret"
+
+    @property
+    def policy_file(self) -> Path:
+        """What the hospital lets happen here, TOML; may be absent."""
+        return self.folder / "policy.toml"
+
+    @property
+    def paused_file(self) -> Path:
+        """Stands here as long as the site is paused."""
+        return self.folder / "paused"
 
     @property
     def approved_bundles_file(self) -> Path:
@@ -71,11 +108,6 @@ class SiteHome:
         return self.folder / "blobs"
 
     @property
-    def incoming(self) -> Path:
-        """Private folder of what is being fetched or received; emptied by each import."""
-        return self.folder / "incoming"
-
-    @property
     def logs(self) -> Path:
         """Folder of the processes' logs."""
         return self.folder / "logs"
@@ -85,6 +117,32 @@ class SiteHome:
         """Flower's own folder; disposable."""
         return self.folder / "flower"
 
+    def keys(self, generation: int) -> KeyFiles:
+        """The private keys that go with a membership of this generation; 0 is the one that has joined."""
+        folder = self.folder / "keys"
+        return KeyFiles(folder / str(generation) if generation else folder)
+
+    def _current_keys(self) -> KeyFiles:
+        return self.keys(self.membership().key_generation if self.has_joined() else 0)
+
+    def is_in_use(self) -> bool:
+        """Whether it holds a site: settings, a membership or data."""
+        return any(file.exists() for file in (self.settings_file, self.membership_file, self.store_file))
+
+    def check_in_use(self) -> None:
+        """Refuse a folder that holds no site, such as one whose name was mistyped.
+
+        Raises
+        ------
+        HomeError
+            It holds none.
+        """
+        if not self.is_in_use():
+            raise HomeError(
+                "There is no site in this home folder.",
+                "Check --home or MAMMOFED_HOME; `data add`, `pull` or `receive`, or `join`, begins one.",
+            )
+
     def settings(self) -> SiteSettings:
         """Read the settings.
 
@@ -92,12 +150,27 @@ class SiteHome:
         ------
         ConfigError
             A setting is unknown or out of range.
+        HomeError
+            The settings cannot be read.
         """
         try:
             text = self.settings_file.read_bytes()
         except FileNotFoundError:
             return SiteSettings()
+        except OSError as error:
+            raise HomeError(
+                "The home is not a folder whose settings can be read.",
+                "Name another home or correct its permissions.",
+            ) from error
         return read_table(SiteSettings, text, what="site.toml", error=ConfigError)
+
+    def approved_bundles(self) -> frozenset[str]:
+        """The bundles on the site's list, hex SHA-256; none if there is no list."""
+        try:
+            lines = self.approved_bundles_file.read_text().splitlines()
+        except FileNotFoundError:
+            return frozenset()
+        return frozenset(line.split()[0] for line in lines if line.strip() and not line.startswith("#"))
 
     def has_joined(self) -> bool:
         """Whether the site is a member of a federation."""
@@ -105,16 +178,16 @@ class SiteHome:
 
     def write_membership(self, membership: Membership) -> None:
         """Keep a membership; what it needs to be one is written before it."""
-        write_file(self.root_certificate_file, membership.root_pem)
+        write_file(self.root_certificate_file, membership.anchors.bundle_pem)
         document = {
             "site_id": membership.site_id,
             "site_name": membership.site_name,
             "certificate_pem": membership.certificate_pem.decode(),
-            "root_pem": membership.root_pem.decode(),
+            "anchors": membership.anchors.to_bytes().decode(),
             "coordinator_name": membership.coordinator_name,
-            "coordinator_key": base64.b64encode(membership.coordinator_key.raw).decode(),
             "fleet_address": membership.fleet_address,
             "transfer_address": membership.transfer_address,
+            "key_generation": membership.key_generation,
         }
         write_file(self.membership_file, json.dumps(document, indent=2).encode())
 
@@ -134,17 +207,17 @@ class SiteHome:
                 site_id=document["site_id"],
                 site_name=document["site_name"],
                 certificate_pem=document["certificate_pem"].encode(),
-                root_pem=document["root_pem"].encode(),
+                anchors=Anchors.from_bytes(document["anchors"].encode()),
                 coordinator_name=document["coordinator_name"],
-                coordinator_key=VerifyKey(base64.b64decode(document["coordinator_key"])),
                 fleet_address=document["fleet_address"],
                 transfer_address=document["transfer_address"],
+                key_generation=int(document["key_generation"]),
             )
         except (FileNotFoundError, NotADirectoryError) as error:
             raise HomeError(
                 "This site has not joined a federation.", "Run `mammofed-site join TOKEN` first."
             ) from error
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, TrustError) as error:
             raise StoreError(
                 "The site's membership file is damaged.", "Restore it from a backup, or join again."
             ) from error

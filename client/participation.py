@@ -2,9 +2,10 @@
 
 An announcement is followed only if
 
-1. the coordinator's own key signed it;
+1. the coordinator's key of now signed it;
 2. it is meant for this site, and its time is not over;
-3. plan and weights are the very bytes that it names.
+3. it asks for nothing but what was approved here, now (`client.guard`); until then nothing is fetched;
+4. plan and weights are the very bytes that it names.
 """
 
 from __future__ import annotations
@@ -19,11 +20,22 @@ import torch
 from client.catalog import Catalog, Part
 from client.egress import Egress
 from client.enrolment import Membership
+from client.guard import Guard
+from client.store.audit import AuditLog
 from client.training.dataset import FittedDataset
+from client.training.device import limit_memory
 from client.training.evaluation import Metrics, evaluate
 from client.training.schedule import training_seed
 from client.training.trainer import Step, TrainingResult, train
-from shared.errors import MammofedError, NotFoundError, NotReadyError, TamperedError, TrustError
+from shared.errors import (
+    MammofedError,
+    NotFoundError,
+    NotReadyError,
+    StoppedError,
+    TamperedError,
+    TransferError,
+    TrustError,
+)
 from shared.model import Weights, build_model
 from shared.model.weights import from_bytes, load_into, weights_of
 from shared.plan import Plan
@@ -35,6 +47,8 @@ from shared.trust.envelope import Envelope, verify
 
 log = logging.getLogger(__name__)
 
+COORDINATOR = "coordinator"
+
 
 @dataclass(slots=True, kw_only=True)
 class Workplace:
@@ -45,6 +59,8 @@ class Workplace:
     blobs: BlobStore
     transfer: BlobClient
     egress: Egress
+    audit: AuditLog
+    guard: Guard
     device: torch.device
     _datasets: dict[tuple[str, Part], FittedDataset | None] = field(default_factory=dict)
 
@@ -83,6 +99,8 @@ def take_part(envelope: bytes, workplace: Workplace) -> bytes:
     occasion = announcement.occasion
     began = time.monotonic()
     try:
+        _keep_checkpoint(announcement, workplace)
+        workplace.guard.check(announcement, workplace.membership)
         _forget_other_rounds(announcement, workplace.blobs)
         plan = _fetch_plan(announcement, workplace)
         base = _fetch_weights(announcement, plan, workplace)
@@ -92,23 +110,51 @@ def take_part(envelope: bytes, workplace: Workplace) -> bytes:
         else:
             metrics = _evaluate(base, plan, Part.VALIDATION, workplace)
             training, local = _train(base, plan, occasion, workplace)
+            workplace.guard.check_going_on()
             update = workplace.egress.release_update(occasion, local, base)
-            workplace.transfer.send(update, workplace.blobs)
+            workplace.transfer.send(update, workplace.blobs, should_stop=workplace.guard.must_stop)
+        workplace.guard.check_going_on()
         return workplace.egress.release_contribution(
             occasion,
             training=training,
             update=update,
             metrics=metrics,
+            asked=announcement.metrics,
+            rules=workplace.guard.policy().egress,
             duration_s=time.monotonic() - began,
         )
-    except MammofedError as error:
+    except MammofedError as failure:
+        error = _cause(failure, workplace.guard)
         log.error("no part in round %d: %s %s", occasion.round_number, error.message, error.hint)
         return workplace.egress.release_refusal(occasion, error)
 
 
+def refuse(envelope: bytes, workplace: Workplace, error: MammofedError) -> bytes:
+    """Answer an announcement with a signed refusal, for a reason that is not in it.
+
+    Raises
+    ------
+    TrustError
+        As `take_part`.
+    """
+    announcement = _read(envelope, workplace.membership)
+    log.error("no part in round %d: %s %s", announcement.occasion.round_number, error.message, error.hint)
+    return workplace.egress.release_refusal(announcement.occasion, error)
+
+
+def _cause(failure: MammofedError, guard: Guard) -> MammofedError:
+    """What stopped is told by why it was stopped."""
+    if isinstance(failure, StoppedError | TransferError):
+        try:
+            guard.check_going_on()
+        except MammofedError as cause:
+            return cause
+    return failure
+
+
 def _read(envelope: bytes, membership: Membership) -> Announcement:
     # 1.
-    payload = verify(Envelope.from_bytes(envelope), ANNOUNCEMENT_TYPE, membership.coordinator_key)
+    payload = verify(Envelope.from_bytes(envelope), ANNOUNCEMENT_TYPE, membership.anchors.signing_key)
     announcement = Announcement.from_bytes(payload)
     # 2.
     if announcement.occasion.site_id != membership.site_id:
@@ -116,6 +162,20 @@ def _read(envelope: bytes, membership: Membership) -> Announcement:
     if announcement.deadline < time.time():
         raise TrustError("An announcement's time is over.", "Check this computer's clock.")
     return announcement
+
+
+def _keep_checkpoint(announcement: Announcement, workplace: Workplace) -> None:
+    """The coordinator cannot rewrite its history unseen; what becomes of one that did is for a person."""
+    membership = workplace.membership
+    found = workplace.audit.keep_checkpoint(
+        COORDINATOR,
+        Envelope.from_bytes(announcement.checkpoint.encode()),
+        key=membership.anchors.signing_key,
+        actor=membership.site_id,
+        at=time.time(),
+    )
+    if found is not None:
+        log.error("the coordinator has signed two histories: %s", found.value)
 
 
 def _forget_other_rounds(announcement: Announcement, blobs: BlobStore) -> None:
@@ -127,7 +187,7 @@ def _forget_other_rounds(announcement: Announcement, blobs: BlobStore) -> None:
 
 
 def _fetch_plan(announcement: Announcement, workplace: Workplace) -> Plan:
-    # 3.
+    # 4.
     plan = Plan.from_toml(_fetch(announcement.plan, workplace))
     if plan.sha256 != announcement.occasion.plan_sha256:
         raise TrustError("The plan is not the one that was announced.", "Tell the coordinator.")
@@ -135,7 +195,7 @@ def _fetch_plan(announcement: Announcement, workplace: Workplace) -> Plan:
 
 
 def _fetch_weights(announcement: Announcement, plan: Plan, workplace: Workplace) -> Weights:
-    # 3.
+    # 4.
     if announcement.base.digest != announcement.occasion.base_digest:
         raise TrustError("The weights are not the ones that were announced.", "Tell the coordinator.")
     like = weights_of(build_model(plan.model))
@@ -144,7 +204,7 @@ def _fetch_weights(announcement: Announcement, plan: Plan, workplace: Workplace)
 
 def _fetch(blob: BlobRef, workplace: Workplace) -> bytes:
     """A blob's bytes, fetched unless they are here and still what their digest names."""
-    workplace.transfer.fetch(blob, workplace.blobs)
+    workplace.transfer.fetch(blob, workplace.blobs, should_stop=workplace.guard.must_stop)
     content = workplace.blobs.path(blob.digest).read_bytes()
     if BlobRef.of(content) != blob:
         workplace.blobs.remove(blob.digest)
@@ -180,15 +240,23 @@ def _train(
         attempt=occasion.attempt,
         site_id=occasion.site_id,
     )
-    result = train(
-        model,
-        dataset,
-        plan,
-        round_number=occasion.round_number,
-        seed=seed,
-        device=workplace.device,
-        on_step=_log_step(occasion),
-    )
+    limit_memory(workplace.device, workplace.guard.policy().limits.gpu_memory_gib)
+    try:
+        result = train(
+            model,
+            dataset,
+            plan,
+            round_number=occasion.round_number,
+            seed=seed,
+            device=workplace.device,
+            on_step=_log_step(occasion),
+            should_stop=workplace.guard.must_stop,
+        )
+    except torch.OutOfMemoryError as error:
+        raise NotReadyError(
+            "The plan needs more GPU memory than this site has or lets it use.",
+            "Ask for a smaller batch, or raise `limits.gpu_memory_gib` in policy.toml.",
+        ) from error
     return result, weights_of(model)
 
 

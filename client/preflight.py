@@ -13,10 +13,13 @@ import torch
 from client.catalog import Catalog, Part
 from client.enrolment import Membership
 from client.home import SiteHome
+from client.policy.reading import read_policy
+from client.policy.wording import policy_in_words
+from client.standing import check_standing
 from client.training.dataset import FittedDataset
 from client.training.device import choose_device
 from client.training.trainer import train
-from shared.errors import MammofedError
+from shared.errors import MammofedError, NotReadyError
 from shared.model import initial_model
 from shared.plan import ModelPlan, Plan, RoundsPlan, TrainingPlan
 from shared.trust.certificates import expires_at
@@ -24,7 +27,6 @@ from shared.trust.certificates import expires_at
 CONNECT_TIMEOUT_S = 5.0
 MIN_FREE_BYTES = 2 << 30
 MIN_TRAIN_EXAMPLES = 2
-MIN_CERTIFICATE_DAYS = 7
 STEP_EXAMPLES = 2
 
 _STEP_PLAN = Plan(
@@ -46,7 +48,7 @@ class Check:
 
 
 def run_checks(home: SiteHome) -> Iterator[Check]:
-    """Check one thing after the other: membership, certificate, network, disk, device, data, a step.
+    """Check one thing after the other, from the membership to a training step.
 
     Raises
     ------
@@ -62,10 +64,12 @@ def run_checks(home: SiteHome) -> Iterator[Check]:
     yield _certificate(membership)
     yield _reachable("fleet", membership.fleet_address)
     yield _reachable("transfer", membership.transfer_address)
+    yield _guarded("standing", lambda: _standing(home))
     yield _disk(home)
     yield _guarded("device", lambda: _device(home))
     with Catalog.open(home.folder) as catalog:
         yield _data(catalog)
+        yield _guarded("policy", lambda: _policy(home, catalog))
         yield _guarded("training step", lambda: _step(home, catalog))
 
 
@@ -78,12 +82,20 @@ def _guarded(name: str, check: Callable[[], str]) -> Check:
 
 def _certificate(membership: Membership) -> Check:
     days = (expires_at(membership.certificate_pem) - time.time()) / 86_400
-    return Check(
-        name="certificate",
-        passed=days >= MIN_CERTIFICATE_DAYS,
-        finding=f"valid for {days:.0f} more days",
-        remedy="Ask the coordinator for a new invitation.",
-    )
+    if days <= 0:
+        return Check(
+            name="certificate",
+            passed=False,
+            finding="it has expired",
+            remedy="Ask the coordinator for a new invitation, and join with it from a new home folder.",
+        )
+    finding = f"valid for {days:.0f} more days; the running site renews it"
+    return Check(name="certificate", passed=True, finding=finding)
+
+
+def _standing(home: SiteHome) -> str:
+    check_standing(home)
+    return "the coordinator has this site for a member, and the clocks agree"
 
 
 def _reachable(name: str, address: str) -> Check:
@@ -127,6 +139,19 @@ def _data(catalog: Catalog) -> Check:
         finding=f"{counts.examples} examples of {counts.patients} patients, with masks: {parts}",
         remedy="Add mammograms with masks: `mammofed-site data add FOLDER`.",
     )
+
+
+def _policy(home: SiteHome, catalog: Catalog) -> str:
+    policy = read_policy(home.policy_file)
+    least = max(policy.data.min_examples, policy.egress.smallest_count)
+    if len(catalog.examples(Part.TRAIN)) < least:
+        raise NotReadyError(
+            f"it lets this site train on no fewer than {least} examples",
+            "Add mammograms with masks, or change `data.min_examples` and `egress.smallest_count`.",
+        )
+    changed = sum(not rule.is_default for rule in policy_in_words(policy))
+    approval = "a person approves each plan" if policy.approval == "needed" else "no person is needed"
+    return f"{approval}; {changed} rule(s) other than by default"
 
 
 def _step(home: SiteHome, catalog: Catalog) -> str:

@@ -6,7 +6,6 @@ of the next.
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 import threading
 import time
@@ -18,8 +17,10 @@ from client.dicom_node.node import DicomNode
 from client.dicom_node.reception import ReceivedInstance
 from client.dicom_node.settings import DicomNodeSettings
 from client.dicom_node.spool import Spool
+from client.incoming import quarantine
+from client.intake.listing import list_entries
 from shared.errors import EmptySourceError, StoreError
-from shared.files import hold_folder, make_private_folder
+from shared.files import BusyError, hold_folder, make_private_folder
 
 if TYPE_CHECKING:
     from client.intake.importer import ImportReport
@@ -34,6 +35,7 @@ def receive(
     *,
     folder: Path,
     import_folder: Callable[[Path], ImportReport],
+    keep: Callable[[Path, ImportReport], None],
     on_import: Callable[[ImportReport], None],
     should_stop: Callable[[], bool],
     quiet_s: float = QUIET_S,
@@ -45,7 +47,9 @@ def receive(
     folder
         Private folder of this process alone.
     import_folder
-        Imports what a folder holds and leaves the folder as it is.
+        Imports what a folder holds and leaves the folder as it is. If it raises BusyError, it is asked again.
+    keep
+        Takes what must not be lost out of a folder that was imported; the rest is deleted.
     on_import
         Told of every batch.
     quiet_s
@@ -68,7 +72,7 @@ def receive(
             while True:
                 stopping = should_stop()
                 if stopping or batches.quiet_for_s() >= quiet_s:
-                    _bring_in(batches, import_folder, on_import)
+                    _bring_in(batches, import_folder, keep, on_import)
                 if stopping:
                     return
                 time.sleep(_POLL_S)
@@ -77,14 +81,35 @@ def receive(
 def _bring_in(
     batches: _Batches,
     import_folder: Callable[[Path], ImportReport],
+    keep: Callable[[Path, ImportReport], None],
     on_import: Callable[[ImportReport], None],
 ) -> None:
     batch = batches.take()
     if batch is None:
         return
-    with contextlib.suppress(EmptySourceError):
-        on_import(import_folder(batch))
+    try:
+        report = import_folder(batch)
+    except BusyError:
+        return  # the batch waits until the other import has ended
+    except EmptySourceError:
+        pass
+    else:
+        keep(batch, report)
+        on_import(report)
     shutil.rmtree(batch)
+
+
+def keep_quarantined(home: Path, batch: Path, report: ImportReport) -> None:
+    """Keep the broken files of a batch: the sender may not have them any more.
+
+    Raises
+    ------
+    StoreError
+        The disk refuses.
+    """
+    entries = list_entries(batch)
+    broken = {one.archive or one.position for one in report.refusals if one.quarantined}
+    quarantine(home, [batch.joinpath(*entries[position - 1].parts) for position in sorted(broken)])
 
 
 class _Batches:

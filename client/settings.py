@@ -9,6 +9,7 @@ from pydantic import Field
 
 from client.dicom_node.settings import DicomNodeSettings
 from client.pacs.settings import DicomWebSettings, PacsSettings
+from shared.protection.organisation import OrganisationSettings
 from shared.tables import Table
 
 DeviceChoice = Literal["auto", "cpu", "cuda"]
@@ -47,6 +48,8 @@ class SiteSettings(Table):
         Our own application entity: without it, nothing can be sent here and C-MOVE is not possible.
     pacs, dicomweb
         Archives by the name that commands use.
+    organisation
+        Who answers for the data; for the data-protection pack alone.
     """
 
     device: DeviceChoice = "auto"
@@ -55,3 +58,4 @@ class SiteSettings(Table):
     dicom_node: DicomNodeSettings | None = None
     pacs: Mapping[str, PacsSettings] = {}
     dicomweb: Mapping[str, DicomWebSettings] = {}
+    organisation: OrganisationSettings = OrganisationSettings()

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from client.home import SiteHome
-from client.inference.segment import Segmentation, segment_file
+from client.inference.reading import ReadImage
+from client.inference.segment import Segmentation, segment_image
 from client.training.device import choose_device
+from shared.audit.events import ModelUsed
 from shared.errors import StoreError
 from shared.files import write_file
 from shared.model import MultitaskUNet, build_model
@@ -22,6 +24,14 @@ class UsableModel:
     package: VerifiedPackage
     network: MultitaskUNet
 
+    def used(self, *, num_images: int) -> ModelUsed:
+        """What the audit log has of its use: numbers alone."""
+        return ModelUsed(
+            subject=self.package.manifest.model_id,
+            manifest_sha256=self.package.manifest_sha256,
+            num_images=num_images,
+        )
+
 
 def load_model(home: SiteHome, folder: Path) -> UsableModel:
     """Verify a downloaded model against this site's coordinator and load it.
@@ -33,23 +43,24 @@ def load_model(home: SiteHome, folder: Path) -> UsableModel:
     TamperedError, TrustError, NotFoundError
         See `shared.package.verify_package`.
     """
-    package = verify_package(folder, home.membership().coordinator_key)
+    anchors = home.membership().anchors
+    package = verify_package(folder, anchors.signing_key, anchors.retired_keys)
     network = build_model(package.plan.model)
     load_into(network, from_bytes(package.weights, like=weights_of(network)))
     network.to(choose_device(home.settings().device)).eval()
     return UsableModel(package=package, network=network)
 
 
-def segment(model: UsableModel, image: Path) -> Segmentation:
-    """Segment one file; nothing is written.
+def segment(model: UsableModel, image: ReadImage) -> Segmentation:
+    """Segment an image; nothing is written.
 
     Raises
     ------
-    IntakeError
-        See `client.inference.segment.segment_file`.
+    NotMammogramError
+        The model finds no breast.
     """
     plan = model.package.plan.model
-    return segment_file(
+    return segment_image(
         image,
         model.network,
         input_height_px=plan.input_height_px,

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-import getpass
+import os
 import time
 from pathlib import Path
 from typing import Annotated
@@ -12,9 +12,17 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
-from server.home import CoordinatorHome, CoordinatorSettings, default_home
+from server.acting import open_for, open_side
+from server.cli_keys import keys_app
+from server.cli_options import HOME, HomeOption, JsonOption
+from server.cli_protection import protection_pack
+from server.cli_site import site_app
+from server.home import CoordinatorHome, CoordinatorSettings
+from shared.audit.terminal import audit_commands
 from shared.errors import ConfigError, PlanError
-from shared.identifiers import SITE_NAME, new_run_id, new_site_id
+from shared.identifiers import new_run_id
+from shared.persons.roles import Action
+from shared.persons.terminal import person_commands, take_token_file
 from shared.plan import Plan
 from shared.terminal import Output, run_command_line
 
@@ -25,19 +33,16 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-site_app = typer.Typer(help="Hospitals of the federation.", no_args_is_help=True)
 run_app = typer.Typer(help="Trainings.", no_args_is_help=True)
 model_app = typer.Typer(help="Published models.", no_args_is_help=True)
 app.add_typer(site_app, name="site")
+app.add_typer(keys_app, name="keys")
 app.add_typer(run_app, name="run")
 app.add_typer(model_app, name="model")
-
-HomeOption = Annotated[
-    Path,
-    typer.Option("--home", help="The coordinator's home folder.", envvar="MAMMOFED_HOME", show_default=False),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-HOME = default_home()
+app.add_typer(person_commands(open_side), name="person")
+app.add_typer(audit_commands(open_side), name="audit")
+app.command("protection-pack")(protection_pack)
+app.callback()(take_token_file)
 
 
 @app.command()
@@ -60,6 +65,7 @@ def init(
     of every invitation.
     """
     from server.founding import found
+    from shared.persons.acting import local_name
 
     output = Output(as_json)
     try:
@@ -76,7 +82,8 @@ def init(
         raise ConfigError(
             "A setting is out of range.", "Ports go from 1 to 65535, names to 80 letters."
         ) from error
-    print_of_root = found(CoordinatorHome(home), settings, now=time.time(), actor=getpass.getuser())
+    actor = local_name(os.getuid())
+    print_of_root = found(CoordinatorHome(home), settings, now=time.time(), actor=actor)
     output.result(
         {"name": name, "root_fingerprint": print_of_root},
         f"The federation '{name}' is founded. Fingerprint of its root certificate:\n  {print_of_root}\n"
@@ -91,6 +98,9 @@ def start(home: HomeOption = HOME, as_json: JsonOption = False) -> None:
     Serves three public ports (fleet, enrolment, transfer) and one on loopback, and keeps Flower's SuperLink
     and the runner alive.
     """
+    from shared.trust.tls_version import require_tls13
+
+    require_tls13()
     from server.service import serve
 
     output = Output(as_json)
@@ -107,81 +117,23 @@ def start(home: HomeOption = HOME, as_json: JsonOption = False) -> None:
     )
 
 
-@site_app.command("invite")
-def site_invite(
-    name: Annotated[str, typer.Argument(help="Name of the hospital: a-z, 0-9 and hyphens.")],
-    days: Annotated[float, typer.Option(help="How many days the invitation is valid.", min=0.001)] = 7.0,
-    home: HomeOption = HOME,
-    as_json: JsonOption = False,
-) -> None:
-    """Invite a hospital: prints a one-time token, once.
-
-    Hand the token to the hospital's IT by a confidential way. It carries the coordinator's address and the
-    fingerprint of its root certificate; only its hash is kept.
-    """
-    from server.coordinator import Coordinator
-    from shared.enrolment.token import InvitationToken, Secret, hash_secret
-    from shared.trust.certificates import fingerprint
-
-    if not SITE_NAME.fullmatch(name):
-        raise ConfigError(f"'{name}' cannot be a site's name.", "Use a-z, 0-9 and hyphens, at most 63.")
-    opened = CoordinatorHome(home)
-    settings = opened.settings()
-    coordinator = Coordinator.open(opened)
-    token = InvitationToken(
-        host=settings.host,
-        port=settings.enrolment_port,
-        root_fingerprint=fingerprint(opened.root_certificate_file.read_bytes()),
-        site_name=name,
-        secret=Secret.generate(),
-    )
-    now = time.time()
-    coordinator.federation.invite(
-        secret_hash=hash_secret(token.secret),
-        site_id=new_site_id(),
-        site_name=name,
-        now=now,
-        expires_at=now + days * 86_400,
-        actor=getpass.getuser(),
-    )
-    text = token.reveal()
-    Output(as_json).result({"site": name, "token": text, "expires_at": now + days * 86_400}, text)
-
-
-@site_app.command("list")
-def site_list(home: HomeOption = HOME, as_json: JsonOption = False) -> None:
-    """List the enrolled hospitals."""
-    from server.coordinator import Coordinator
-
-    sites = Coordinator.open(CoordinatorHome(home)).federation.sites()
-    rows = [
-        {
-            "name": site.name,
-            "site_id": site.site_id,
-            "state": site.state.value,
-            "software": site.software_version,
-            "enrolled": time.strftime("%Y-%m-%d %H:%M", time.localtime(site.enrolled_at)),
-        }
-        for site in sites
-    ]
-    Output(as_json).table(
-        "Sites", rows, empty="No hospital has joined yet: `mammofed-coordinator site invite`."
-    )
-
-
 @run_app.command("start")
 def run_start(
     plan_file: Annotated[Path, typer.Argument(metavar="PLAN.toml", help="The plan to train under.")],
     detach: Annotated[bool, typer.Option("--detach", help="Do not wait for the run.")] = False,
+    parent: Annotated[
+        str | None, typer.Option(help="The run whose plan this one changes or extends; its id.")
+    ] = None,
     home: HomeOption = HOME,
     as_json: JsonOption = False,
 ) -> None:
     """Start a run and follow it until it is over.
 
-    The plan is frozen and hashed; every hospital trains under exactly it. Leaving with Ctrl-C leaves the run
-    going: `run watch` follows it again.
+    The plan is frozen and hashed; every hospital trains under exactly it. The hospitals are shown the plan
+    and nothing else; the run begins when as many as its quorum approve, and who approves later joins at the
+    next round. With --parent, the hospitals see what changes, and approve anew. Leaving with Ctrl-C leaves
+    the run going: `run watch` follows it again.
     """
-    from server.coordinator import Coordinator
     from server.flower.control import Control
     from server.lifecycle import RunState
     from server.progress import watch_run
@@ -192,16 +144,16 @@ def run_start(
         plan = Plan.from_toml(plan_file.read_text())
     except (OSError, UnicodeDecodeError) as error:
         raise PlanError("The plan cannot be read.", "Give an existing TOML file.") from error
-    opened = CoordinatorHome(home)
-    coordinator = Coordinator.open(opened)
+    coordinator, actor = open_for(home, Action.RUN_START)
+    if parent is not None:
+        plan = plan.model_copy(update={"parent": coordinator.runs.get(parent).plan_sha256})
     num_sites = len(coordinator.federation.active())
     if num_sites < plan.rounds.quorum:
         raise PlanError(
             f"The plan's quorum is {plan.rounds.quorum}, but {num_sites} hospitals have joined.",
             "Invite more hospitals, or lower `rounds.quorum` (never below 2).",
         )
-    control = Control(opened)
-    control.require_running()
+    Control(CoordinatorHome(home)).require_running()
     run = Run(
         run_id=new_run_id(),
         name=plan.name,
@@ -210,11 +162,11 @@ def run_start(
         state=RunState.SUBMITTED,
         created_at=time.time(),
     )
-    coordinator.runs.submit(run, actor=getpass.getuser())
-    control.start_run(run.run_id)
+    coordinator.runs.submit(run, actor=actor)
     if detach:
         output.result(
-            {"run_id": run.run_id}, f"{run.run_id} is started; `run watch {run.run_id}` follows it."
+            {"run_id": run.run_id},
+            f"{run.run_id} waits for the hospitals' approval; `run watch {run.run_id}` follows it.",
         )
     else:
         watch_run(coordinator, run.run_id, output)
@@ -264,7 +216,7 @@ def run_show(
 
     coordinator = Coordinator.open(CoordinatorHome(home))
     run = coordinator.runs.get(run_id)
-    summary = summarize(run, coordinator.runs, coordinator.models, coordinator.federation.sites())
+    summary = summarize(run, coordinator)
     show_run(summary, Output(as_json))
 
 
@@ -294,10 +246,10 @@ def model_download(
     as_json: JsonOption = False,
 ) -> None:
     """Download a model into a new folder, and verify what was written."""
-    from server.coordinator import Coordinator
     from server.registry import download
 
-    package = download(Coordinator.open(CoordinatorHome(home)), model_id, output_folder)
+    coordinator, actor = open_for(home, Action.MODEL_DOWNLOAD)
+    package = download(coordinator, model_id, output_folder, actor=actor)
     Output(as_json).result(
         {"model_id": model_id, "manifest_sha256": package.manifest_sha256, "verified": True},
         f"{model_id} is downloaded and verified ({len(package.manifest.files)} files).",
@@ -314,8 +266,8 @@ def model_verify(
     from server.coordinator import Coordinator
     from shared.package import verify_package
 
-    key = Coordinator.open(CoordinatorHome(home)).signing_key.verify_key
-    package = verify_package(folder, key)
+    anchors = Coordinator.open(CoordinatorHome(home)).anchors
+    package = verify_package(folder, anchors.signing_key, anchors.retired_keys)
     Output(as_json).result(
         {"model_id": package.manifest.model_id, "manifest_sha256": package.manifest_sha256, "verified": True},
         f"{package.manifest.model_id}: signature and {len(package.manifest.files)} files are intact.",

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from dataclasses import dataclass
 
+from server.authority import anchors_of, statements_of
+from server.enrolment import CoordinatorIdentity
 from server.home import CoordinatorHome
-from server.store import Events, Federation, Models, Runs, open_coordinator_store
+from server.store import AuditLog, Federation, Models, Persons, Runs, open_coordinator_store
+from server.store.applications import Applications
+from server.store.consents import Consents
+from server.store.memberships import Memberships
+from server.store.runs import COORDINATOR
+from shared.errors import AdmissionError, TrustError
 from shared.transfer.blob_store import BlobStore
-from shared.trust.keys import SigningKey
+from shared.trust.anchors import Anchors
+from shared.trust.envelope import Envelope
+from shared.trust.keys import SigningKey, TlsKey, VerifyKey
+from shared.trust.tls import join_address
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,11 +30,41 @@ class Coordinator:
 
     name: str
     federation: Federation
+    applications: Applications
+    memberships: Memberships
     runs: Runs
+    consents: Consents
     models: Models
-    events: Events
+    audit: AuditLog
+    persons: Persons
     blobs: BlobStore
     signing_key: SigningKey
+    anchors: Anchors
+
+    def checkpoint(self) -> str:
+        """Where the coordinator's audit log stands now, signed, as the sites are given it."""
+        envelope = self.audit.checkpoint(side=COORDINATOR, key=self.signing_key, at=time.time())
+        return envelope.to_bytes().decode()
+
+    def keep_checkpoint(self, site_id: str, checkpoint: str, key: VerifyKey) -> None:
+        """Keep a site's checkpoint of its own audit log; one that contradicts an earlier one is written down.
+
+        Raises
+        ------
+        AdmissionError
+            The site has not signed it for its own log.
+        """
+        try:
+            found = self.audit.keep_checkpoint(
+                site_id, Envelope.from_bytes(checkpoint.encode()), key=key, actor=COORDINATOR, at=time.time()
+            )
+        except TrustError as error:
+            raise AdmissionError(
+                "A contribution was rejected. Its checkpoint is not of the site's own audit log.",
+                "Ask the site for its log of this round.",
+            ) from error
+        if found is not None:
+            log.error("%s has signed two histories: %s", site_id, found.value)
 
     def kept_digests(self) -> frozenset[str]:
         """The coordinator's own blobs: plans, weights of rounds, files of published models."""
@@ -44,9 +88,36 @@ class Coordinator:
         return cls(
             name=settings.name,
             federation=Federation(engine),
+            applications=Applications(engine),
+            memberships=Memberships(engine),
             runs=Runs(engine),
+            consents=Consents(engine),
             models=Models(engine),
-            events=Events(engine),
+            audit=AuditLog(engine),
+            persons=Persons(engine),
             blobs=BlobStore(home.blobs),
             signing_key=SigningKey.load(home.signing_key_file),
+            anchors=anchors_of(home),
         )
+
+
+def identity_of(home: CoordinatorHome) -> CoordinatorIdentity:
+    """What enrolled sites learn of this home's coordinator, with the key that issues their certificates.
+
+    Raises
+    ------
+    HomeError
+        The folder is not a coordinator's home.
+    TrustError
+        A key of it cannot be read.
+    """
+    settings = home.settings()
+    return CoordinatorIdentity(
+        name=settings.name,
+        anchors=anchors_of(home),
+        statements=statements_of(home),
+        fleet_address=join_address(settings.host, settings.fleet_port),
+        transfer_address=join_address(settings.host, settings.transfer_port),
+        certificate_days=settings.site_certificate_days,
+        root_key=TlsKey.load(home.root_key_file),
+    )

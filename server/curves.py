@@ -49,10 +49,14 @@ def _draw_dice(axes: Axes, summary: RunSummary) -> None:
             (one.number - 1, part.evaluation.dice_dense)
             for one in summary.rounds
             for part in one.parts
-            if part.site == site and part.evaluation is not None
+            if part.site == site and part.evaluation and part.evaluation.dice_dense is not None
         ]
         _draw_line(axes, points, _SITE_COLOURS[place % len(_SITE_COLOURS)], site)
-    means = [(one.number - 1, one.incoming.dice_dense) for one in summary.rounds if one.incoming]
+    means = [
+        (one.number - 1, one.incoming.dice_dense)
+        for one in summary.rounds
+        if one.incoming and one.incoming.dice_dense is not None
+    ]
     _draw_line(axes, means, _GLOBAL_COLOUR, "all sites, weighted")
     axes.set_ylim(0, 1)
     _finish(axes, "Dense Dice of the global model (validation parts)", "after round")

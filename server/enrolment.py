@@ -13,8 +13,9 @@ Secrets are hashed on arrival, looked up by hash, and never logged.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Protocol
 
 import grpc
@@ -25,7 +26,9 @@ from shared.enrolment.statement import PROTOCOL_VERSION, possession_statement
 from shared.enrolment.token import Secret, hash_secret
 from shared.errors import TokenError, TrustError
 from shared.transfer.rpc import RefusedCallError, answering, listen, new_server
+from shared.trust.anchors import Anchors
 from shared.trust.certificates import check_csr, is_for_key, new_site_certificate
+from shared.trust.fingerprint import fingerprint_of_keys
 from shared.trust.keys import NodePublicKey, TlsKey, VerifyKey
 
 logger = logging.getLogger(__name__)
@@ -36,11 +39,25 @@ _MAX_VERSION_LENGTH = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SiteKeys:
-    """A joining site's public keys, whose private halves it has proved to hold."""
+    """A joining site's public keys, whose private halves it has proved to hold.
 
+    Attributes
+    ----------
+    csr_pem
+        Signing request of its TLS key (PKCS #10).
+    """
+
+    csr_pem: bytes
     signing_key: VerifyKey
     node_key: NodePublicKey
     software_version: str
+
+    @property
+    def fingerprint(self) -> str:
+        """Of all three keys, as site and coordinator show it to be compared by telephone."""
+        return fingerprint_of_keys(
+            tls_key=check_csr(self.csr_pem), signing_key=self.signing_key, node_key=self.node_key
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +87,7 @@ class EnrolmentRegister(Protocol):
 
         An invitation that was used by a site with the very same signing and node keys is answered with
         that site as it was recorded: its reply was lost on the way. With other keys it is `USED_TOKEN`.
+        Where a person must approve, it is `PENDING` until then.
 
         Parameters
         ----------
@@ -87,16 +105,34 @@ class CoordinatorIdentity:
 
     Attributes
     ----------
+    anchors
+        What sites believe it by.
+    statements
+        By which a site follows to these anchors from those that it has: of versions 2, 3, ...
     fleet_address, transfer_address
         `host:port` as sites reach them, under a host of the server's certificate.
+    certificate_days
+        How long the certificates live that it issues to sites.
     """
 
     name: str
-    signing_key: VerifyKey
-    root_pem: bytes
+    anchors: Anchors
+    statements: Sequence[bytes] = ()
     fleet_address: str
     transfer_address: str
+    certificate_days: int
     root_key: TlsKey = field(repr=False)
+
+    def issue(self, csr_pem: bytes, site_id: str, *, now: float) -> bytes:
+        """A site's certificate (PEM). Raises TrustError if the signing request is not usable."""
+        return new_site_certificate(
+            csr_pem=csr_pem,
+            site_id=site_id,
+            root_pem=self.anchors.root_pem,
+            root_key=self.root_key,
+            now=now,
+            life=timedelta(days=self.certificate_days),
+        )
 
 
 class EnrolmentService(enrolment_pb2_grpc.EnrolmentServicer):
@@ -131,7 +167,9 @@ class EnrolmentService(enrolment_pb2_grpc.EnrolmentServicer):
         with answering(context):
             enrolled = self._enrol(request)
             if isinstance(enrolled, Refusal):
-                logger.warning("An enrolment was refused: %s", enrolled)
+                # A site that waits for approval asks every few seconds.
+                level = logging.DEBUG if enrolled is Refusal.PENDING else logging.WARNING
+                logger.log(level, "An enrolment was refused: %s", enrolled)
                 raise RefusedCallError(grpc.StatusCode.FAILED_PRECONDITION, enrolled.value)
             self._on_enrolled(enrolled)
             logger.info("Site %s enrolled", enrolled.site_id)
@@ -147,6 +185,7 @@ class EnrolmentService(enrolment_pb2_grpc.EnrolmentServicer):
             secret_hash = hash_secret(Secret(request.secret))
             tls_key = check_csr(request.csr_pem)
             keys = SiteKeys(
+                csr_pem=request.csr_pem,
                 signing_key=VerifyKey(request.signing_public_key),
                 node_key=NodePublicKey(request.node_public_key),
                 software_version=request.software_version,
@@ -168,13 +207,7 @@ class EnrolmentService(enrolment_pb2_grpc.EnrolmentServicer):
             secret_hash=secret_hash,
             now=now,
             keys=keys,
-            issue=lambda site_id: new_site_certificate(
-                csr_pem=request.csr_pem,
-                site_id=site_id,
-                root_pem=self._coordinator.root_pem,
-                root_key=self._coordinator.root_key,
-                now=now,
-            ),
+            issue=lambda site_id: self._coordinator.issue(request.csr_pem, site_id, now=now),
         )
         # A certificate that was issued before is of no use to another TLS key.
         if isinstance(enrolled, EnrolledSite) and not is_for_key(enrolled.certificate_pem, tls_key):
@@ -186,11 +219,11 @@ class EnrolmentService(enrolment_pb2_grpc.EnrolmentServicer):
             site_id=site.site_id,
             site_name=site.site_name,
             certificate_pem=site.certificate_pem,
-            root_pem=self._coordinator.root_pem,
+            anchors=self._coordinator.anchors.to_bytes(),
             coordinator_name=self._coordinator.name,
-            coordinator_signing_public_key=self._coordinator.signing_key.raw,
             fleet_address=self._coordinator.fleet_address,
             transfer_address=self._coordinator.transfer_address,
+            server_time=self._clock(),
         )
 
 

@@ -4,35 +4,49 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from server.admission import check_ownership, read_answer, read_update
 from server.channel import Reply, SiteChannel
 from server.coordinator import Coordinator
-from server.lifecycle import AnswerState, RoundState
+from server.lifecycle import AnswerState, ConsentState, RoundState
 from server.store import Checkpoint, Round, Run, Site
-from shared.errors import AdmissionError, QuorumError, TransferError
+from shared.errors import AdmissionError, PausedError, QuorumError, TamperedError, TransferError
 from shared.model import Weights
 from shared.plan import Plan
 from shared.records import ANNOUNCEMENT_TYPE, Announcement, Contribution, Occasion, Phase, Refusal
 from shared.transfer.blob_ref import BlobRef
-from shared.trust.envelope import sign
+from shared.trust.envelope import Envelope, sign
 from shared.trust.keys import VerifyKey
 
 log = logging.getLogger(__name__)
 
+REVOKED = "the site was revoked"
 POLL_S = 0.1
 PRESENCE_POLL_S = 1.0
+LONGEST_REST_S = 86_400.0
+"""A site's hours come again every day; no run waits longer for what one site says."""
+
+PAUSED = "the site has paused"
+WITHDRAWN = "the site has taken its approval back"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """A run while it goes on."""
+    """A run while it goes on.
+
+    Attributes
+    ----------
+    resting
+        Sites that train at other hours, by site id, each with the time (seconds since the epoch) from when on
+        it may be asked again.
+    """
 
     run: Run
     plan: Plan
     channel: SiteChannel
     coordinator: Coordinator
+    resting: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,31 +60,56 @@ class _Asked:
 
 
 def present(session: Session) -> list[Site]:
-    """The sites that are online now, by site id."""
-    online = session.channel.online()
-    return [site for site in session.coordinator.federation.active() if site.node_id in online]
+    """The sites that may be asked now, by site id: approving, neither paused nor resting, and online."""
+    online, consents = session.channel.online(), session.coordinator.consents
+    approving = consents.sites_in(ConsentState.APPROVED, session.run.run_id) - consents.paused()
+    return [
+        site
+        for site in session.coordinator.federation.active()
+        if site.site_id in approving and site.node_id in online and not _rests(session, site)
+    ]
+
+
+def _rests(session: Session, site: Site) -> bool:
+    return time.time() < session.resting.get(site.site_id, 0)
+
+
+def _expected(session: Session) -> list[Site]:
+    """The sites that may still be there in a moment: all but those that have refused or paused, or rest."""
+    consents = session.coordinator.consents
+    absent = consents.sites_in(ConsentState.REFUSED, session.run.run_id) | consents.paused()
+    return [
+        site
+        for site in session.coordinator.federation.active()
+        if site.site_id not in absent and not _rests(session, site)
+    ]
 
 
 def gather(session: Session, *, patience_s: float) -> list[Site]:
-    """The sites that are online: all of them, or after `patience_s` at least a quorum.
+    """The sites that can be asked: all that are expected, or after `patience_s` at least a quorum.
+
+    Sites that rest are waited for as long as they say; only then does the plan's timeout begin.
 
     Raises
     ------
     QuorumError
-        Fewer than the quorum came online within the plan's timeout.
+        Fewer than the quorum were there within the plan's timeout.
     """
     began = time.monotonic()
     quorum = session.plan.rounds.quorum
     while True:
-        cohort = present(session)
-        num_active = len(session.coordinator.federation.active())
+        cohort, num_expected = present(session), len(_expected(session))
         waited_s = time.monotonic() - began
-        if len(cohort) >= quorum and (len(cohort) == num_active or waited_s >= patience_s):
+        if len(cohort) >= quorum and (len(cohort) == num_expected or waited_s >= patience_s):
             return cohort
-        if waited_s > session.plan.rounds.timeout_s:
+        num_resting = sum(time.time() < until for until in session.resting.values())
+        if num_resting and len(cohort) + num_resting >= quorum:
+            began = time.monotonic()
+        elif waited_s > session.plan.rounds.timeout_s:
+            num_active = len(session.coordinator.federation.active())
             raise QuorumError(
-                f"Only {len(cohort)} of {num_active} sites are online; the plan needs {quorum}.",
-                "Ask the sites to run `mammofed-site start`, then start the run again.",
+                f"Only {len(cohort)} of {num_active} sites approve and are online; the plan needs {quorum}.",
+                "Ask the sites to run `mammofed-site start` (and `resume`), then start the run again.",
             )
         time.sleep(PRESENCE_POLL_S)
 
@@ -105,8 +144,10 @@ def exchange(session: Session, opened: Round, cohort: list[Site], base: Weights)
     looked_at = time.time()
     while pending and time.time() < opened.deadline:
         for reply in session.channel.receive(pending.keys()):
-            contribution = _take(session, pending.pop(reply.message_id), reply, base)
-            if contribution is not None:
+            asked = pending.pop(reply.message_id)
+            if reply.envelope is None and (moved := _moved(session, asked)) is not None:
+                pending |= _ask_again(session, asked, moved)
+            elif (contribution := _take(session, asked, reply, base)) is not None:
                 contributions.append(contribution)
         if time.time() - looked_at > PRESENCE_POLL_S:
             looked_at = time.time()
@@ -127,7 +168,12 @@ def _announce(session: Session, opened: Round, site: Site) -> _Asked:
         base_digest=opened.base.digest,
     )
     announcement = Announcement(
-        occasion=occasion, plan=BlobRef.of(plan_toml), base=opened.base, deadline=opened.deadline
+        occasion=occasion,
+        plan=BlobRef.of(plan_toml),
+        base=opened.base,
+        metrics=session.plan.metrics,
+        deadline=opened.deadline,
+        checkpoint=session.coordinator.checkpoint(),
     )
     envelope = sign(ANNOUNCEMENT_TYPE, announcement.to_bytes(), session.coordinator.signing_key).to_bytes()
     return _Asked(site=site, occasion=occasion, envelope=envelope, asked_at=time.time())
@@ -152,16 +198,15 @@ def _take(session: Session, asked: _Asked, reply: Reply, base: Weights) -> Contr
     if reply.envelope is None:
         runs.record_answer(asked.occasion, AnswerState.LOST, at=time.time(), reason="the site's node failed")
         return None
+    if not session.coordinator.federation.is_active(asked.site.site_id):
+        runs.record_answer(asked.occasion, AnswerState.LOST, at=time.time(), reason=REVOKED)
+        return None
     try:
-        answer = read_answer(reply.envelope, asked.occasion, VerifyKey(raw=asked.site.signing_public_key))
+        key = _signing_key(session, asked, reply.envelope)
+        answer = read_answer(reply.envelope, asked.occasion, key)
+        session.coordinator.keep_checkpoint(asked.site.site_id, answer.checkpoint, key)
         if isinstance(answer, Refusal):
-            runs.record_answer(
-                asked.occasion,
-                AnswerState.REFUSED,
-                at=time.time(),
-                reason=answer.reason,
-                envelope=reply.envelope,
-            )
+            _record_refusal(session, asked, answer, reply.envelope)
             return None
         if answer.update is not None:
             read_update(answer, base, session.coordinator.blobs)
@@ -186,21 +231,73 @@ def _take(session: Session, asked: _Asked, reply: Reply, base: Weights) -> Contr
     return answer
 
 
+def _record_refusal(session: Session, asked: _Asked, refusal: Refusal, envelope: bytes) -> None:
+    """A pause in the middle of a round loses the site to it; anything else is the site's no."""
+    paused = refusal.reason == PausedError.__name__
+    rules = f": {', '.join(refusal.rules)}" if refusal.rules else ""
+    session.coordinator.runs.record_answer(
+        asked.occasion,
+        AnswerState.LOST if paused else AnswerState.REFUSED,
+        at=time.time(),
+        reason=PAUSED if paused else f"{refusal.reason}{rules}",
+        envelope=envelope,
+    )
+    if refusal.not_before is not None:
+        session.resting[asked.site.site_id] = min(refusal.not_before, time.time() + LONGEST_REST_S)
+
+
+def _gone(session: Session) -> dict[str, str]:
+    """Sites that have said that they are not to be waited for, each with its reason."""
+    consents = session.coordinator.consents
+    refused = consents.sites_in(ConsentState.REFUSED, session.run.run_id)
+    return dict.fromkeys(refused, WITHDRAWN) | dict.fromkeys(consents.paused(), PAUSED)
+
+
+def _signing_key(session: Session, asked: _Asked, envelope: bytes) -> VerifyKey:
+    """The key that an answer names, if the site may have signed with it; else its current one.
+
+    A site may exchange its key while an attempt is open; the one before is good for what it was asked before.
+    """
+    keys = session.coordinator.memberships.signing_keys(asked.site.site_id, announced_at=asked.asked_at)
+    try:
+        key_id = Envelope.from_bytes(envelope).key_id
+    except TamperedError:
+        return keys[0]
+    return next((key for key in keys if key.key_id == key_id), keys[0])
+
+
 def _follow_presence(session: Session, pending: dict[str, _Asked]) -> dict[str, _Asked]:
-    """Give up on sites that went away; ask those again that came back and so have forgotten."""
-    online = session.channel.online()
-    node_ids = {site.site_id: site.node_id for site in session.coordinator.federation.active()}
-    still_pending = {}
+    """Give up on sites that went away; ask those again that came back, or moved, and so have forgotten."""
+    online, gone = session.channel.online(), _gone(session)
+    active = {site.site_id: site for site in session.coordinator.federation.active()}
+    still_pending: dict[str, _Asked] = {}
     for pending_id, asked in pending.items():
-        node_id = node_ids.get(asked.site.site_id)
-        if node_id is None or node_id not in online:
+        current = active.get(asked.site.site_id)
+        if (said := gone.get(asked.site.site_id)) is not None:
             session.coordinator.runs.record_answer(
-                asked.occasion, AnswerState.LOST, at=time.time(), reason="the site went offline"
+                asked.occasion, AnswerState.LOST, at=time.time(), reason=said
             )
-        elif online[node_id] > asked.asked_at:
-            again = replace(asked, site=replace(asked.site, node_id=node_id), asked_at=time.time())
-            if message_id := _send(session, again):
-                still_pending[message_id] = again
+        elif current is None or current.node_id is None or current.node_id not in online:
+            reason = REVOKED if current is None else "the site went offline"
+            session.coordinator.runs.record_answer(
+                asked.occasion, AnswerState.LOST, at=time.time(), reason=reason
+            )
+        elif current.node_id != asked.site.node_id or online[current.node_id] > asked.asked_at:
+            still_pending |= _ask_again(session, asked, current)
         else:
             still_pending[pending_id] = asked
     return still_pending
+
+
+def _moved(session: Session, asked: _Asked) -> Site | None:
+    """The site as it is now, if it has another node than the one that was asked: that one was ended."""
+    for site in session.coordinator.federation.active():
+        if site.site_id == asked.site.site_id and site.node_id not in {None, asked.site.node_id}:
+            return site
+    return None
+
+
+def _ask_again(session: Session, asked: _Asked, current: Site) -> dict[str, _Asked]:
+    again = replace(asked, site=current, asked_at=time.time())
+    message_id = _send(session, again)
+    return {} if message_id is None else {message_id: again}

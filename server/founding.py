@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import secrets
 
+from server.authority import hosts_of
 from server.home import CoordinatorHome, CoordinatorSettings
-from server.store import Events, open_coordinator_store
+from server.store import AuditLog, open_coordinator_store
+from shared.audit.events import CoordinatorFounded
 from shared.errors import HomeError
 from shared.files import write_file
 from shared.trust.certificates import fingerprint, new_root, new_server_certificate
 from shared.trust.keys import SigningKey, TlsKey
-
-LOOPBACK_HOSTS = ("127.0.0.1", "localhost")
 
 
 def found(home: CoordinatorHome, settings: CoordinatorSettings, *, now: float, actor: str) -> str:
@@ -30,9 +30,8 @@ def found(home: CoordinatorHome, settings: CoordinatorSettings, *, now: float, a
         raise HomeError("This folder is a coordinator's home already.", "Give another one with --home.")
     root_key, tls_key = TlsKey.generate(), TlsKey.generate()
     root_pem = new_root(federation_name=settings.name, key=root_key, now=now)
-    hosts = sorted({settings.host, settings.listen, *LOOPBACK_HOSTS} - {"0.0.0.0", "::"})  # noqa: S104
     chain_pem = new_server_certificate(
-        hosts=hosts, key=tls_key, root_pem=root_pem, root_key=root_key, now=now
+        hosts=hosts_of(settings), key=tls_key, root_pem=root_pem, root_key=root_key, now=now
     )
     root_key.save(home.root_key_file)
     tls_key.save(home.tls_key_file)
@@ -42,6 +41,6 @@ def found(home: CoordinatorHome, settings: CoordinatorSettings, *, now: float, a
     write_file(home.control_token_file, secrets.token_urlsafe(32).encode())
     write_file(home.runtime_secret_file, secrets.token_bytes(32))
     engine = open_coordinator_store(home.folder)
-    Events(engine).append(at=now, actor=actor, name="coordinator.founded", subject="coordinator")
+    AuditLog(engine).append(CoordinatorFounded(subject="coordinator"), actor=actor, at=now)
     home.write_settings(settings)
     return fingerprint(root_pem)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import tomli_w
 from pydantic import Field
 
 from shared.errors import ConfigError, HomeError
-from shared.files import write_file
+from shared.files import sync_folder, write_file
+from shared.protection.organisation import OrganisationSettings
 from shared.tables import Table, read_table
 
 LOOPBACK = "127.0.0.1"
@@ -35,6 +36,10 @@ class CoordinatorSettings(Table):
         Public listeners: Flower's Fleet API, joining, blobs.
     control_port
         Private listener on loopback: Flower's Control and Runtime APIs.
+    site_certificate_days
+        How long a site's certificate lives; a running site renews it after two thirds of that.
+    organisation
+        Who answers for the data; for the data-protection pack alone.
     """
 
     name: Annotated[str, Field(min_length=1, max_length=80)]
@@ -44,6 +49,53 @@ class CoordinatorSettings(Table):
     enrolment_port: Port = 8444
     transfer_port: Port = 8445
     control_port: Port = 8446
+    site_certificate_days: Annotated[int, Field(ge=1, le=397)] = 30
+    organisation: OrganisationSettings = OrganisationSettings()
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFolder:
+    """One version of the coordinator's keys and certificates."""
+
+    KEPT: ClassVar = ("root.key", "root.crt", "cross.crt", "tls.key", "tls.crt", "signing.key")
+    """What the next version has too, unless it is what changes; some may be missing."""
+
+    folder: Path
+
+    @property
+    def root_key(self) -> Path:
+        """Private key of the root certificate."""
+        return self.folder / "root.key"
+
+    @property
+    def root_certificate(self) -> Path:
+        """The root certificate, PEM."""
+        return self.folder / "root.crt"
+
+    @property
+    def cross_certificate(self) -> Path:
+        """The root's key certified by the root before it, PEM; there only while that one is believed too."""
+        return self.folder / "cross.crt"
+
+    @property
+    def tls_key(self) -> Path:
+        """Private key of the listeners."""
+        return self.folder / "tls.key"
+
+    @property
+    def tls_chain(self) -> Path:
+        """Certificate of the listeners, up to the root, PEM."""
+        return self.folder / "tls.crt"
+
+    @property
+    def signing_key(self) -> Path:
+        """Ed25519 key that signs announcements and models."""
+        return self.folder / "signing.key"
+
+    @property
+    def statement(self) -> Path:
+        """What sites are told of this version; the first has none."""
+        return self.folder / "anchors.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,29 +110,34 @@ class CoordinatorHome:
         return self.folder / "coordinator.toml"
 
     @property
+    def keys(self) -> KeyFolder:
+        """The keys that are in force."""
+        return self.key_folders()[-1]
+
+    @property
     def root_key_file(self) -> Path:
         """Private key of the federation's root certificate."""
-        return self.folder / "keys" / "root.key"
+        return self.keys.root_key
 
     @property
     def root_certificate_file(self) -> Path:
         """The federation's root certificate, PEM."""
-        return self.folder / "keys" / "root.crt"
+        return self.keys.root_certificate
 
     @property
     def tls_key_file(self) -> Path:
         """Private key of the listeners."""
-        return self.folder / "keys" / "tls.key"
+        return self.keys.tls_key
 
     @property
     def tls_chain_file(self) -> Path:
         """Certificate of the listeners and the root, PEM."""
-        return self.folder / "keys" / "tls.crt"
+        return self.keys.tls_chain
 
     @property
     def signing_key_file(self) -> Path:
         """Ed25519 key that signs announcements and models."""
-        return self.folder / "keys" / "signing.key"
+        return self.keys.signing_key
 
     @property
     def control_token_file(self) -> Path:
@@ -106,6 +163,25 @@ class CoordinatorHome:
     def flower(self) -> Path:
         """Flower's own folder; disposable."""
         return self.folder / "flower"
+
+    def key_folders(self) -> list[KeyFolder]:
+        """A folder for each version of the keys, from the founding on; only the last holds private keys."""
+        folders = [KeyFolder(self.folder / "keys")]
+        while (following := self._key_folder(len(folders) + 1)).folder.is_dir():
+            folders.append(following)
+        return folders
+
+    def keys_in_the_making(self) -> KeyFolder:
+        """Where the next keys are made before they are in force."""
+        return KeyFolder(self.folder / "keys" / "next")
+
+    def put_in_force(self, making: KeyFolder) -> None:
+        """Let the keys that were made be those of now, in one step."""
+        making.folder.rename(self._key_folder(len(self.key_folders()) + 1).folder)
+        sync_folder(self.folder / "keys")
+
+    def _key_folder(self, version: int) -> KeyFolder:
+        return KeyFolder(self.folder / "keys" / str(version))
 
     def settings(self) -> CoordinatorSettings:
         """Read the settings.

@@ -1,4 +1,4 @@
-"""Lifecycles of a site, a run, a round and an answer, as tables of allowed transitions."""
+"""Lifecycles of a site, its consent, a run, a round and an answer, as tables of allowed transitions."""
 
 from __future__ import annotations
 
@@ -10,14 +10,24 @@ from shared.errors import AggregationError
 
 
 class SiteState(StrEnum):
-    """A hospital in the federation."""
+    """A hospital on its way into the federation, in it, and out of it."""
 
+    PENDING = "pending"
     ACTIVE = "active"
+    REJECTED = "rejected"
     REVOKED = "revoked"
 
 
+class ConsentState(StrEnum):
+    """Where a site stands with the plan of a run."""
+
+    OFFERED = "offered"
+    APPROVED = "approved"
+    REFUSED = "refused"
+
+
 class RunState(StrEnum):
-    """One training under one frozen plan."""
+    """One training under one frozen plan; until enough sites approve of the plan it stays submitted."""
 
     SUBMITTED = "submitted"
     RUNNING = "running"
@@ -43,11 +53,18 @@ class AnswerState(StrEnum):
     LOST = "lost"
 
 
-State = TypeVar("State", SiteState, RunState, RoundState, AnswerState)
+State = TypeVar("State", SiteState, ConsentState, RunState, RoundState, AnswerState)
 
 SITE_TRANSITIONS: Mapping[SiteState, frozenset[SiteState]] = {
+    SiteState.PENDING: frozenset({SiteState.ACTIVE, SiteState.REJECTED}),
     SiteState.ACTIVE: frozenset({SiteState.REVOKED}),
+    SiteState.REJECTED: frozenset(),
     SiteState.REVOKED: frozenset(),
+}
+CONSENT_TRANSITIONS: Mapping[ConsentState, frozenset[ConsentState]] = {
+    ConsentState.OFFERED: frozenset({ConsentState.APPROVED, ConsentState.REFUSED}),
+    ConsentState.APPROVED: frozenset({ConsentState.REFUSED}),
+    ConsentState.REFUSED: frozenset({ConsentState.APPROVED}),
 }
 RUN_TRANSITIONS: Mapping[RunState, frozenset[RunState]] = {
     RunState.SUBMITTED: frozenset({RunState.RUNNING, RunState.FAILED}),

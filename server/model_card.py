@@ -108,8 +108,12 @@ def _metric_row(name: str, evaluation: Evaluation | None) -> str:
     return (
         f"| {name} | {evaluation.num_examples} | {_number(evaluation.dice_dense)} | "
         f"{_number(evaluation.dice_breast)} | {_number(evaluation.dice_pectoral)} | "
-        f"{evaluation.percent_density_mae:.1f} |"
+        f"{_points(evaluation.percent_density_mae)} |"
     )
+
+
+def _points(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"
 
 
 def _number(value: float | None) -> str:

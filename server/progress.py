@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.live import Live
@@ -12,8 +13,15 @@ from rich.table import Table
 from rich.text import Text
 
 from server.coordinator import Coordinator
-from server.lifecycle import RoundState, RunState
-from server.summary import RoundSummary, RunSummary, SitePart, mean_evaluation, summarize
+from server.lifecycle import AnswerState, ConsentState, RoundState, RunState
+from server.summary import (
+    RoundSummary,
+    RunSummary,
+    SiteConsent,
+    SitePart,
+    mean_evaluation,
+    summarize,
+)
 from shared.errors import AggregationError
 from shared.records import Evaluation
 from shared.terminal import Output
@@ -57,6 +65,7 @@ def show_run(summary: RunSummary, output: Output) -> None:
         output.json(summary.to_json())
         return
     output.console.print(_heading(summary))
+    output.console.print(_consents_table(summary))
     output.console.print(_rounds_table(summary.rounds))
     output.console.print(_sites_table(summary))
     if summary.test:
@@ -65,15 +74,21 @@ def show_run(summary: RunSummary, output: Output) -> None:
 
 def _summarize(coordinator: Coordinator, run_id: str) -> RunSummary:
     run = coordinator.runs.get(run_id)
-    return summarize(run, coordinator.runs, coordinator.models, coordinator.federation.sites())
+    return summarize(run, coordinator)
 
 
 def _watch_lines(coordinator: Coordinator, run_id: str, output: Output) -> RunSummary:
-    shown = 0
+    shown, told = 0, ""
     if not output.as_json:
         output.console.print(f"{run_id} is submitted.", markup=False)
     while True:
         summary = _summarize(coordinator, run_id)
+        if not summary.rounds and (stand := _stand(summary)) != told:
+            told = stand
+            if output.as_json:
+                output.json({"event": "consents", "run_id": run_id, **_consents_json(summary)})
+            else:
+                output.console.print(stand, markup=False, soft_wrap=True)
         closed = [one for one in summary.rounds if one.state is not RoundState.OPEN]
         for one in closed[shown:]:
             if output.as_json:
@@ -84,6 +99,42 @@ def _watch_lines(coordinator: Coordinator, run_id: str, output: Output) -> RunSu
         if summary.run.finished_at is not None:
             return summary
         time.sleep(POLL_S)
+
+
+def _in_state(summary: RunSummary, state: ConsentState) -> list[SiteConsent]:
+    return [each for each in summary.consents if each.state is state]
+
+
+def _consents_json(summary: RunSummary) -> dict[str, Any]:
+    return {
+        "quorum": summary.quorum,
+        "approved": [each.site for each in _in_state(summary, ConsentState.APPROVED)],
+        "not_yet": [each.site for each in _in_state(summary, ConsentState.OFFERED)],
+        "refused": {each.site: each.reason for each in _in_state(summary, ConsentState.REFUSED)},
+    }
+
+
+def _stand(summary: RunSummary) -> str:
+    """One line: how many sites approve of the plan, who has not decided, and who refuses why."""
+    approved, undecided, refused = (
+        _in_state(summary, state)
+        for state in (ConsentState.APPROVED, ConsentState.OFFERED, ConsentState.REFUSED)
+    )
+    waiting = f", not yet: {', '.join(each.site for each in undecided)}" if undecided else ""
+    refusals = "; ".join(f"{each.site} ({each.reason})" for each in refused)
+    return f"approved by {len(approved)}, {summary.quorum} needed{waiting}" + (
+        f", refused: {refusals}" if refused else ""
+    )
+
+
+def _consents_table(summary: RunSummary) -> Table:
+    table = Table(title="Approvals", title_justify="left", title_style="bold")
+    for heading in ("site", "plan", "reason"):
+        table.add_column(heading)
+    words = {ConsentState.OFFERED: "not yet"}
+    for each in summary.consents:
+        table.add_row(each.site, words.get(each.state, each.state.value), Text(each.reason))
+    return table
 
 
 def _round_json(one: RoundSummary) -> dict[str, float | int | None]:
@@ -98,7 +149,8 @@ def _round_json(one: RoundSummary) -> dict[str, float | int | None]:
 
 
 def _round_line(summary: RunSummary, one: RoundSummary) -> str:
-    dice = f", dense Dice {one.incoming.dice_dense:.3f} before it" if one.incoming else ""
+    incoming = one.incoming.dice_dense if one.incoming else None
+    dice = f", dense Dice {incoming:.3f} before it" if incoming is not None else ""
     loss = f", loss {one.train_loss:.3f}" if one.train_loss is not None else ""
     left = _time_left(summary)
     return (
@@ -108,6 +160,8 @@ def _round_line(summary: RunSummary, one: RoundSummary) -> str:
 
 
 def _picture(summary: RunSummary) -> RenderableType:
+    if not summary.rounds:
+        return Group(_heading(summary), Text(_stand(summary)))
     return Group(_heading(summary), _bar(summary), _rounds_table(summary.rounds[-MAX_ROUNDS_SHOWN:]))
 
 
@@ -193,14 +247,15 @@ def _test_table(summary: RunSummary) -> Table:
 
 def _test_row(name: str, evaluation: Evaluation | None, part: SitePart | None) -> tuple[str, ...]:
     if evaluation is None:
-        return (name, part.state.value if part else "", "", "", "", "")
+        untold = part is not None and part.state is AnswerState.ADMITTED
+        return (name, "not told" if untold else part.state.value if part else "", "", "", "", "")
     return (
         name,
         str(evaluation.num_examples),
         _number(evaluation.dice_dense),
         _number(evaluation.dice_breast),
         _number(evaluation.dice_pectoral),
-        f"{evaluation.percent_density_mae:.1f}",
+        "" if evaluation.percent_density_mae is None else f"{evaluation.percent_density_mae:.1f}",
     )
 
 

@@ -33,7 +33,7 @@ def publish(coordinator: Coordinator, run: Run, final: Checkpoint) -> Model:
     now = datetime.now(UTC)
     model_id = f"{run.name}-{run.run_id.removeprefix('run-')}"
     software = f"mammofed {version('mammofed')}, flwr {version('flwr')}, torch {version('torch')}"
-    summary = summarize(run, coordinator.runs, coordinator.models, coordinator.federation.sites())
+    summary = summarize(run, coordinator)
     created_at = now.isoformat(timespec="seconds")
     card = write_model_card(
         model_id, summary, Plan.from_toml(run.plan_toml), created_at=created_at, software=software

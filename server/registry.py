@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from server.coordinator import Coordinator
+from shared.audit.events import ModelDownloaded
 from shared.errors import StoreError
 from shared.files import PUBLIC_FILE, write_file
 from shared.package import VerifiedPackage, verify_package
 
 
-def download(coordinator: Coordinator, model_id: str, folder: Path) -> VerifiedPackage:
+def download(coordinator: Coordinator, model_id: str, folder: Path, *, actor: str) -> VerifiedPackage:
     """Write a model's files into a new folder and verify what was written.
 
     Raises
@@ -35,4 +37,7 @@ def download(coordinator: Coordinator, model_id: str, folder: Path) -> VerifiedP
         write_file(
             folder / file.name, coordinator.blobs.path(file.blob.digest).read_bytes(), mode=PUBLIC_FILE
         )
-    return verify_package(folder, coordinator.signing_key.verify_key)
+    package = verify_package(folder, coordinator.anchors.signing_key, coordinator.anchors.retired_keys)
+    event = ModelDownloaded(subject=model_id, manifest_sha256=package.manifest_sha256)
+    coordinator.audit.append(event, actor=actor, at=time.time())
+    return package

@@ -11,18 +11,27 @@ from dataclasses import dataclass
 
 import grpc
 
-from server.coordinator import Coordinator
-from server.enrolment import CoordinatorIdentity, EnrolledSite, EnrolmentService, serve_enrolment
+from server.authority import renew_server_certificate
+from server.consent import ConsentService
+from server.coordinator import Coordinator, identity_of
+from server.enrolment import EnrolmentService, serve_enrolment
 from server.flower.control import Control
 from server.home import CoordinatorHome
+from server.launching import Launcher
+from server.nodes import FOLLOW_EVERY_S, Nodes
+from server.renewal import RenewalService
 from server.store import Federation, Runs
+from server.store.memberships import Memberships
+from server.store.runs import COORDINATOR
+from shared.audit.settings import note_settings
 from shared.errors import StoreError
 from shared.files import hold_folder
+from shared.flower.bundle import build_bundle, bundle_sha256
 from shared.flower.environment import flower_environment
 from shared.supervision import Program, Supervisor
 from shared.transfer.service import TransferService, serve_blobs
-from shared.trust.keys import NodePublicKey, TlsKey
-from shared.trust.tls import enrolment_server_credentials, join_address, mutual_server_credentials
+from shared.trust.keys import TlsKey
+from shared.trust.tls import enrolment_server_credentials, mutual_server_credentials
 
 log = logging.getLogger(__name__)
 
@@ -40,11 +49,16 @@ class BlobPolicy:
     """What each site may move: what it is now being asked for, and nothing else."""
 
     federation: Federation
+    memberships: Memberships
     runs: Runs
 
     def is_active(self, site_id: str) -> bool:
         """Whether the site is enrolled and not revoked."""
         return self.federation.is_active(site_id)
+
+    def accepts(self, site_id: str, certificate_pem: bytes) -> bool:
+        """Whether a certificate is one that the site has now; using a new one ends the one before it."""
+        return self.memberships.use(site_id, certificate_pem)
 
     def may_fetch(self, site_id: str, digest: str) -> bool:
         """Plan and base weights of a round that the site is asked for."""
@@ -71,15 +85,33 @@ def serve(home: CoordinatorHome, on_ready: Callable[[], None]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     with hold_folder(home.folder):
+        if renew_server_certificate(home, now=time.time()):
+            log.info("The listeners have a new certificate")
         coordinator = Coordinator.open(home)
+        note_settings(
+            coordinator.audit,
+            home.settings_file.read_bytes(),
+            subject="coordinator.toml",
+            actor=COORDINATOR,
+            at=time.time(),
+        )
         control = Control(home)
+        nodes = Nodes(coordinator.federation, coordinator.memberships, control)
+        launcher = Launcher(coordinator, control)
         supervisor = Supervisor([_program(home, SUPERLINK), _program(home, RUNNER)])
-        servers = _listen(home, coordinator, control)
+        servers = _listen(home, coordinator, nodes)
+        followed_at = time.monotonic()
         try:
             while not stopping.is_set():
                 if SUPERLINK in supervisor.tend():
-                    _introduce_all(coordinator.federation, control)
+                    _wait_for_superlink(control)
+                    nodes.introduce_all()
+                    launcher.forget()
                     on_ready()
+                if time.monotonic() - followed_at > FOLLOW_EVERY_S:
+                    nodes.follow_register()
+                    launcher.follow_consents()
+                    followed_at = time.monotonic()
                 stopping.wait(TEND_S)
         finally:
             supervisor.stop()
@@ -97,24 +129,31 @@ def _program(home: CoordinatorHome, name: str) -> Program:
     )
 
 
-def _listen(home: CoordinatorHome, coordinator: Coordinator, control: Control) -> list[grpc.Server]:
-    settings = home.settings()
+def _listen(home: CoordinatorHome, coordinator: Coordinator, nodes: Nodes) -> list[grpc.Server]:
+    settings, identity = home.settings(), identity_of(home)
     chain_pem, tls_key = home.tls_chain_file.read_bytes(), TlsKey.load(home.tls_key_file)
-    root_pem = home.root_certificate_file.read_bytes()
     enrolments = EnrolmentService(
-        coordinator=CoordinatorIdentity(
-            name=settings.name,
-            signing_key=coordinator.signing_key.verify_key,
-            root_pem=root_pem,
-            fleet_address=join_address(settings.host, settings.fleet_port),
-            transfer_address=join_address(settings.host, settings.transfer_port),
-            root_key=TlsKey.load(home.root_key_file),
-        ),
+        coordinator=identity,
         register=coordinator.federation,
         clock=time.time,
-        on_enrolled=lambda site: _introduce(site, coordinator.federation, control),
+        on_enrolled=lambda site: nodes.introduce(site.site_id),
     )
-    policy = BlobPolicy(federation=coordinator.federation, runs=coordinator.runs)
+    renewals = RenewalService(
+        coordinator=identity,
+        federation=coordinator.federation,
+        memberships=coordinator.memberships,
+        clock=time.time,
+        on_renewed=nodes.introduce,
+    )
+    consents = ConsentService(coordinator, bundle_sha256=bundle_sha256(build_bundle()), clock=time.time)
+
+    def add_others(server: grpc.Server) -> None:
+        renewals.add_to(server)
+        consents.add_to(server)
+
+    policy = BlobPolicy(
+        federation=coordinator.federation, memberships=coordinator.memberships, runs=coordinator.runs
+    )
     enrolment_server, _ = serve_enrolment(
         enrolments,
         host=settings.listen,
@@ -122,30 +161,20 @@ def _listen(home: CoordinatorHome, coordinator: Coordinator, control: Control) -
         credentials=enrolment_server_credentials(chain_pem=chain_pem, key=tls_key),
     )
     transfer_server, _ = serve_blobs(
-        TransferService(coordinator.blobs, policy),
+        TransferService(coordinator.blobs, policy, accepts=policy.accepts),
         host=settings.listen,
         port=settings.transfer_port,
-        credentials=mutual_server_credentials(chain_pem=chain_pem, key=tls_key, root_pem=root_pem),
+        credentials=mutual_server_credentials(
+            chain_pem=chain_pem, key=tls_key, root_pem=identity.anchors.bundle_pem
+        ),
         num_threads=TRANSFER_THREADS,
+        add_others=add_others,
     )
     return [enrolment_server, transfer_server]
 
 
-def _introduce_all(federation: Federation, control: Control) -> None:
-    """Make every active site's node known to a SuperLink that has just started with an empty state."""
-    federation.forget_nodes()
+def _wait_for_superlink(control: Control) -> None:
     if not control.wait_until_up(STARTUP_TIMEOUT_S):
         raise StoreError(
             "Flower's SuperLink does not come up.", "Look at logs/superlink.log in the home folder."
         )
-    for site in federation.active():
-        node_key = NodePublicKey(site.node_public_key)
-        federation.set_node_id(site.site_id, control.register_node(node_key.to_pem(), site.site_id))
-
-
-def _introduce(site: EnrolledSite, federation: Federation, control: Control) -> None:
-    """Make a newly enrolled site's node known, unless it is."""
-    known = {each.site_id: each.node_id for each in federation.active()}
-    if known.get(site.site_id) is None:
-        node_id = control.register_node(site.keys.node_key.to_pem(), site.site_id)
-        federation.set_node_id(site.site_id, node_id)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from server.lifecycle import AnswerState, RoundState
-from server.store import Answer, Models, Round, Run, Runs, Site
+from server.coordinator import Coordinator
+from server.lifecycle import AnswerState, ConsentState, RoundState
+from server.store import Answer, Round, Run
 from shared.plan import Plan
 from shared.records import Evaluation, Phase
 
@@ -23,6 +24,15 @@ class SitePart:
     train_loss: float | None
     evaluation: Evaluation | None
     duration_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteConsent:
+    """Where one site stands with the plan; `reason` says why it refuses."""
+
+    site: str
+    state: ConsentState
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +77,10 @@ class RunSummary:
 
     Attributes
     ----------
+    consents
+        Where each active site stands, and each other one that has decided, by site.
+    quorum
+        Approvals that the run needs to begin, and answers that a round needs.
     rounds
         Training rounds that were opened, by number.
     test
@@ -75,6 +89,8 @@ class RunSummary:
 
     run: Run
     num_rounds: int
+    quorum: int
+    consents: Sequence[SiteConsent]
     rounds: Sequence[RoundSummary]
     test: Sequence[SitePart]
     model_id: str | None
@@ -95,6 +111,8 @@ class RunSummary:
             "num_rounds": self.num_rounds,
             "num_finished": self.num_finished,
             "model_id": self.model_id,
+            "quorum": self.quorum,
+            "consents": [asdict(each) for each in self.consents],
             "rounds": [
                 {**asdict(one), "incoming": _json(one.incoming), "parts": [_part(part) for part in one.parts]}
                 for one in self.rounds
@@ -103,12 +121,12 @@ class RunSummary:
         }
 
 
-def summarize(run: Run, runs: Runs, models: Models, sites: Sequence[Site]) -> RunSummary:
+def summarize(run: Run, coordinator: Coordinator) -> RunSummary:
     """Read a run's summary from the store."""
-    names = {site.site_id: site.name for site in sites}
-    answers = runs.answers(run.run_id)
+    names = {site.site_id: site.name for site in coordinator.federation.sites()}
+    answers = coordinator.runs.answers(run.run_id)
     latest: dict[tuple[Phase, int], Round] = {}
-    for attempt in runs.rounds(run.run_id):
+    for attempt in coordinator.runs.rounds(run.run_id):
         latest[attempt.phase, attempt.number] = attempt
     rounds = [
         _summarize_round(attempt, _parts(attempt, answers, names))
@@ -116,10 +134,13 @@ def summarize(run: Run, runs: Runs, models: Models, sites: Sequence[Site]) -> Ru
         if phase is Phase.TRAIN
     ]
     tests = [attempt for (phase, _), attempt in latest.items() if phase is Phase.EVALUATE]
-    model = models.of_run(run.run_id)
+    model = coordinator.models.of_run(run.run_id)
+    plan = Plan.from_toml(run.plan_toml)
     return RunSummary(
         run=run,
-        num_rounds=Plan.from_toml(run.plan_toml).rounds.count,
+        num_rounds=plan.rounds.count,
+        quorum=plan.rounds.quorum,
+        consents=_consents(run.run_id, coordinator, names),
         rounds=rounds,
         test=_parts(tests[-1], answers, names) if tests else [],
         model_id=model.model_id if model else None,
@@ -127,30 +148,44 @@ def summarize(run: Run, runs: Runs, models: Models, sites: Sequence[Site]) -> Ru
 
 
 def mean_evaluation(evaluations: Sequence[Evaluation]) -> Evaluation | None:
-    """Means over sites, weighted by examples; None of none."""
+    """Means over the sites that tell, weighted by examples; None of none."""
     if not evaluations:
         return None
-    total = sum(each.num_examples for each in evaluations)
-    with_pectoral = [each for each in evaluations if each.dice_pectoral is not None]
-    pectoral_total = sum(each.num_examples for each in with_pectoral)
+
+    def mean(value_of: Callable[[Evaluation], float | None]) -> float | None:
+        known = [(value, each.num_examples) for each in evaluations if (value := value_of(each)) is not None]
+        return (
+            sum(value * count for value, count in known) / sum(count for _, count in known) if known else None
+        )
+
     return Evaluation(
-        num_examples=total,
-        loss=sum(each.loss * each.num_examples for each in evaluations) / total,
-        dice_dense=_share(sum(each.dice_dense * each.num_examples for each in evaluations) / total),
-        dice_breast=_share(sum(each.dice_breast * each.num_examples for each in evaluations) / total),
-        dice_pectoral=(
-            _share(
-                sum((each.dice_pectoral or 0) * each.num_examples for each in with_pectoral) / pectoral_total
-            )
-            if with_pectoral
-            else None
-        ),
-        percent_density_mae=sum(each.percent_density_mae * each.num_examples for each in evaluations) / total,
+        num_examples=sum(each.num_examples for each in evaluations),
+        loss=mean(lambda each: each.loss),
+        dice_dense=_share(mean(lambda each: each.dice_dense)),
+        dice_breast=_share(mean(lambda each: each.dice_breast)),
+        dice_pectoral=_share(mean(lambda each: each.dice_pectoral)),
+        percent_density_mae=mean(lambda each: each.percent_density_mae),
     )
 
 
-def _share(value: float) -> float:
-    return min(1.0, max(0.0, value))
+def _share(value: float | None) -> float | None:
+    return None if value is None else min(1.0, max(0.0, value))
+
+
+def _consents(run_id: str, coordinator: Coordinator, names: dict[str, str]) -> list[SiteConsent]:
+    """A site that was not reached yet stands where one does that was asked and has not answered."""
+    asked = {each.site_id: each for each in coordinator.consents.of_run(run_id)}
+    active = {site.site_id for site in coordinator.federation.active()}
+    decided = {site_id for site_id, each in asked.items() if each.state is not ConsentState.OFFERED}
+    stands = [
+        SiteConsent(
+            site=names[site_id],
+            state=asked[site_id].state if site_id in asked else ConsentState.OFFERED,
+            reason=asked[site_id].reason if site_id in asked else "",
+        )
+        for site_id in active | decided
+    ]
+    return sorted(stands, key=lambda each: each.site)
 
 
 def _parts(attempt: Round, answers: Sequence[Answer], names: dict[str, str]) -> list[SitePart]:
@@ -176,7 +211,7 @@ def _to_part(answer: Answer, name: str) -> SitePart:
 
 
 def _summarize_round(attempt: Round, parts: Sequence[SitePart]) -> RoundSummary:
-    trained = [(part.train_loss, part.num_examples) for part in parts if part.num_examples]
+    trained = [(part.train_loss, part.num_examples) for part in parts if part.train_loss is not None]
     total = sum(count or 0 for _, count in trained)
     return RoundSummary(
         number=attempt.number,

@@ -58,6 +58,12 @@ class HomeError(ConfigError):
     exit_code = 12
 
 
+class PolicyFileError(ConfigError):
+    """The site's policy cannot be read: it refuses everything until it is corrected."""
+
+    exit_code = 16
+
+
 class EnrolmentError(MammofedError):
     """Joining a federation failed."""
 
@@ -92,6 +98,18 @@ class TamperedError(TrustError):
     """Bytes do not match their signed digest."""
 
     exit_code = 32
+
+
+class HistoryError(TrustError):
+    """An audit log was altered: a line is missing, changed, or not the one that was vouched for."""
+
+    exit_code = 33
+
+
+class ContradictedError(TrustError):
+    """The audit log tells of a side that has signed two histories."""
+
+    exit_code = 34
 
 
 class IntakeError(MammofedError):
@@ -148,10 +166,66 @@ class PacsError(IntakeError):
     exit_code = 48
 
 
+class ArchiveError(IntakeError):
+    """A zip or tar is encrypted, or not what an honest program packs."""
+
+    exit_code = 49
+
+
 class EgressError(MammofedError):
     """Something was about to leave the site that policy does not let go."""
 
     exit_code = 60
+
+
+class PolicyError(EgressError):
+    """The site's policy does not allow what was asked.
+
+    Parameters
+    ----------
+    rules
+        Names of the rules that are broken: all of the reason that leaves the site.
+    """
+
+    exit_code = 61
+
+    def __init__(self, message: str, hint: str, *, rules: tuple[str, ...] = ()) -> None:
+        super().__init__(message, hint)
+        self.rules = rules
+
+
+class NotApprovedError(EgressError):
+    """The site has not approved the plan, or something else is asked than what it has approved."""
+
+    exit_code = 62
+
+
+class NotNowError(EgressError):
+    """The site trains at other hours.
+
+    Parameters
+    ----------
+    not_before
+        When it does again, in seconds since the Unix epoch.
+    """
+
+    exit_code = 63
+
+    def __init__(self, message: str, hint: str, *, not_before: float | None = None) -> None:
+        super().__init__(message, hint)
+        self.not_before = not_before
+
+
+class PausedError(EgressError):
+    """A person at the site has paused it."""
+
+    exit_code = 64
+
+
+class BundleError(EgressError):
+    """The coordinator's bundle is not one that the site runs."""
+
+    exit_code = 65
 
 
 class AdmissionError(MammofedError):

@@ -74,14 +74,29 @@ def _refused(error: OSError) -> StoreError:
     )
 
 
+class BusyError(HomeError):
+    """Another process holds what one alone may; it can be tried again later."""
+
+
 @contextlib.contextmanager
-def hold_folder(folder: Path) -> Iterator[None]:
-    """Hold a home folder for one running process; the hold ends with the process.
+def hold_folder(
+    folder: Path,
+    busy: str = "It is already running with this home folder.",
+    remedy: str = "Stop the running one first.",
+) -> Iterator[None]:
+    """Hold a folder of the home for one running process; the hold ends with the process.
+
+    Parameters
+    ----------
+    busy, remedy
+        Message and hint where another process holds it.
 
     Raises
     ------
+    BusyError
+        Another process holds it.
     HomeError
-        Another process holds it, or it cannot be written.
+        It cannot be written.
     """
     try:
         lock = (folder / ".lock").open("a")
@@ -93,7 +108,5 @@ def hold_folder(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise HomeError(
-                "It is already running with this home folder.", "Stop the running one first."
-            ) from error
+            raise BusyError(busy, remedy) from error
         yield

@@ -8,15 +8,18 @@ verified.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from shared.errors import NotFoundError, PlanError, TamperedError, TrustError
 from shared.plan import Plan
 from shared.tables import Table
+from shared.trust.anchors import RetiredKey
 from shared.trust.envelope import Envelope, verify
 from shared.trust.keys import VerifyKey
 
@@ -77,8 +80,15 @@ class VerifiedPackage:
     weights: bytes
 
 
-def verify_package(folder: Path, key: VerifyKey) -> VerifiedPackage:
+def verify_package(folder: Path, key: VerifyKey, retired: Sequence[RetiredKey] = ()) -> VerifiedPackage:
     """Verify a package: 1. the signature over the manifest, 2. each file's digest, 3. what it must hold.
+
+    Parameters
+    ----------
+    key
+        The coordinator's signing key.
+    retired
+        Its keys before, each good for what it signed until it was retired.
 
     Raises
     ------
@@ -87,17 +97,24 @@ def verify_package(folder: Path, key: VerifyKey) -> VerifiedPackage:
     TamperedError
         A byte differs from what was signed.
     TrustError
-        Another key signed it, or its form is unknown.
+        Another key signed it, or a key that was retired before, or its form is unknown.
     """
     # 1.
     manifest_bytes = _read(folder, MANIFEST)
     envelope = Envelope.from_bytes(_read(folder, SIGNATURE))
-    if verify(envelope, MANIFEST_TYPE, key) != manifest_bytes:
+    signer = next((one for one in retired if one.key.key_id == envelope.key_id), None)
+    if verify(envelope, MANIFEST_TYPE, signer.key if signer else key) != manifest_bytes:
         raise _tampered(MANIFEST)
     try:
         manifest = Manifest.model_validate_json(manifest_bytes)
-    except ValidationError as error:
+        created_at = datetime.fromisoformat(manifest.created_at).timestamp()
+    except ValueError as error:  # pydantic's own errors are such too
         raise _unknown_form() from error
+    if signer and created_at > signer.retired_at:
+        raise TrustError(
+            "The model was signed by a key of the coordinator that had been retired.",
+            "Do not use it, and tell the coordinator: somebody else may hold that key.",
+        )
     # 2.
     contents = {file.name: _read(folder, file.name) for file in manifest.files}
     for file in manifest.files:

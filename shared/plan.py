@@ -7,13 +7,21 @@ setting, defaults included, in a fixed order, and its SHA-256 is the plan's iden
 from __future__ import annotations
 
 import hashlib
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from typing import Annotated, Literal, get_args
 
 import tomli_w
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from shared.errors import PlanError
 from shared.tables import Table, read_table
+
+MetricName = Literal[
+    "train_loss", "loss", "dice_dense", "dice_breast", "dice_pectoral", "percent_density_mae"
+]
+"""What a site may be asked to tell: the loss of its training, and the fields of an `Evaluation`."""
+
+METRIC_NAMES: tuple[MetricName, ...] = get_args(MetricName)
 
 
 class ModelPlan(Table):
@@ -44,12 +52,28 @@ class RoundsPlan(Table):
     timeout_s: Annotated[float, Field(ge=5, le=7 * 86_400)] = 3600.0
 
 
+def _each_once(names: Sequence[MetricName]) -> tuple[MetricName, ...]:
+    if len(set(names)) < len(names):
+        raise ValueError("a metric is named twice")
+    return tuple(names)
+
+
 class Plan(Table):
-    """A whole plan. Construct with `from_toml`; compare by `sha256`."""
+    """A whole plan. Construct with `from_toml`; compare by `sha256`.
+
+    Attributes
+    ----------
+    metrics
+        What every site is asked to tell beside its update; each name once.
+    parent
+        Identity of the plan that this one changes or extends; None for a plan of its own.
+    """
 
     version: Literal[1] = 1
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    metrics: Annotated[tuple[MetricName, ...], Field(strict=False), AfterValidator(_each_once)] = METRIC_NAMES
+    parent: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     rounds: RoundsPlan
     model: ModelPlan = ModelPlan()
     training: TrainingPlan = TrainingPlan()
@@ -67,8 +91,8 @@ class Plan(Table):
         return read_table(cls, text, what="plan", error=PlanError)
 
     def to_toml(self) -> str:
-        """The canonical form: every setting, fixed order."""
-        return tomli_w.dumps(self.model_dump())
+        """The canonical form: every setting, fixed order; `parent` only where there is one."""
+        return tomli_w.dumps(self.model_dump(exclude_none=True))
 
     @property
     def sha256(self) -> str:

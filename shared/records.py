@@ -13,15 +13,21 @@ from typing import Annotated, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from shared.errors import TransferError, TrustError
+from shared.plan import MetricName
 from shared.transfer.blob_ref import BlobRef
 
-PROTOCOL = 1
+PROTOCOL = 2
 ANNOUNCEMENT_TYPE = "application/vnd.mammofed.announcement+json"
 CONTRIBUTION_TYPE = "application/vnd.mammofed.contribution+json"
 REFUSAL_TYPE = "application/vnd.mammofed.refusal+json"
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Identifier = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+SignedCheckpoint = Annotated[str, Field(min_length=1, max_length=4096)]
+"""The sender's signed checkpoint of its audit log: the JSON of its envelope (`shared.audit.checkpoints`)."""
+RuleName = Annotated[str, Field(pattern=r"^[a-z_]{1,32}(\.[a-z_]{1,32})?$")]
+"""Name of a rule of a site's policy, as `policy.toml` has it."""
+
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
@@ -36,7 +42,9 @@ ROUND_PHASES: tuple[Phase, ...] = (Phase.TRAIN,)
 """The phases of a round, in order. Plain averaging has one."""
 
 
-class _Record(BaseModel):
+class Record(BaseModel):
+    """What travels as a signed payload: frozen, strict, in one canonical form."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     def to_bytes(self) -> bytes:
@@ -61,7 +69,7 @@ class _Record(BaseModel):
             ) from error
 
 
-class Occasion(_Record):
+class Occasion(Record):
     """The one exchange that a record belongs to."""
 
     protocol: Annotated[int, Field(ge=PROTOCOL, le=PROTOCOL)] = PROTOCOL
@@ -74,7 +82,7 @@ class Occasion(_Record):
     base_digest: Sha256
 
 
-class Announcement(_Record):
+class Announcement(Record):
     """The coordinator asks one site to take part in one phase.
 
     Attributes
@@ -83,42 +91,50 @@ class Announcement(_Record):
         Run, round, attempt, phase and the site that is asked.
     plan, base
         Where the plan and the weights of the round stand in the blob service.
+    metrics
+        What the site is asked to tell; never more than the plan names.
     deadline
         Seconds since the Unix epoch; an answer after it is dropped.
+    checkpoint
+        Where the coordinator's audit log stands.
     """
 
     occasion: Occasion
     plan: BlobRef
     base: BlobRef
+    metrics: tuple[MetricName, ...]
     deadline: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    checkpoint: SignedCheckpoint
 
 
-class Evaluation(_Record):
+class Evaluation(Record):
     """How well a model segments a part of a site's examples; means over images.
+
+    A metric is None where the site was not asked for it.
 
     Attributes
     ----------
     num_examples
-        Images evaluated.
+        Images evaluated, rounded down as the site's policy says.
     loss
         Training loss on them, without augmentation.
     dice_dense, dice_breast
         Dice coefficient of dense tissue and of the breast without pectoral.
     dice_pectoral
-        Dice coefficient of the pectoral muscle; None if no image shows it.
+        Dice coefficient of the pectoral muscle; None also if no image shows it.
     percent_density_mae
         Mean absolute error of percent density, in percentage points.
     """
 
     num_examples: Annotated[int, Field(ge=1)]
-    loss: Annotated[float, Field(allow_inf_nan=False)]
-    dice_dense: Share
-    dice_breast: Share
+    loss: Annotated[float, Field(allow_inf_nan=False)] | None
+    dice_dense: Share | None
+    dice_breast: Share | None
     dice_pectoral: Share | None
-    percent_density_mae: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
+    percent_density_mae: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] | None
 
 
-class Contribution(_Record):
+class Contribution(Record):
     """What a site releases in answer to an announcement.
 
     Attributes
@@ -126,16 +142,18 @@ class Contribution(_Record):
     occasion
         Echo of the announcement's.
     num_examples
-        Training examples behind the update; 0 in the evaluate phase.
+        Training examples behind the update, rounded down as the site's policy says; 0 in the evaluate phase.
     update
         Local weights minus the round's weights (safetensors, float32); None in the evaluate phase.
     train_loss
-        Mean loss over the steps of this round; None in the evaluate phase.
+        Mean loss over the steps of this round; None in the evaluate phase, and where it was not asked for.
     evaluation
         The round's incoming weights on the validation part (train phase) or on the test part (evaluate
-        phase); None if the site has no such examples.
+        phase); None if the site has no such examples, or too few to tell of.
     duration_s
         Seconds that the site computed.
+    checkpoint
+        Where the site's audit log stands.
     """
 
     occasion: Occasion
@@ -144,16 +162,26 @@ class Contribution(_Record):
     train_loss: Annotated[float, Field(allow_inf_nan=False)] | None
     evaluation: Evaluation | None
     duration_s: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    checkpoint: SignedCheckpoint
 
 
-class Refusal(_Record):
+class Refusal(Record):
     """A site does not take part this time.
 
     Attributes
     ----------
     reason
         Name of the error's class: never its text, which could hold what must not leave.
+    rules
+        Names of the rules of the site's policy that were broken.
+    not_before
+        Seconds since the Unix epoch from when on asking again makes sense; None if the site cannot say.
+    checkpoint
+        Where the site's audit log stands.
     """
 
     occasion: Occasion
     reason: Annotated[str, Field(pattern=r"^[A-Za-z]{1,64}$")]
+    checkpoint: SignedCheckpoint
+    rules: tuple[RuleName, ...] = ()
+    not_before: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None

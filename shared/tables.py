@@ -60,7 +60,7 @@ def _explain(
     faults = fault.errors(include_url=False, include_input=False)
     first = min(faults, key=lambda one: one["type"] != "extra_forbidden")
     location = first["loc"]
-    name = ".".join(str(part) for part in location)
+    name = ".".join(part for part in location if isinstance(part, str))
     if first["type"] == "extra_forbidden":
         nearest = difflib.get_close_matches(str(location[-1]), _known(table, location), n=1, cutoff=0.0)
         return error(f"The {what} has an unknown setting '{name}'.", f"Did you mean '{nearest[0]}'?")

@@ -7,22 +7,25 @@ the hospital.
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from client.annotation.dicom_seg import draw_seg
-from client.annotation.labelme import draw_labelme, draw_picture
-from client.inference.segment import Segmentation
+from client.annotation.labelme import draw_labelme
+from client.annotation.reading import DraftImage, DraftTask, read_for_draft, refused
 from client.intake.candidates import Progress, Refusal
-from client.intake.dicom_file import is_dicom, read_header, read_mammogram
-from client.intake.exclusions import STRICT, IntakeRules, Reason, reason_of, reasons_against, refusal
-from client.intake.picture import is_picture, read_picture
+from client.intake.dicom_file import is_dicom, read_header
+from client.intake.exclusions import STRICT, IntakeRules, Reason, reasons_against, refusal
+from client.intake.image_file import source_id_of
+from client.intake.masks import digest_of
+from client.intake.masks.labelme import draw_outlines
+from client.intake.picture import is_picture
+from client.intake.workers import Failure, Workers
 from client.using import UsableModel, segment
-from shared.errors import ExcludedError, IntakeError
+from shared.errors import ExcludedError, IntakeError, MaskError
 from shared.files import write_file
 
 DraftForm = Literal["seg", "labelme"]
@@ -43,7 +46,7 @@ class DraftReport:
     already_there
         Images whose draft was there already, possibly corrected by now; it stays as it is.
     refusals
-        Images without a draft, by their place in the files that were given.
+        Images without a draft, by their position.
     num_ignored
         Files that are no images.
     """
@@ -56,35 +59,47 @@ class DraftReport:
 
 
 def presegment(
-    source_files: Sequence[Path],
+    images: Sequence[tuple[int, Path]],
     model: UsableModel,
     output_folder: Path,
     form: DraftForm,
     progress: Progress,
     *,
     is_masked: Callable[[str], bool],
+    note_draft: Callable[[str, str], None],
     rules: IntakeRules = STRICT,
+    workers: int = 0,
 ) -> DraftReport:
     """Draw a draft for every mammogram among the files that has no mask; an existing draft stays.
 
     Parameters
     ----------
+    images
+        Files with the positions under which reports name them.
     form
         `seg` writes `<key>.dcm`, a DICOM Segmentation; `labelme` writes `<key>.json` and, for LabelMe to
         show, the picture `<key>.png`.
     is_masked
         Whether there is a mask already for the image of a SOP Instance UID or digest.
+    note_draft
+        Told of the key of an image and the `digest_of` the label map that its draft will be read back as,
+        before the draft is written.
     rules
         Which images the intake would take; for others a draft would be work for nothing.
+    workers
+        Processes that read and prepare; 0 for one per core.
 
     Raises
     ------
+    ConfigError
+        No process can be started here.
     StoreError
         A draft cannot be written; those before it are whole.
     """
-    written = with_mask = already_there = num_ignored = 0
+    with_mask = already_there = num_ignored = 0
     refusals: list[Refusal] = []
-    for position, path in enumerate(source_files, start=1):
+    tasks: list[DraftTask] = []
+    for position, path in images:
         found = _look(path, position, form, rules)
         if found is None:
             num_ignored += 1
@@ -95,15 +110,28 @@ def presegment(
         elif _draft_file(output_folder, found, form).exists():
             already_there += 1
         else:
-            refused = _draw(path, found, position, model, output_folder, form)
-            refusals += [refused] if refused else []
-            written += 0 if refused else 1
-        progress(position, len(source_files))
+            tasks.append(DraftTask(position=position, path=path, key=found, with_picture=form == "labelme"))
+            continue
+        progress(with_mask + already_there + num_ignored + len(refusals), len(images))
+    settled, written = len(images) - len(tasks), 0
+    with Workers(read_for_draft, number=workers) as reading:
+        for done, (task, read) in enumerate(reading.map(tasks), start=settled + 1):
+            draft = _draw(task, read, model, form)
+            if isinstance(draft, Refusal):
+                refusals.append(draft)
+            elif _draft_file(output_folder, task.key, form).exists():  # of another file of the image
+                already_there += 1
+            else:
+                if draft.digest is not None:
+                    note_draft(task.key, draft.digest)
+                _write(draft, output_folder)
+                written += 1
+            progress(done, len(images))
     return DraftReport(
         written=written,
         masked=with_mask,
         already_there=already_there,
-        refusals=tuple(refusals),
+        refusals=tuple(sorted(refusals, key=lambda one: one.position)),
         num_ignored=num_ignored,
     )
 
@@ -120,9 +148,9 @@ def _look(path: Path, position: int, form: DraftForm, rules: IntakeRules) -> str
                 "The picture has no DICOM header that a DICOM segmentation could refer to.",
                 "Draft for LabelMe instead.",
             )
-        return _digest(path)
+        return source_id_of(path, None)
     except IntakeError as error:
-        return _refused(position, error)
+        return refused(position, error)
 
 
 def _look_at_dicom(path: Path, position: int, rules: IntakeRules) -> str | Refusal:
@@ -135,51 +163,53 @@ def _look_at_dicom(path: Path, position: int, rules: IntakeRules) -> str | Refus
     return header.instance_uid
 
 
-def _digest(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise refusal(Reason.UNREADABLE) from error
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Draft:
+    """A draft that is not written yet.
+
+    Attributes
+    ----------
+    files
+        Name and content; last the one whose presence says that an image is done.
+    digest
+        Of the label map that the intake reads it back as; None for one that it would refuse.
+    """
+
+    files: Mapping[str, bytes]
+    digest: str | None
 
 
 def _draw(
-    path: Path, key: str, position: int, model: UsableModel, folder: Path, form: DraftForm
-) -> Refusal | None:
+    task: DraftTask, read: DraftImage | Refusal | Failure, model: UsableModel, form: DraftForm
+) -> _Draft | Refusal:
+    if isinstance(read, Refusal):
+        return read
+    if isinstance(read, Failure):
+        return Refusal.of(task.position, Reason.UNDECODABLE)
     try:
-        files = _files(path, key, segment(model, path), form)
+        segmentation = segment(model, read.image)
+        labels_HW, model_id = segmentation.source_labels(), segmentation.report.model_id
+        name = _draft_file(Path(), task.key, form).name
+        if read.picture is None:
+            content = draw_seg(task.path, labels_HW, model_id)
+            return _Draft(files={name: content}, digest=digest_of(labels_HW))
     except IntakeError as error:
-        return _refused(position, error)
-    for name, content in files.items():
+        return refused(task.position, error)
+    picture = f"{task.key}.png"
+    outlines = draw_labelme(labels_HW, picture, model_id)
+    try:
+        digest = digest_of(draw_outlines(outlines, segmentation.prepared.geometry.source_shape))
+    except MaskError:  # without dense tissue a reader must first say that there is none
+        digest = None
+    return _Draft(files={picture: read.picture, name: outlines}, digest=digest)
+
+
+def _write(draft: _Draft, folder: Path) -> None:
+    for name, content in draft.files.items():
         # A picture that is there may be the source itself.
         if not (folder / name).exists():
             write_file(folder / name, content, mode=DRAFT_MODE)
-    return None
-
-
-def _files(path: Path, key: str, segmentation: Segmentation, form: DraftForm) -> dict[str, bytes]:
-    """Name and content of each file of a draft; last the one whose presence says that an image is done."""
-    labels_HW, model_id = segmentation.source_labels(), segmentation.report.model_id
-    draft = _draft_file(Path(), key, form).name
-    if form == "seg":
-        return {draft: draw_seg(path, labels_HW, model_id)}
-    picture = f"{key}.png"
-    mammogram = read_mammogram(path) if is_dicom(path) else read_picture(path)
-    breast_HW = segmentation.prepared.geometry.to_source(segmentation.prepared.breast_HW)
-    return {
-        picture: draw_picture(mammogram, breast_HW),
-        draft: draw_labelme(labels_HW, picture, model_id),
-    }
 
 
 def _draft_file(folder: Path, key: str, form: DraftForm) -> Path:
     return folder / f"{key}.{'dcm' if form == 'seg' else 'json'}"
-
-
-def _refused(position: int, error: IntakeError) -> Refusal:
-    return Refusal(
-        position=position,
-        reason=reason_of(error),
-        message=error.message,
-        remedy=error.hint,
-    )

@@ -25,10 +25,12 @@ from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, push_task_output
 from httpx import HTTPError, TransportError
 
-from client.flower.app import make_app
+from client.flower.app import make_app, make_refusing_app
 from client.flower.pace import quicken
 from client.home import LOOPBACK, SiteHome
-from client.workplace import open_workplace
+from client.policy.reading import read_policy
+from client.workplace import catch_up, follow_membership, open_workplace
+from shared.errors import PolicyFileError
 from shared.flower.bundle import bundle_sha256
 from shared.flower.tasks import POLL_S, TaskSource
 from shared.supervision import follow_supervisor
@@ -38,8 +40,13 @@ log = logging.getLogger(__name__)
 
 
 def serve(home: SiteHome, runtime_port: int) -> None:
-    """Take and run tasks, one at a time, until told to stop."""
-    app = make_app(open_workplace(home))
+    """Take and run tasks, one at a time, until told to stop.
+
+    A membership that was renewed is followed between tasks: a task ends with the keys that it began with.
+    """
+    workplace = open_workplace(home)
+    app = make_app(workplace, lambda: catch_up(workplace, home))
+    refusing_app = make_refusing_app(workplace)
     source = TaskSource(
         address=f"{LOOPBACK}:{runtime_port}",
         secret_file=home.runtime_secret_file,
@@ -53,7 +60,12 @@ def serve(home: SiteHome, runtime_port: int) -> None:
         if token is None:
             time.sleep(POLL_S)
             continue
-        _run_task(source.client_for(token), app, lambda: approved_bundles(home))
+        follow_membership(workplace, home)
+        _run_task(
+            source.client_for(token),
+            lambda sha256: app if is_approved(home, sha256) else refusing_app,
+            workplace.egress.release_failure,
+        )
 
 
 def _acquire(source: TaskSource) -> str | None:
@@ -63,24 +75,34 @@ def _acquire(source: TaskSource) -> str | None:
         return None
 
 
-def approved_bundles(home: SiteHome) -> frozenset[str]:
-    """The bundles on the site's list; read for every task, so that a change takes effect at once."""
-    lines = home.approved_bundles_file.read_text().splitlines()
-    return frozenset(line.split()[0] for line in lines if line.strip() and not line.startswith("#"))
+def is_approved(home: SiteHome, bundle_sha256: str) -> bool:
+    """Whether a bundle is on the policy's list, or on the site's own where the policy has none.
+
+    Both are read for every task, so that a change takes effect at once. Under a policy that cannot be read
+    the app itself refuses everything, and says so.
+    """
+    try:
+        listed = read_policy(home.policy_file).allow.bundles
+    except PolicyFileError:
+        listed = None
+    return bundle_sha256 in (home.approved_bundles() if listed is None else listed)
 
 
-def _run_task(client: RuntimeHttpClient, app: ClientApp, approved: Callable[[], frozenset[str]]) -> None:
+def _run_task(
+    client: RuntimeHttpClient,
+    app_for: Callable[[str], ClientApp],
+    release_failure: Callable[[str], None],
+) -> None:
+    """Take one task through; `app_for` chooses the app by the SHA-256 of the bundle, which stays unopened."""
     heartbeat = HeartbeatSender(make_task_heartbeat_fn_http(client))
     heartbeat.start()
     context: Context | None = None
     status, details = SubStatus.FAILED, ""
     try:
         message, context, _run, bundle = pull_task_input(client)
-        if bundle_sha256(bundle.content) in approved():
-            reply = answer(app, message, context)
-        else:
-            log.error("refused a bundle that is not on this site's list")
-            reply = Message(Error(ErrorCode.INVALID_FAB, "bundle not approved"), reply_to=message)
+        reply = answer(app_for(bundle_sha256(bundle.content)), message, context)
+        if reply.has_error():
+            release_failure(reply.error.reason or "")
         status = SubStatus.FAILED if reply.has_error() else SubStatus.COMPLETED
         push_message(client, reply, context)
     except HTTPError as error:

@@ -40,6 +40,7 @@ from shared.trust.keys import NodeKey
 log = logging.getLogger(__name__)
 
 POLL_S = 0.15
+FOLLOW_S = 1.0
 
 
 def hasten() -> None:
@@ -52,7 +53,11 @@ def hasten() -> None:
 def serve(home: SiteHome, runtime_port: int) -> None:
     """Connect to the coordinator and serve tasks on loopback; returns when the connection's loop ends."""
     membership = home.membership()
-    private_key = NodeKey.load(home.node_key_file).private
+    node_key = NodeKey.load(home.keys(membership.key_generation).node)
+    private_key = node_key.private
+    threading.Thread(
+        target=_end_with_node_key, args=(home, membership.key_generation, node_key), daemon=True
+    ).start()
     states = NodeStateFactory(objectstore_factory=ObjectStoreFactory())
     secret = load_superexec_auth_secret(secret_file=str(home.runtime_secret_file))
     runtime = uvicorn.Server(
@@ -69,7 +74,7 @@ def serve(home: SiteHome, runtime_port: int) -> None:
         state_factory=states,
         server_address=membership.fleet_address,
         node_config={},
-        root_certificates=membership.root_pem,
+        root_certificates=membership.anchors.bundle_pem,
         insecure=False,
         authentication_keys=(private_key, private_key.public_key()),
         isolation=ISOLATION_MODE_PROCESS,
@@ -77,6 +82,18 @@ def serve(home: SiteHome, runtime_port: int) -> None:
         superexec_auth_secret=secret,
         runtime_dependency_install=False,
     )
+
+
+def _end_with_node_key(home: SiteHome, generation: int, node_key: NodeKey) -> None:
+    """End this process when the site has another node key; its successor goes on with that."""
+    while True:
+        time.sleep(FOLLOW_S)
+        current = home.membership().key_generation
+        if current != generation:
+            if NodeKey.load(home.keys(current).node).public != node_key.public:
+                log.info("the node key has changed")
+                os._exit(0)
+            generation = current
 
 
 if __name__ == "__main__":

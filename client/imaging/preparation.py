@@ -10,7 +10,7 @@ The steps, numbered where they happen; label maps take the same way by nearest n
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ import numpy.typing as npt
 from client.imaging.breast_mask import Mask, find_breast
 from client.imaging.mammogram import Mammogram, Side, Spacing
 from client.imaging.orientation import orient
-from client.imaging.resample import Scalar, resize_image, resize_labels
+from client.imaging.resample import Scalar, nearest, resize_image, resize_labels
 from shared.errors import NotMammogramError
 
 PIXEL_MM = 0.2
@@ -65,12 +65,22 @@ class Geometry:
         """Bring a label map of the source's shape onto the prepared picture."""
         return resize_labels(self.crop(labels_HW), *self.prepared_shape)
 
-    def to_source(self, labels_HW: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
-        """Bring a label map of the prepared picture back onto the source; zero outside the crop."""
+    def to_source(self, labels_HW: npt.NDArray[Scalar], step: int = 1) -> npt.NDArray[Scalar]:
+        """Bring a label map of the prepared picture back onto the source; zero outside the crop.
+
+        With a step, only every so many rows and columns of the source, those at `step // 2` first.
+        """
         top, left, height, width = self.box
-        turned_HW = np.zeros(self.source_shape, labels_HW.dtype)
-        turned_HW[top : top + height, left : left + width] = resize_labels(labels_HW, height, width)
-        return turned_HW[:, ::-1].copy() if self.mirrored else turned_HW
+        rows = np.arange(step // 2, self.source_shape[0], step) - top
+        columns = np.arange(step // 2, self.source_shape[1], step)
+        columns = (self.source_shape[1] - 1 - columns if self.mirrored else columns) - left
+        inside_H, inside_W = (rows >= 0) & (rows < height), (columns >= 0) & (columns < width)
+        source_HW = np.zeros((len(rows), len(columns)), labels_HW.dtype)
+        source_HW[np.ix_(inside_H, inside_W)] = labels_HW[
+            nearest(rows[inside_H], height, self.prepared_shape[0])[:, None],
+            nearest(columns[inside_W], width, self.prepared_shape[1])[None, :],
+        ]
+        return source_HW
 
     def prepared_spacing(self, spacing: Spacing) -> Spacing:
         """Pixel spacing of the prepared picture, from that of the source."""
@@ -104,8 +114,14 @@ class PreparedImage:
     contradicts_header: bool
 
 
-def prepare(mammogram: Mammogram) -> PreparedImage:
+def prepare(mammogram: Mammogram, like: Geometry | None = None) -> PreparedImage:
     """Prepare a mammogram; its pixels are never enlarged.
+
+    Parameters
+    ----------
+    like
+        How the picture lay in its source when it was prepared before: where the breast still lies there, the
+        picture gets the same size again, though the spacing may have become known since.
 
     Raises
     ------
@@ -124,6 +140,8 @@ def prepare(mammogram: Mammogram) -> PreparedImage:
         box=box,
         prepared_shape=_prepared_shape(box, mammogram.spacing),
     )
+    if like is not None and replace(geometry, prepared_shape=like.prepared_shape) == like:
+        geometry = like
     # 2. and 3. Turning the small result takes less than turning the large crop.
     crop_HW = geometry.crop(source_HW)
     shrunk_HW = resize_image(crop_HW[:, ::-1] if mirrored else crop_HW, *geometry.prepared_shape)

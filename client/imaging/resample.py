@@ -35,10 +35,11 @@ def resize_image(
 
 def resize_labels(labels_HW: npt.NDArray[Scalar], height: int, width: int) -> npt.NDArray[Scalar]:
     """Nearest neighbour; no class appears that was not there."""
-    rows = _nearest(labels_HW.shape[0], height)
-    columns = _nearest(labels_HW.shape[1], width)
+    rows = nearest(np.arange(height), height, labels_HW.shape[0])
+    columns = nearest(np.arange(width), width, labels_HW.shape[1])
     return labels_HW[rows[:, None], columns[None, :]]
 
 
-def _nearest(source: int, target: int) -> npt.NDArray[np.int64]:
-    return np.minimum(((np.arange(target) + 0.5) * source / target).astype(np.int64), source - 1)
+def nearest(places: npt.NDArray[np.int64], size: int, source_size: int) -> npt.NDArray[np.int64]:
+    """Places of a side of `size` pixels in one of `source_size` pixels."""
+    return np.minimum(((places + 0.5) * source_size / size).astype(np.int64), source_size - 1)

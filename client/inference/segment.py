@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -13,27 +12,13 @@ from torch import nn
 from client.imaging.breast_mask import largest_component
 from client.imaging.density import measure_density
 from client.imaging.example import Label
-from client.imaging.mammogram import Mammogram
 from client.imaging.network_input import fit, unfit
 from client.imaging.overlay import draw_overlay
-from client.imaging.preparation import PreparedImage, prepare
+from client.imaging.preparation import PreparedImage
+from client.inference.reading import ReadImage
 from client.inference.report import DensityReport
-from client.intake.dicom_file import is_dicom, read_header, read_mammogram
-from client.intake.exclusions import EXPLANATIONS, Reason, reasons_against, refusal
-from client.intake.picture import is_picture, read_picture
-from shared.errors import EmptySourceError, NotMammogramError
+from shared.errors import NotMammogramError
 from shared.model.segmentation import segments_of
-
-TOLERATED = frozenset(
-    {
-        Reason.SECONDARY_CAPTURE,
-        Reason.VIEW_UNKNOWN,
-        Reason.LATERALITY_UNKNOWN,
-        Reason.TOO_SMALL,
-        Reason.LOSSY,
-    }
-)
-"""Reasons that keep an image out of training but only earn a warning here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,15 +48,13 @@ class Segmentation:
         return draw_overlay(self.prepared, self.labels_HW, self.report.headline(), self.report.details())
 
 
-def segment_file(
-    path: Path, model: nn.Module, *, input_height_px: int, input_width_px: int, model_id: str
+def segment_image(
+    image: ReadImage, model: nn.Module, *, input_height_px: int, input_width_px: int, model_id: str
 ) -> Segmentation:
-    """Segment one DICOM, PNG or TIFF file; nothing is written.
+    """Segment an image that has been read.
 
     Parameters
     ----------
-    path
-        The file.
     model
         Takes float32 NCHW in [0, 1] and gives `Logits`; it is used on its own device and in the mode it is
         in, which should be `eval`.
@@ -82,23 +65,11 @@ def segment_file(
 
     Raises
     ------
-    IntakeError
-        The file cannot be read.
-    EmptySourceError
-        It is a folder.
-    NotDicomError
-        It is neither DICOM nor a picture.
-    UndecodableError
-        It is damaged, or has no pixels.
     NotMammogramError
-        It shows no breast.
-    ExcludedError
-        It is of a kind that density is not measured on.
+        The model finds no breast.
     """
-    mammogram, warnings = _read(path)
-    prepared = prepare(mammogram)
+    prepared, spacing = image.prepared, image.spacing
     labels_HW = _predict(prepared, model, input_height_px, input_width_px)
-    spacing = mammogram.spacing
     density = measure_density(
         labels_HW, None if spacing is None else prepared.geometry.prepared_spacing(spacing)
     )
@@ -107,35 +78,18 @@ def segment_file(
             "The model finds no breast in the image.",
             "Check that the image is a mammogram, or use another model.",
         )
-    if prepared.contradicts_header:
-        warnings = (*warnings, "The chest wall is not where the header says: the image is mirrored.")
     return Segmentation(
         prepared=prepared,
         labels_HW=labels_HW,
         report=DensityReport(
             density=density,
             spacing=spacing,
-            view=mammogram.view,
-            laterality=mammogram.laterality,
+            view=image.view,
+            laterality=image.laterality,
             model_id=model_id,
-            warnings=warnings,
+            warnings=image.warnings,
         ),
     )
-
-
-def _read(path: Path) -> tuple[Mammogram, tuple[str, ...]]:
-    if path.is_dir():
-        raise EmptySourceError("This is a folder, not an image.", "Name one mammogram's file.")
-    # A DICOM file's preamble may be a TIFF header (PS3.10 7.1): DICOM is asked first.
-    if not is_dicom(path) and is_picture(path):
-        return read_picture(path), (
-            "The picture has no DICOM header: its grey values may have been altered.",
-        )
-    reasons = reasons_against(read_header(path))
-    for reason in reasons:
-        if reason not in TOLERATED:
-            raise refusal(reason)
-    return read_mammogram(path), tuple(EXPLANATIONS[reason].message for reason in reasons)
 
 
 def _predict(prepared: PreparedImage, model: nn.Module, height: int, width: int) -> npt.NDArray[np.uint8]:

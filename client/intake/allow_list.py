@@ -32,6 +32,10 @@ WORDS: Mapping[str, str] = {
 
 FACTS: Mapping[str, str] = {
     "SOPClassUID": "what kind of object it is",
+    "ImageType": "whether a tomosynthesis object is the vendor's synthetic 2D view",
+    "SharedFunctionalGroupsSequence": "where such an object keeps the next two, and its window",
+    "FrameAnatomySequence": "left or right",
+    "FrameLaterality": "left or right",
     "Modality": "whether a secondary capture is a mammogram",
     "Rows": "size",
     "Columns": "size",
@@ -70,9 +74,18 @@ PIXELS: Mapping[str, str] = {
     "WindowCenter": "how the vendor shows it",
     "WindowWidth": "how the vendor shows it",
     "VOILUTFunction": "how the vendor shows it",
+    "FrameVOILUTSequence": "the window of a synthetic 2D view",
+    "PixelValueTransformationSequence": "its modality transformation",
     "PresentationLUTShape": "which end of the scale is bright",
     "PixelData": "the picture",
 }
+
+SHARED_GROUPS: Mapping[str, Mapping[str, str]] = {
+    "FrameAnatomySequence": {"FrameLaterality": "ImageLaterality"},
+    "FrameVOILUTSequence": {one: one for one in ("WindowCenter", "WindowWidth", "VOILUTFunction")},
+    "PixelValueTransformationSequence": {one: one for one in ("RescaleSlope", "RescaleIntercept")},
+}
+"""What objects of the multi-frame classes keep in groups (PS3.3 C.7.6.16), by a plain image's word for it."""
 
 NATIVE_SYNTAXES: Mapping[tuple[bool | None, bool | None], UID] = {
     (True, True): ImplicitVRLittleEndian,
@@ -92,6 +105,7 @@ def tags(keywords: frozenset[str]) -> list[int]:
 def reduced(dataset: Dataset, keywords: frozenset[str]) -> Dataset:
     """A new data set with the elements listed, at every depth, and the transfer syntax as its file meta."""
     kept = _reduced_item(dataset, keywords)
+    _lay_open(kept)
     kept.file_meta = FileMetaDataset()
     if "TransferSyntaxUID" in dataset.file_meta:
         kept.file_meta.TransferSyntaxUID = dataset.file_meta.TransferSyntaxUID
@@ -100,6 +114,23 @@ def reduced(dataset: Dataset, keywords: frozenset[str]) -> Dataset:
     # A number's byte order may depend on it (PS3.5 A.3).
     kept.set_original_encoding(*dataset.original_encoding)
     return kept
+
+
+def _lay_open(kept: Dataset) -> None:
+    """Write what holds for all frames where a plain image has it, unless it says so there itself."""
+    shared = _first(kept, "SharedFunctionalGroupsSequence")
+    for group, names in SHARED_GROUPS.items():
+        item = _first(shared, group)
+        for name, plain in names.items():
+            if name in item and plain not in kept:
+                kept.add_new(Tag(plain), item[name].VR, item[name].value)
+    kept.pop(Tag("SharedFunctionalGroupsSequence"), None)
+
+
+def _first(dataset: Dataset, keyword: str) -> Dataset:
+    """The first item of a sequence; an empty data set without one."""
+    items = dataset.get(keyword)
+    return items[0] if isinstance(items, Sequence) and items else Dataset()
 
 
 def _reduced_item(dataset: Dataset, keywords: frozenset[str]) -> Dataset:

@@ -33,7 +33,7 @@ from client.intake.forward_reader import CHUNK_BYTES, ForwardReader
 from client.intake.listing import MASKS_FOLDER, is_folder
 from client.intake.recognition import NotRegularError, open_regular
 from client.intake.unpacking import Unpacking, damaged, hostile, too_large
-from shared.errors import IntakeError, StoreError
+from shared.errors import ArchiveError, IntakeError, StoreError
 from shared.files import make_private_folder
 
 PREFIX = "archive-"
@@ -83,7 +83,9 @@ def unpacked(path: Path, spool: Path, progress: Progress) -> Iterator[Path]:
     Raises
     ------
     IntakeError
-        The file cannot be read, is no archive, is encrypted, or is built to do harm.
+        The file cannot be read, or is no archive.
+    ArchiveError
+        The archive is encrypted, or built to do harm.
     UndecodableError
         The archive is damaged.
     StoreError
@@ -98,12 +100,6 @@ def unpacked(path: Path, spool: Path, progress: Progress) -> Iterator[Path]:
         _unpack(path, folder, progress)
         yield _content(folder)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def remove_leftovers(spool: Path) -> None:
-    """Remove what an import that was killed had unpacked; for when no other import is running."""
-    for folder in spool.glob(f"{PREFIX}*"):
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -163,11 +159,11 @@ def _unzip(file: BufferedReader, unpacking: Unpacking) -> None:
     with zipfile.ZipFile(file) as archive:
         members = [member for member in archive.infolist() if _is_regular(member)]  # 1.
         if any(member.flag_bits & ENCRYPTED for member in members):
-            raise IntakeError(
+            raise ArchiveError(
                 "The archive is encrypted.", "Unpack it with its password and import the folder."
             )
         if any(member.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED} for member in members):
-            raise IntakeError(
+            raise ArchiveError(
                 "The archive is compressed in a way that cannot be read here.",
                 "Unpack it and import the folder, or pack it as a plain zip or tar.",
             )

@@ -10,9 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from client.imaging.mammogram import Mammogram
+from client.imaging.preparation import Geometry
 from client.intake.exclusions import EXPLANATIONS, QUARANTINED, Reason
 from shared.errors import IntakeError
 
+MASKS_PREFIX = "masks:"
 Labels = npt.NDArray[np.uint8]
 Progress = Callable[[int, int], None]
 """Called with the number of images done and the number in all."""
@@ -37,6 +39,8 @@ class Candidate:
         Of the acquisition; None when the source does not say.
     density
         A reader's category, a to d; None when the source does not say.
+    geometry
+        Of the picture that is here of this image already; None for a new image.
     load
         Reads the image and its label map, both in the orientation and size of the file; raises IntakeError.
         It is called in another process.
@@ -48,6 +52,7 @@ class Candidate:
     has_mask: bool
     year: int | None = None
     density: str | None = None
+    geometry: Geometry | None = None
     load: Callable[[], tuple[Mammogram, Labels | None]] = field(repr=False)
 
     def refused(self, reason: Reason, error: IntakeError | None = None) -> Refusal:
@@ -76,6 +81,8 @@ class Refusal:
         What is wrong and what to do about it, one line each.
     source_id
         As in `Candidate`; None when the file did not even say that.
+    in_masks
+        The position is that of a mask in the folder of masks.
     """
 
     position: int
@@ -84,11 +91,13 @@ class Refusal:
     remedy: str
     source_id: str | None = field(repr=False, default=None)
     archive: int | None = None
+    in_masks: bool = False
 
     @property
     def place(self) -> str:
-        """Where it lies, for a person: a position, or that of its archive and its own, as in `12:7`."""
-        return str(self.position) if self.archive is None else f"{self.archive}:{self.position}"
+        """Where it lies, for a person: a position, also that of its archive, as in `12:7`, or `masks:7`."""
+        archive = "" if self.archive is None else f"{self.archive}:"
+        return f"{archive}{MASKS_PREFIX if self.in_masks else ''}{self.position}"
 
     @classmethod
     def of(cls, position: int, reason: Reason, source_id: str | None = None) -> Refusal:

@@ -82,8 +82,7 @@ def _decoded(dataset: Dataset, syntax: str, shape: tuple[int, int]) -> npt.NDArr
     # Without its end the codec of JPEG fills the missing rows with grey and says nothing.
     if syntax in JPEG_SYNTAXES and JPEG_END not in frame[-4:]:
         raise refusal(Reason.UNDECODABLE)
-    coded_shape = _size_of_j2k(frame) if syntax in J2K_SYNTAXES else _size_of_jpeg(frame)
-    if coded_shape != shape:
+    if coded_size(frame, syntax) != shape:
         raise refusal(Reason.UNDECODABLE)
     decoded_HW = np.asarray(DECODERS[syntax](frame))
     if syntax in J2K_SYNTAXES and (dataset.PixelRepresentation, decoded_HW.dtype.kind) != (0, "u"):
@@ -110,6 +109,11 @@ def _run_lengths(dataset: Dataset, rows: int, columns: int) -> npt.NDArray[Any]:
                     return stored_HW
     array: npt.NDArray[Any] = dataset.pixel_array
     return array
+
+
+def coded_size(frame: bytes, syntax: str) -> tuple[int, int] | None:
+    """Rows and columns that a frame of JPEG, JPEG-LS or JPEG 2000 asks its decoder for; None without any."""
+    return _size_of_j2k(frame) if syntax in J2K_SYNTAXES else _size_of_jpeg(frame)
 
 
 def _size_of_j2k(frame: bytes) -> tuple[int, int] | None:

@@ -28,7 +28,15 @@ from client.intake.dicom_header import parse_header
 from client.intake.exclusions import Reason, refusal
 from client.intake.header import Header
 from client.intake.presentation import presented
-from client.intake.recognition import HEAD_SIZE_BYTES, MAGIC, PREAMBLE_SIZE_BYTES, Kind, kind_of
+from client.intake.recognition import (
+    HEAD_SIZE_BYTES,
+    MAGIC,
+    PREAMBLE_SIZE_BYTES,
+    Kind,
+    NotRegularError,
+    kind_of,
+    open_regular,
+)
 from shared.errors import IntakeError, NotDicomError
 
 logging.getLogger("pydicom").disabled = True
@@ -54,7 +62,7 @@ def is_dicom(path: Path) -> bool:
         The file cannot be read.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return kind_of(file.read(HEAD_SIZE_BYTES)) is not Kind.OTHER
     except OSError as error:
         raise refusal(Reason.UNREADABLE) from error
@@ -141,8 +149,10 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
             "The file is not a DICOM file.", "Give a mammogram exported as DICOM (For Presentation)."
         )
     try:
-        with path.open("rb") as file, _damage_refused(but=OSError):
+        with open_regular(path) as file, _damage_refused(but=OSError):
             yield file
+    except NotRegularError as error:
+        raise refusal(Reason.UNREADABLE) from error
     except OSError as error:
         # pydicom raises it too, without a number, for what it cannot make sense of.
         raise refusal(Reason.UNDECODABLE if error.errno is None else Reason.UNREADABLE) from error

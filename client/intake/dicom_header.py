@@ -20,6 +20,7 @@ from pydicom.uid import JPEG2000, JPEG2000MC, JPEGBaseline8Bit, JPEGExtended12Bi
 
 from client.imaging.mammogram import Laterality, Side, Spacing
 from client.intake.header import Header, SopClass
+from client.intake.patients import patient_of
 
 # Codes of CID 4014 and 4015 in SNOMED CT and its older form SRT.
 VIEW_CODES = {
@@ -52,6 +53,8 @@ PARTIAL_CODES = frozenset(
 )
 BIOPSY_WORDS = re.compile(r"BIOPS|NEEDLE|STEREOTA|LOCALI[SZ]|WIRE", re.IGNORECASE)
 SPECIMEN_WORDS = re.compile(r"SPECIMEN", re.IGNORECASE)
+SYNTHETIC_2D = frozenset({"GENERATED_2D", "TOMO_2D"})
+"""Values of Image Type."""
 LOSSY_SYNTAXES = frozenset({JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless})
 """Always lossy; JPEG 2000 may be either and says so in Lossy Image Compression."""
 MAYBE_LOSSY_SYNTAXES = frozenset({JPEG2000, JPEG2000MC})
@@ -80,9 +83,6 @@ MANUFACTURERS = {
     "METALTRONICA": "metaltronica",
 }
 
-# CBIS-DDSM builds a patient identifier for every image; the patient is the part in the middle.
-CBIS_PATIENT = re.compile(r"(?:Mass|Calc)-(?:Training|Test)_(P_\d+)_(?:LEFT|RIGHT)_(?:CC|MLO)(?:_\d+)?")
-
 
 def parse_header(dataset: Dataset, has_pixels: bool) -> Header:
     """Collect the facts; anything malformed counts as absent."""
@@ -100,6 +100,7 @@ def parse_header(dataset: Dataset, has_pixels: bool) -> Header:
         rows=_integer(dataset, "Rows") or 0,
         columns=_integer(dataset, "Columns") or 0,
         num_frames=_integer(dataset, "NumberOfFrames") or 1,
+        synthetic=not SYNTHETIC_2D.isdisjoint(_texts(dataset, "ImageType")),
         has_pixels=has_pixels,
         view=view,
         laterality=laterality,
@@ -121,10 +122,7 @@ def parse_header(dataset: Dataset, has_pixels: bool) -> Header:
 
 def _patient_id(dataset: Dataset) -> str:
     """The patient, or without one the study, or the image: never two patients under one identifier."""
-    identifier = _text(dataset, "PatientID")
-    cbis = CBIS_PATIENT.fullmatch(identifier)
-    if cbis is not None:
-        return cbis.group(1)
+    identifier = patient_of(_text(dataset, "PatientID"))
     return identifier or _text(dataset, "StudyInstanceUID") or _text(dataset, "SOPInstanceUID")
 
 

@@ -13,6 +13,7 @@ from enum import StrEnum
 from client.imaging.mammogram import View
 from client.intake.header import Header, SopClass
 from shared.errors import (
+    ArchiveError,
     ExcludedError,
     IntakeError,
     MaskError,
@@ -49,10 +50,14 @@ class Reason(StrEnum):
     LOSSY = "lossy"
     NO_MASK = "no-mask"
     MASK = "mask"
+    NO_IMAGE = "no-image"
+    DRAFT = "draft"
     UNREADABLE = "unreadable"
     UNDECODABLE = "undecodable"
+    ARCHIVE = "archive"
     NO_BREAST = "no-breast"
     DUPLICATE = "duplicate"
+    ALTERED = "altered"
     WITHDRAWN = "withdrawn"
 
 
@@ -169,6 +174,16 @@ EXPLANATIONS: Mapping[Reason, Explanation] = {
         remedy="Correct the mask and import again.",
         error=MaskError,
     ),
+    Reason.NO_IMAGE: Explanation(
+        message="The mask belongs to no image that is here.",
+        remedy="Name it after its image's SOP Instance UID or, for a picture, the SHA-256 of its file.",
+        error=MaskError,
+    ),
+    Reason.DRAFT: Explanation(
+        message="The mask is a model's draft that no reader has corrected.",
+        remedy="Correct it and bring it with `data masks add`; add --approved where nothing is to correct.",
+        error=MaskError,
+    ),
     Reason.UNREADABLE: Explanation(
         message="The file cannot be read.",
         remedy="Check its permissions and that the disk or network drive is there.",
@@ -178,6 +193,11 @@ EXPLANATIONS: Mapping[Reason, Explanation] = {
         message="The image cannot be decoded; the file is damaged or incomplete.",
         remedy="Export it again from the PACS.",
         error=UndecodableError,
+    ),
+    Reason.ARCHIVE: Explanation(
+        message="The archive is encrypted, or is not to be trusted.",
+        remedy="Unpack it yourself if you trust it, and import the folder.",
+        error=ArchiveError,
     ),
     Reason.NO_BREAST: Explanation(
         message="No breast was found in the image.",
@@ -189,6 +209,11 @@ EXPLANATIONS: Mapping[Reason, Explanation] = {
         remedy="Nothing to do.",
         error=ExcludedError,
     ),
+    Reason.ALTERED: Explanation(
+        message="The image's pixels are not those that were imported under the same identifier.",
+        remedy="Find out which are right; `data masks add` takes a mask drawn on those that are here.",
+        error=IntakeError,
+    ),
     Reason.WITHDRAWN: Explanation(
         message="The patient's images have been removed from this site.",
         remedy="Nothing to do: a withdrawal of consent holds for later imports as well.",
@@ -197,7 +222,15 @@ EXPLANATIONS: Mapping[Reason, Explanation] = {
 }
 
 QUARANTINED = frozenset(
-    {Reason.UNREADABLE, Reason.UNDECODABLE, Reason.NO_BREAST, Reason.MASK, Reason.NO_PIXELS}
+    {
+        Reason.UNREADABLE,
+        Reason.UNDECODABLE,
+        Reason.ARCHIVE,
+        Reason.NO_BREAST,
+        Reason.MASK,
+        Reason.NO_PIXELS,
+        Reason.ALTERED,
+    }
 )
 """Reasons that say something is broken and may be mended; the others are choices."""
 
@@ -214,6 +247,7 @@ def reason_of(error: IntakeError) -> Reason:
 
 
 _REASONS_BY_ERROR: Mapping[type[IntakeError], Reason] = {
+    ArchiveError: Reason.ARCHIVE,
     ExcludedError: Reason.NOT_A_MAMMOGRAM,
     MaskError: Reason.MASK,
     NotMammogramError: Reason.NO_BREAST,
@@ -248,7 +282,8 @@ def reasons_against(header: Header, rules: IntakeRules = STRICT) -> list[Reason]
         # What the object is.
         Reason.NOT_A_MAMMOGRAM: header.sop_class is SopClass.OTHER
         or (header.sop_class is SopClass.SECONDARY_CAPTURE and header.modality != "MG"),
-        Reason.TOMOSYNTHESIS: header.sop_class is SopClass.TOMOSYNTHESIS or header.num_frames > 1,
+        Reason.TOMOSYNTHESIS: header.num_frames > 1
+        or (header.sop_class is SopClass.TOMOSYNTHESIS and not header.synthetic),
         Reason.FOR_PROCESSING: header.sop_class is SopClass.FOR_PROCESSING,
         Reason.NO_PIXELS: not header.has_pixels,
         Reason.SECONDARY_CAPTURE: header.sop_class is SopClass.SECONDARY_CAPTURE
@@ -265,7 +300,7 @@ def reasons_against(header: Header, rules: IntakeRules = STRICT) -> list[Reason]
         Reason.VIEW_UNKNOWN: header.view is None,
         Reason.LATERALITY_UNKNOWN: header.laterality is None,
         # How it was stored.
-        Reason.TOO_SMALL: header.sop_class is SopClass.FOR_PRESENTATION
+        Reason.TOO_SMALL: header.sop_class in {SopClass.FOR_PRESENTATION, SopClass.TOMOSYNTHESIS}
         and header.rows < rules.min_rows_px
         and not _covers_field(header),
         Reason.LOSSY: header.lossy and not rules.accept_lossy,

@@ -28,6 +28,8 @@ class Header:
         The hospital's own identifier; only for pseudonyms and the order of the split, never stored.
     instance_uid
         SOP Instance UID; likewise.
+    synthetic
+        A vendor's 2D view, computed from a tomosynthesis.
     view
         Upper-case view position ("CC", "MLO", "XCCL", ...); None when the file does not say.
     chest_wall
@@ -47,6 +49,7 @@ class Header:
     rows: int
     columns: int
     num_frames: int
+    synthetic: bool
     has_pixels: bool
     view: str | None
     laterality: Laterality | None

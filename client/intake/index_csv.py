@@ -8,32 +8,35 @@ masks. Of a file with masks for several images the one with this image's key is 
 Optional columns: `patient` groups images of one person, otherwise a DICOM file says whose it is and each
 picture counts as its own patient; `year` of the acquisition; `density`, a reader's category a to d or 1 to 4;
 `laterality`, `view` and `spacing_mm` (in the plane of the breast) where the DICOM header does not say. A
-value that is not understood counts as unknown. Other columns are ignored.
+view that is neither CC nor MLO keeps its image out; any other value that is not understood counts as unknown.
+Other columns are ignored. Columns are parted by commas or semicolons.
 """
 
 from __future__ import annotations
 
 import csv
-import hashlib
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path, PurePosixPath
 
 from client.imaging.example import Label
-from client.imaging.mammogram import Laterality, Mammogram, Spacing, View
-from client.intake.candidates import Candidate, Labels, Progress, Refusal, Source
-from client.intake.dicom_file import is_dicom, read_header, read_mammogram
+from client.imaging.mammogram import Laterality, Spacing, View
+from client.intake.candidates import Candidate, Progress, Refusal, Source
+from client.intake.dicom_file import read_header
 from client.intake.dicom_header import PLAUSIBLE_SPACING_MM
 from client.intake.exclusions import STRICT, IntakeRules, Reason, reasons_against
 from client.intake.header import Header
+from client.intake.image_file import Known, Pair, patient_id_of, source_id_of
 from client.intake.masks import VALUES_FILE, MaskFile, masks_in, read_values_table
 from client.intake.masks.mask_file import stem
-from client.intake.picture import read_picture
-from shared.errors import EmptySourceError, IntakeError, UndecodableError
+from client.intake.patients import patient_of
+from client.intake.recognition import Kind, look_at, open_regular
+from shared.errors import EmptySourceError, IntakeError, NotDicomError, UndecodableError
 
 INDEX_FILE = "index.csv"
+MAX_HEADER_CHARACTERS = 65536
 KIND = "research archive with index.csv"
 YEAR = re.compile(r"(19[89]|20[0-9])[0-9]")
 DENSITIES = dict(zip("abcd1234", "abcdabcd", strict=True))
@@ -43,6 +46,7 @@ LATERALITIES = {
     "r": Laterality.RIGHT,
     "right": Laterality.RIGHT,
 }
+UNKNOWN = frozenset({"", "?", "-", "na", "n/a", "nan", "none", "unknown"})
 VIEWS = {view.value.lower(): view for view in View}
 DDSM_VALUES: Mapping[int, Label] = {
     64: Label.BACKGROUND,
@@ -66,7 +70,7 @@ def read_index(folder: Path, progress: Progress, rules: IntakeRules = STRICT) ->
     EmptySourceError
         The index is unreadable, lacks a column or has no line.
     MaskError
-        `values.toml` or a COCO file is there and malformed.
+        `values.toml` is there and malformed.
     """
     rows = _rows(folder)
     values_file = folder / VALUES_FILE
@@ -86,11 +90,11 @@ def read_index(folder: Path, progress: Progress, rules: IntakeRules = STRICT) ->
             refusals.append(Refusal.of(position, Reason.NO_MASK))
         else:
             masks = None if label is None else masks_of(label)
-            found = _judge(image, masks, row, position, rules)
-            if isinstance(found, Candidate):
-                candidates.append(found)
-            else:
-                refusals.append(found)
+            for found in _judge(image, masks, row, position, rules):
+                if isinstance(found, Candidate):
+                    candidates.append(found)
+                else:
+                    refusals.append(found)
         progress(position, len(rows))
     return Source(kind=KIND, candidates=candidates, refusals=refusals)
 
@@ -107,97 +111,67 @@ def name_at(folder: Path, position: int) -> str | None:
     return rows[position - 1]["image"] if 0 < position <= len(rows) else None
 
 
-def unlabelled(folder: Path) -> list[Path]:
-    """The images that have no mask by the index, as far as they are there.
+def unlabelled(folder: Path) -> list[tuple[int, Path]]:
+    """The images that have no mask by the index, as far as they are there; by their line.
 
     Raises
     ------
     EmptySourceError
         As `read_index`.
     """
-    images = [_inside(folder, row["image"]) for row in _rows(folder) if not row["label"]]
-    return [image for image in images if image is not None]
+    found = [
+        (position, _inside(folder, row["image"]))
+        for position, row in enumerate(_rows(folder), start=1)
+        if not row["label"]
+    ]
+    return [(position, image) for position, image in found if image is not None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Known:
+def _known(row: Mapping[str, str]) -> Known:
     """What a line of the index says about its image."""
-
-    laterality: Laterality | None
-    view: View | None
-    spacing: Spacing | None
-
-    @classmethod
-    def of(cls, row: Mapping[str, str]) -> _Known:
-        return cls(
-            laterality=LATERALITIES.get(row.get("laterality", "").lower()),
-            view=VIEWS.get(row.get("view", "").lower()),
-            spacing=_spacing(row.get("spacing_mm", "")),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class _Pair:
-    """An image and its mask, if it has one; read when called."""
-
-    image: Path
-    mask: MaskFile | None
-    known: _Known
-
-    def __call__(self) -> tuple[Mammogram, Labels | None]:
-        mammogram = self._mammogram()
-        height, width = mammogram.pixels_HW.shape
-        return mammogram, None if self.mask is None else self.mask.read((height, width))
-
-    def _mammogram(self) -> Mammogram:
-        known = self.known
-        if is_dicom(self.image):
-            mammogram = read_mammogram(self.image)
-            return replace(
-                mammogram,
-                laterality=mammogram.laterality or known.laterality,
-                view=mammogram.view or known.view,
-                spacing=mammogram.spacing or known.spacing,
-            )
-        # The name of a picture is a weaker word than the index.
-        mammogram = read_picture(self.image)
-        return replace(
-            mammogram,
-            laterality=known.laterality or mammogram.laterality,
-            view=known.view or mammogram.view,
-            spacing=known.spacing,
-        )
+    return Known(
+        laterality=LATERALITIES.get(row.get("laterality", "").lower()),
+        view=VIEWS.get(row.get("view", "").lower()),
+        spacing=_spacing(row.get("spacing_mm", "")),
+    )
 
 
 def _judge(
     image: Path, masks: list[MaskFile] | None, row: Mapping[str, str], position: int, rules: IntakeRules
-) -> Candidate | Refusal:
-    known = _Known.of(row)
+) -> list[Candidate | Refusal]:
+    """The image, or why not; or the image without its mask, and why so."""
+    known = _known(row)
     try:
-        header = _completed(read_header(image), known) if is_dicom(image) else None
-        source_id = _digest(image) if header is None else header.instance_uid
-    except UndecodableError:
-        return Refusal.of(position, Reason.UNDECODABLE)
-    except (IntakeError, OSError):
-        return Refusal.of(position, Reason.UNREADABLE)
+        kind, state = look_at(image)
+        header = None if kind is Kind.OTHER else _completed(read_header(image), known)
+        source_id = source_id_of(image, header)
+    except (UndecodableError, NotDicomError):
+        return [Refusal.of(position, Reason.UNDECODABLE)]
+    except IntakeError:
+        return [Refusal.of(position, Reason.UNREADABLE)]
     reasons = [] if header is None else reasons_against(header, rules)
+    if _is_other_view(row.get("view", "")) and (header is None or header.view is None):
+        reasons = [Reason.VIEW]
     if reasons:
-        return Refusal.of(position, reasons[0], source_id)
+        return [Refusal.of(position, reasons[0], source_id)]
     mask = None if masks is None else _mask_of({source_id, stem(image.name)}, masks)
     if masks is not None and mask is None:
-        return Refusal.of(position, Reason.NO_MASK, source_id)
-    return Candidate(
+        return [Refusal.of(position, Reason.NO_MASK, source_id)]
+    is_draft = mask is not None and mask.by_model
+    mask = None if is_draft else mask
+    candidate = Candidate(
         position=position,
-        patient_id=row.get("patient") or (source_id if header is None else header.patient_id),
+        patient_id=patient_of(row.get("patient", "")) or patient_id_of(header, source_id),
         source_id=source_id,
         has_mask=mask is not None,
         year=_year(row.get("year", "")) or (None if header is None else header.year),
         density=DENSITIES.get(row.get("density", "").lower()),
-        load=_Pair(image, mask, known),
+        load=Pair(image, state, mask, known),
     )
+    return [candidate, Refusal.of(position, Reason.DRAFT)] if is_draft else [candidate]
 
 
-def _completed(header: Header, known: _Known) -> Header:
+def _completed(header: Header, known: Known) -> Header:
     """A header in which the index fills what the file does not say."""
     return replace(
         header,
@@ -215,18 +189,18 @@ def _mask_of(keys: set[str], masks: Iterable[MaskFile]) -> MaskFile | None:
     return chosen[0] if len(chosen) == 1 else None
 
 
-def _digest(image: Path) -> str:
-    with image.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _year(text: str) -> int | None:
     return int(text) if YEAR.fullmatch(text) else None
 
 
+def _is_other_view(text: str) -> bool:
+    """Whether it names a view, and neither CC nor MLO."""
+    return text.lower() not in {*VIEWS, *UNKNOWN}
+
+
 def _spacing(text: str) -> Spacing | None:
     try:
-        value = float(text)
+        value = float(text.replace(",", "."))
     except ValueError:
         return None
     low, high = PLAUSIBLE_SPACING_MM
@@ -236,7 +210,11 @@ def _spacing(text: str) -> Spacing | None:
 def _rows(folder: Path) -> list[dict[str, str]]:
     try:
         with (folder / INDEX_FILE).open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, restval="", restkey="")
+            header = file.readline(MAX_HEADER_CHARACTERS)
+            # Spreadsheets of countries that write a comma in a number put semicolons between columns.
+            delimiter = ";" if header.count(";") > header.count(",") else ","
+            file.seek(0)
+            reader = csv.DictReader(file, delimiter=delimiter, restval="", restkey="")
             columns = set(reader.fieldnames or ())
             rows = [{str(key): str(value).strip() for key, value in row.items()} for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -255,7 +233,7 @@ def _inside(folder: Path, name: str) -> Path | None:
         return None
     path = folder / relative
     try:
-        with path.open("rb"):
+        with open_regular(path):
             return path
     except (OSError, ValueError):  # ValueError: no name may hold a NUL
         return None

@@ -12,7 +12,7 @@ from client.imaging.mammogram import Laterality, Spacing, View
 from client.imaging.preparation import Geometry, prepare
 from client.intake.candidates import Candidate, Refusal
 from client.intake.exclusions import reason_of
-from client.intake.masks import check_overlap
+from client.intake.masks import check_overlap, digest_of
 from shared.errors import IntakeError
 
 
@@ -26,6 +26,8 @@ class Loaded:
         uint16, as in `Example`.
     labels_HW
         uint8 `Label`, same shape; None without a mask.
+    labels_sha256
+        Of the mask as it was drawn, hex; None without a mask.
     content_sha256
         Of the prepared picture, hex: two files of one mammogram have the same.
     spacing
@@ -36,6 +38,7 @@ class Loaded:
 
     image_HW: npt.NDArray[np.uint16]
     labels_HW: npt.NDArray[np.uint8] | None
+    labels_sha256: str | None
     content_sha256: str
     geometry: Geometry
     spacing: Spacing | None
@@ -49,18 +52,19 @@ def load(candidate: Candidate) -> Loaded | Refusal:
     """Read, decode and prepare a candidate with its mask."""
     try:
         mammogram, labels_HW = candidate.load()
-        prepared = prepare(mammogram)
+        prepared = prepare(mammogram, like=candidate.geometry)
         geometry = prepared.geometry
         prepared_labels_HW = None
         if labels_HW is not None:
+            check_overlap(labels_HW, prepared.breast_HW, geometry)
             prepared_labels_HW = geometry.labels_from_source(labels_HW).copy()
-            check_overlap(prepared_labels_HW, prepared.breast_HW)
     except IntakeError as error:
         return candidate.refused(reason_of(error), error)
     spacing = mammogram.spacing
     return Loaded(
         image_HW=prepared.image_HW,
         labels_HW=prepared_labels_HW,
+        labels_sha256=None if labels_HW is None else digest_of(labels_HW),
         content_sha256=hashlib.sha256(prepared.image_HW.tobytes()).hexdigest(),
         geometry=geometry,
         spacing=None if spacing is None else geometry.prepared_spacing(spacing),

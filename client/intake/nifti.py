@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from client.intake.exclusions import Reason, refusal
+from client.intake.recognition import open_regular
 
 MAX_PIXELS = 100_000_000
 HEADER_SIZE = 348
@@ -37,7 +38,7 @@ def is_nifti(path: Path) -> bool:
         The file cannot be read.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return _version(_inflated(file).read(HEADER_SIZE)) is not None
     except (EOFError, zlib.error, gzip.BadGzipFile):
         return False
@@ -56,7 +57,7 @@ def read_nifti(path: Path) -> npt.NDArray[Any]:
         It is no NIfTI file, damaged, a volume, or beyond any mammogram's size.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return _decode(_inflated(file))
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise refusal(Reason.UNDECODABLE) from error

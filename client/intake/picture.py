@@ -19,6 +19,8 @@ from PIL.TiffImagePlugin import PHOTOMETRIC_INTERPRETATION, TiffImageFile
 from client.imaging.mammogram import Laterality, Mammogram, View
 from client.intake.exclusions import Reason, refusal
 from client.intake.nifti import is_nifti, read_nifti
+from client.intake.recognition import open_regular
+from shared.errors import UndecodableError
 
 MAX_PIXELS = 100_000_000
 FORMATS = ("PNG", "TIFF")
@@ -71,7 +73,7 @@ def read_picture(path: Path) -> Mammogram:
 
 def _is_png_or_tiff(path: Path) -> bool:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return file.read(8).startswith(SIGNATURES)
     except OSError as error:
         raise refusal(Reason.UNREADABLE) from error
@@ -82,7 +84,7 @@ def _read(path: Path) -> tuple[npt.NDArray[Any], bool]:
     if not _is_png_or_tiff(path):
         return read_nifti(path), False
     try:
-        with path.open("rb") as file, warnings.catch_warnings():
+        with open_regular(path) as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return _decode(file)
     except OSError as error:
@@ -101,7 +103,13 @@ def _decode(file: Any) -> tuple[npt.NDArray[Any], bool]:
             if white_is_zero and picture.mode in INVERTED_BY_DECODER:
                 values_HW = INVERTED_BY_DECODER[picture.mode] - values_HW
             return values_HW, white_is_zero
+        has_colours = picture.mode not in GREY_MODES
     # A damaged picture can make the decoder raise anything.
     except Exception as error:
         raise refusal(Reason.UNDECODABLE) from error
+    if has_colours:
+        raise UndecodableError(
+            "The picture has colours.",
+            "Export one grey value for each pixel; for a mask, one for each class.",
+        )
     raise refusal(Reason.UNDECODABLE)

@@ -25,20 +25,32 @@ class Pseudonyms:
         self._key = key
 
     @classmethod
-    def open(cls, home: Path) -> Pseudonyms:
-        """Read the home folder's key, or make it at first use (mode 0600).
+    def open(cls, home: Path, *, may_make: bool = False) -> Pseudonyms:
+        """Read the home folder's key.
+
+        Parameters
+        ----------
+        may_make
+            Make the key (mode 0600) if there is none. Only for a home where nothing has a pseudonym yet:
+            under a new key nobody would be known again, those who withdrew among them.
 
         Raises
         ------
         HomeError
-            The key is unreadable or not a key.
+            The key is missing, unreadable or not a key.
         StoreError
             The key cannot be written.
         """
         file = home / KEY_FILE
         try:
             key = file.read_bytes()
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            if not may_make:
+                raise HomeError(
+                    "The site's pseudonym key is missing.",
+                    "Restore it from the backup of the home folder; under a new key no patient who withdrew "
+                    "would be known.",
+                ) from error
             key = secrets.token_bytes(KEY_SIZE_BYTES)
             write_file(file, key)
         except OSError as error:
@@ -60,7 +72,8 @@ class Pseudonyms:
         return self._hash(b"content\0", sha256)
 
     def _hash(self, domain: bytes, text: str) -> str:
-        return hmac.new(self._key, domain + text.encode(), hashlib.sha256).hexdigest()
+        # A file's name or a JSON text may hold what no Unicode text does.
+        return hmac.new(self._key, domain + text.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
 
     def __repr__(self) -> str:
         return "Pseudonyms(key=***)"

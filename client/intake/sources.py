@@ -8,20 +8,22 @@ within an archive is not looked for.
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass
+from collections.abc import Container
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from client.imaging.mammogram import Mammogram
 from client.intake.archives import is_archive, unpacked
-from client.intake.candidates import Candidate, Labels, Packed, Progress, Refusal, Source
-from client.intake.dicom_file import read_header, read_mammogram
-from client.intake.exclusions import IntakeRules, Reason, reasons_against, refusal
+from client.intake.candidates import Candidate, Packed, Progress, Refusal, Source
+from client.intake.dicom_file import read_header
+from client.intake.exclusions import IntakeRules, Reason, reasons_against
 from client.intake.header import Header
+from client.intake.image_file import Pair, patient_id_of, source_id_of
 from client.intake.index_csv import INDEX_FILE, name_at, read_index, unlabelled
 from client.intake.listing import MASKS_FOLDER, is_folder, list_entries, top_of
 from client.intake.masks import MaskFile, open_masks
-from client.intake.recognition import FileState, Kind, look_at, open_regular
+from client.intake.masks import name_at as mask_at
+from client.intake.masks.mask_file import Refused
+from client.intake.recognition import FileState, Kind, look_at
 from shared.errors import EmptySourceError, IntakeError, NotDicomError, UndecodableError
 
 DICOM_FILES = "DICOM files"
@@ -41,7 +43,7 @@ def open_source(path: Path, rules: IntakeRules, progress: Progress) -> Source:
     IntakeError, UndecodableError
         The folder of masks or the DICOMDIR that was named cannot be read, or the latter is damaged.
     MaskError
-        The masks' table of values, or one of their files for many images, is missing or malformed.
+        The masks' table of values is missing or malformed.
     """
     if _has_index(path):
         return read_index(path, progress, rules)
@@ -56,8 +58,13 @@ def open_source(path: Path, rules: IntakeRules, progress: Progress) -> Source:
     return source
 
 
-def locate(path: Path, position: int) -> str | None:
+def locate(path: Path, position: int, *, in_masks: bool = False) -> str | None:
     """Name, within the source, of the file at a position of its reports; None if there is none.
+
+    Parameters
+    ----------
+    in_masks
+        The position is that of a mask in the source's folder of masks.
 
     For the person at the terminal alone: a name may name a patient. It holds for as long as the source is as
     it was.
@@ -67,13 +74,19 @@ def locate(path: Path, position: int) -> str | None:
     EmptySourceError, IntakeError, UndecodableError
         As `open_source`.
     """
+    if in_masks:
+        folder = top_of(path) / MASKS_FOLDER
+        name = mask_at(folder, position) if folder.is_dir() else None
+        return None if name is None else f"{MASKS_FOLDER}/{name}"
     if _has_index(path):
         return name_at(path, position)
     entries = list_entries(path)
     return entries[position - 1].name if 0 < position <= len(entries) else None
 
 
-def locate_packed(path: Path, archive: int, position: int, spool: Path, progress: Progress) -> str | None:
+def locate_packed(
+    path: Path, archive: int, position: int, spool: Path, progress: Progress, *, in_masks: bool = False
+) -> str | None:
     """As `locate`, for a file in the archive at a position; the archive is unpacked into `spool` for it.
 
     Raises
@@ -85,7 +98,7 @@ def locate_packed(path: Path, archive: int, position: int, spool: Path, progress
     if packed is None:
         return None
     with unpacked(packed, spool, progress) as folder:
-        return locate(folder, position)
+        return locate(folder, position, in_masks=in_masks)
 
 
 def _archive_at(path: Path, position: int) -> Path | None:
@@ -98,8 +111,8 @@ def _archive_at(path: Path, position: int) -> Path | None:
     return file if _may_be_archive(file) else None
 
 
-def list_images(path: Path) -> list[Path]:
-    """What may be an image in a folder or DICOMDIR, or has no mask yet by the folder's index.
+def list_images(path: Path) -> list[tuple[int, Path]]:
+    """What may be an image in a folder or DICOMDIR, or has no mask yet by the folder's index; by position.
 
     Raises
     ------
@@ -108,7 +121,11 @@ def list_images(path: Path) -> list[Path]:
     """
     if _has_index(path):
         return unlabelled(path)
-    return [top_of(path).joinpath(*entry.parts) for entry in list_entries(path) if entry.problem is None]
+    return [
+        (position, top_of(path).joinpath(*entry.parts))
+        for position, entry in enumerate(list_entries(path), start=1)
+        if entry.problem is None
+    ]
 
 
 def _has_index(path: Path) -> bool:
@@ -120,9 +137,8 @@ def _look_through(path: Path, rules: IntakeRules, progress: Progress) -> Source:
     masks = open_masks(folder / MASKS_FOLDER)
     images: list[_Image] = []
     refusals: list[Refusal] = []
-    segmentations: list[Path] = []
+    segmentations: dict[int, Path] = {}
     archives: list[Packed] = []
-    seen: set[str] = set()
     num_ignored = 0
     entries = list_entries(path)
     for position, entry in enumerate(entries, start=1):
@@ -130,28 +146,40 @@ def _look_through(path: Path, rules: IntakeRules, progress: Progress) -> Source:
         found = (
             _judge(file, position, rules) if entry.problem is None else Refusal.of(position, entry.problem)
         )
-        if isinstance(found, _Image) and found.source_id in seen:
-            found = Refusal.of(position, Reason.DUPLICATE, found.source_id)
         if isinstance(found, _Image):
-            seen.add(found.source_id)
             images.append(found)
         elif isinstance(found, Refusal):
             refusals.append(found)
         elif found is Kind.SEGMENTATION:
-            segmentations.append(file)
+            segmentations[position] = file
         elif found is Kind.OTHER and _may_be_archive(file):
             archives.append(Packed(position, file))
         else:
             num_ignored += 1
         progress(position, len(entries))
     masks = masks.with_segmentations(segmentations)
+    keys = {*(one.source_id for one in images), *(one.source_id for one in refusals)}
+    refusals += [refused for mask in masks.values() if (refused := _refused(mask, keys)) is not None]
     return Source(
         kind=DICOM_FILES if folder == path else DICOMDIR_FILES,
-        candidates=[image.candidate(masks.get(image.source_id)) for image in images],
+        candidates=[image.candidate(masks.drawn_by_reader(image.source_id)) for image in images],
         refusals=refusals,
         archives=archives,
         num_ignored=num_ignored,
     )
+
+
+def _refused(mask: MaskFile, keys: Container[str | None]) -> Refusal | None:
+    """A mask that no image takes: none has its key, or a model alone has drawn it."""
+    if mask.key in keys:
+        refused = Refusal.of(mask.position, Reason.DRAFT) if mask.by_model else None
+    elif isinstance(mask.draw, Refused):
+        refused = Refusal(
+            position=mask.position, reason=Reason.MASK, message=mask.draw.message, remedy=mask.draw.hint
+        )
+    else:
+        refused = Refusal.of(mask.position, Reason.NO_IMAGE)
+    return None if refused is None else replace(refused, in_masks=not mask.among_images)
 
 
 def _may_be_archive(path: Path) -> bool:
@@ -168,7 +196,7 @@ def _judge(path: Path, position: int, rules: IntakeRules) -> _Image | Refusal | 
         if kind is not Kind.DICOM:
             return kind
         header = read_header(path)
-        source_id = header.instance_uid or _digest(path)
+        source_id = source_id_of(path, header)
     except (UndecodableError, NotDicomError):
         return Refusal.of(position, Reason.UNDECODABLE)
     except IntakeError:
@@ -177,15 +205,6 @@ def _judge(path: Path, position: int, rules: IntakeRules) -> _Image | Refusal | 
     if reasons:
         return Refusal.of(position, reasons[0], source_id)
     return _Image(path=path, state=state, position=position, source_id=source_id, header=header)
-
-
-def _digest(path: Path) -> str:
-    """What stands for a SOP Instance UID that is missing."""
-    try:
-        with open_regular(path) as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise refusal(Reason.UNREADABLE) from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,29 +221,9 @@ class _Image:
         """The image with its mask, if it has one."""
         return Candidate(
             position=self.position,
-            # Without any identifier it counts as a patient of its own.
-            patient_id=self.header.patient_id or self.source_id,
+            patient_id=patient_id_of(self.header, self.source_id),
             source_id=self.source_id,
             has_mask=mask is not None,
             year=self.header.year,
-            load=_Pair(self.path, self.state, mask),
+            load=Pair(self.path, self.state, mask),
         )
-
-
-@dataclass(frozen=True, slots=True)
-class _Pair:
-    """A DICOM image and its label map, if it has one; read when called, if the image is still as it was."""
-
-    image: Path
-    state: FileState
-    mask: MaskFile | None
-
-    def __call__(self) -> tuple[Mammogram, Labels | None]:
-        self.state.check(self.image)
-        try:
-            mammogram = read_mammogram(self.image)
-        finally:
-            # What cannot be decoded may be half written; what can may be half of two pictures.
-            self.state.check(self.image)
-        height, width = mammogram.pixels_HW.shape
-        return mammogram, None if self.mask is None else self.mask.read((height, width))

@@ -10,7 +10,7 @@ from typing import IO, BinaryIO
 
 from client.intake.exclusions import Reason, refusal
 from client.intake.forward_reader import CHUNK_BYTES
-from shared.errors import IntakeError, StoreError, UndecodableError
+from shared.errors import ArchiveError, StoreError, UndecodableError
 
 MAX_RATIO = 100
 """Mammograms shrink to a half or a fifth, masks to a hundredth; what is built to do harm, to a thousandth."""
@@ -48,7 +48,7 @@ class Unpacking:
 
         Raises
         ------
-        IntakeError
+        ArchiveError
             It is more than an archive of this size can honestly hold.
         StoreError
             The disk is too full.
@@ -66,8 +66,10 @@ class Unpacking:
 
         Raises
         ------
+        ArchiveError
+            The archive is hostile.
         IntakeError
-            The archive is hostile, or cannot be read.
+            It cannot be read.
         UndecodableError
             The archive is damaged.
         StoreError
@@ -132,17 +134,17 @@ def damaged() -> UndecodableError:
     )
 
 
-def hostile() -> IntakeError:
+def hostile() -> ArchiveError:
     """The error for an archive that no honest program writes."""
-    return IntakeError(
+    return ArchiveError(
         "The archive is built to write outside of its folder or to mislead the program that reads it.",
         "Ask where it comes from; unpack it yourself and import the folder if you trust it.",
     )
 
 
-def too_large() -> IntakeError:
+def too_large() -> ArchiveError:
     """The error for an archive of next to nothing that unpacks to very much."""
-    return IntakeError(
+    return ArchiveError(
         "The archive unpacks to far more than one of its size does that holds images.",
         "Ask where it comes from; unpack it yourself and import the folder if you trust it.",
     )

@@ -80,6 +80,8 @@ class InstanceFound:
         A segmentation rather than an image.
     view
         As in `client.intake.header.Header`; None when the archive does not say.
+    num_frames
+        None when the archive does not say.
     """
 
     series_uid: str = field(repr=False)
@@ -87,6 +89,7 @@ class InstanceFound:
     sop_class: SopClass | None
     is_mask: bool
     view: str | None
+    num_frames: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -114,7 +114,7 @@ class DicomWebArchive:
                 self._client.search_for_instances,
                 study.study_uid,
                 uid_of(one, "SeriesInstanceUID"),
-                fields=["SOPClassUID", "ViewPosition"],
+                fields=["SOPClassUID", "ViewPosition", "NumberOfFrames"],
             )
             found += [instance_of(match, one, modality) for match in _all(search, "SOPInstanceUID")]
         return found

@@ -136,6 +136,7 @@ class DimseArchive:
                     SOPInstanceUID="",
                     SOPClassUID="",
                     ViewPosition="",
+                    NumberOfFrames=None,
                 )
                 found += [instance_of(image, one, modality) for image in images]
         return found

@@ -32,11 +32,18 @@ from shared.errors import IntakeError
 MIN_FREE_BYTES = 2_000_000_000
 """The disk keeps so much."""
 
-NOT_OF_USE = frozenset({SopClass.FOR_PROCESSING, SopClass.TOMOSYNTHESIS})
-"""No import takes them, and they are the largest of all."""
-
 Retrieve = Callable[[InstanceFound], Path]
 """Brings one instance into the spool; raises ConnectionLostError, InstanceRefusedError or StoreError."""
+
+
+def is_of_use(instance: InstanceFound) -> bool:
+    """Whether an import may take it: no raw data, and no volume, which is the largest of all.
+
+    A synthetic 2D view may be of the volumes' class; then it has one frame.
+    """
+    if instance.sop_class is SopClass.TOMOSYNTHESIS:
+        return instance.num_frames == 1
+    return instance.sop_class is not SopClass.FOR_PROCESSING
 
 
 class Source(Protocol):
@@ -138,7 +145,7 @@ class _Fetching:
             self.patience.renew()
 
     def _wants(self, instance: InstanceFound) -> bool:
-        if instance.sop_class in NOT_OF_USE:
+        if not is_of_use(instance):
             self._count(not_of_use=1)
         elif self._is_unwanted(instance.view) and not instance.is_mask:
             self._count(other_view=1)

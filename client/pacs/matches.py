@@ -35,12 +35,14 @@ def study_of(match: Dataset) -> StudyFound | None:
 def instance_of(match: Dataset, series: Dataset, modality: str) -> InstanceFound:
     """A match at image level, of a series and its modality. Raises PacsError as `study_of`."""
     header = parse_header(match, has_pixels=False)
+    frames = _text(match, "NumberOfFrames")
     return InstanceFound(
         series_uid=uid_of(series, "SeriesInstanceUID"),
         sop_uid=uid_of(match, "SOPInstanceUID"),
         sop_class=header.sop_class if "SOPClassUID" in match else None,
         is_mask=modality == SEGMENTATION,
         view=header.view,
+        num_frames=int(frames) if frames.isdecimal() else None,
     )
 
 

@@ -11,6 +11,7 @@ from sqlalchemy.dialects.sqlite import insert as insert_or
 
 from client.store.parts import Part, next_part
 from client.store.schema import decision as decisions
+from client.store.schema import draft as drafts
 from client.store.schema import erasure as erasures
 from client.store.schema import example as examples
 from client.store.schema import mask as masks
@@ -18,6 +19,7 @@ from client.store.schema import patient as patients
 from client.store.schema import removal as removals
 from client.store.schema import run_use
 from client.store.shards import Place
+from shared.audit.events import DataRemoved
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +78,10 @@ class Removal:
     examples: int
     runs: tuple[str, ...]
 
+    def told(self, why: str) -> DataRemoved:
+        """What the audit log has of it: numbers alone."""
+        return DataRemoved(subject=why, num_patients=self.patients, num_examples=self.examples)
+
 
 _COLUMNS = [examples.c[field.name] for field in fields(ExampleRow)]
 _LABELLED = examples.c.dense_px.is_not(None)
@@ -101,6 +107,18 @@ def insert_example(connection: Connection, row: ExampleRow) -> None:
 def update_example(connection: Connection, example_id: str, changes: Mapping[str, object]) -> None:
     """Change some columns of an example."""
     connection.execute(update(examples).where(examples.c.example_id == example_id).values(dict(changes)))
+
+
+def fill_in(connection: Connection, example_id: str, values: Mapping[str, object]) -> bool:
+    """Give columns of an example that are null a value, if there is one; returns whether any has changed."""
+    changed = 0
+    for column, value in values.items():
+        if value is not None:
+            statement = update(examples).where(
+                examples.c.example_id == example_id, examples.c[column].is_(None)
+            )
+            changed += connection.execute(statement.values({column: value})).rowcount
+    return changed > 0
 
 
 def insert_mask(connection: Connection, example_id: str, values: Mapping[str, object]) -> None:
@@ -200,6 +218,10 @@ def delete_examples(connection: Connection, patient: str | None, removal: Remova
     if patient is not None:
         of_patient = of_patient.where(examples.c.patient == patient)
     connection.execute(delete(masks).where(masks.c.example.in_(of_patient)))
+    sources = select(examples.c.source).where(examples.c.number.in_(of_patient))
+    connection.execute(
+        delete(drafts) if patient is None else delete(drafts).where(drafts.c.source.in_(sources))
+    )
     for table, column in ((examples, "patient"), (patients, "pseudonym"), (run_use, "patient")):
         statement = delete(table)
         connection.execute(statement if patient is None else statement.where(table.c[column] == patient))
@@ -216,10 +238,30 @@ def delete_examples(connection: Connection, patient: str | None, removal: Remova
     )
 
 
+def shard_ends(connection: Connection) -> dict[int, int]:
+    """Where the last record of each shard ends."""
+    end = func.max(examples.c.offset + examples.c.size_bytes)
+    return {
+        int(shard): int(at)
+        for shard, at in connection.execute(select(examples.c.shard, end).group_by(examples.c.shard))
+    }
+
+
+def names_anybody(connection: Connection) -> bool:
+    """Whether any row holds the pseudonym of a patient or of an image."""
+    columns = (patients.c.pseudonym, decisions.c.source, drafts.c.source, removals.c.withdrawn)
+    return any(
+        connection.execute(select(column).where(column.is_not(None)).limit(1)).first() for column in columns
+    )
+
+
 def order_erasure(connection: Connection, places: Iterable[Place]) -> None:
-    """Note places that no row names any more and whose bytes must go."""
+    """Note places that no row of an example names and whose bytes must go."""
     for place in places:
-        connection.execute(insert(erasures).values(asdict(place)))
+        statement = insert_or(erasures).values(asdict(place))
+        # What was about to be written there, and could not be, may have been of another size.
+        newest = {"size_bytes": place.size_bytes}
+        connection.execute(statement.on_conflict_do_update(index_elements=["shard", "offset"], set_=newest))
 
 
 def ordered_erasures(connection: Connection) -> list[Place]:
@@ -227,8 +269,8 @@ def ordered_erasures(connection: Connection) -> list[Place]:
     return [Place(**row) for row in connection.execute(select(erasures)).mappings()]
 
 
-def erasure_done(connection: Connection, place: Place) -> None:
-    """The bytes are gone."""
+def call_off_erasure(connection: Connection, place: Place) -> None:
+    """The bytes are gone, or an example's."""
     connection.execute(
         delete(erasures).where(erasures.c.shard == place.shard, erasures.c.offset == place.offset)
     )

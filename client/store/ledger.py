@@ -1,13 +1,22 @@
-"""The egress ledger: every record that leaves the site, written before it is sent."""
+"""The egress ledger: every message that leaves the site, written before it is sent.
+
+A line names all that a message holds: each value by its name, each tensor with its shape. What carries
+nothing of the site is no line: TLS, signs of life, and questions for blobs or for the site's standing.
+"""
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
 
-from sqlalchemy import CheckConstraint, Column, Engine, Float, Integer, String, Table, insert, select
+from sqlalchemy import Column, Engine, Float, Integer, RowMapping, String, Table, Text, insert, select
 
+from client.store.audit import append
 from client.store.schema import metadata
+from shared.audit.event import Event
 from shared.records import Occasion
 from shared.store import transaction
 
@@ -16,64 +25,150 @@ ledger = Table(
     metadata,
     Column("number", Integer, primary_key=True, comment="order of leaving"),
     Column("at", Float, nullable=False, comment="seconds since the epoch, UTC"),
-    Column("run_id", String(63), nullable=False),
-    Column("round_number", Integer, nullable=False),
-    Column("attempt", Integer, nullable=False),
-    Column("phase", String(16), nullable=False),
+    Column("run_id", String(63), index=True, comment="null outside of runs, as the next three"),
+    Column("round_number", Integer),
+    Column("attempt", Integer),
+    Column("phase", String(16)),
     Column("kind", String(16), nullable=False),
-    Column("tensors", Integer, nullable=False),
+    Column("rule", String(48), nullable=False, comment="of the policy, that let it go"),
+    Column("names", Text, nullable=False, comment="of the values that it holds, JSON list"),
+    Column("tensors", Text, nullable=False, comment="shapes by name, JSON object"),
     Column("size_bytes", Integer, nullable=False),
     Column("sha256", String(64), nullable=False, comment="of the bytes that left, hex"),
-    CheckConstraint("kind IN ('update', 'contribution', 'refusal')", name="kind_known"),
 )
+
+
+class Kind(StrEnum):
+    """What a message is."""
+
+    ENROLMENT = "enrolment"
+    RENEWAL = "renewal"
+    UPDATE = "update"
+    CONTRIBUTION = "contribution"
+    REFUSAL = "refusal"
+    FAILURE = "failure"
+    STATEMENT = "statement"
+
+
+class Rule(StrEnum):
+    """Why something may leave."""
+
+    PUBLIC_KEYS = "public-keys"
+    WEIGHTS_AS_THEY_CAME = "weights-as-they-came"
+    LISTED_NUMBERS = "listed-numbers"
+    KIND_OF_ERROR = "kind-of-error"
+    DECISIONS = "decisions"
+
+
+EXPLANATIONS: Mapping[Rule, str] = {
+    Rule.PUBLIC_KEYS: "Public keys, a certificate request and the software's version: what membership needs.",
+    Rule.WEIGHTS_AS_THEY_CAME: "Changes of weights, by the names, shapes and types that came in, all finite.",
+    Rule.LISTED_NUMBERS: "Counts and means over images, of a fixed list, and where the audit log stands.",
+    Rule.DECISIONS: "What was decided about a plan, with the reason; pausing, going on, leaving.",
+    Rule.KIND_OF_ERROR: "The kind of an error, never its text, and where the audit log stands.",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerEntry:
-    """One record that leaves.
+    """One message that leaves.
 
     Attributes
     ----------
-    kind
-        `update`, `contribution` or `refusal`.
+    occasion
+        The exchange it belongs to; None outside of runs.
+    names
+        Of the values that it holds, such as `evaluation.loss`.
     tensors
-        How many tensors it holds.
+        Shapes by name.
     sha256
         Hex digest of its bytes.
     """
 
-    occasion: Occasion
+    kind: Kind
+    rule: Rule
+    size_bytes: int
+    sha256: str
+    occasion: Occasion | None = None
+    names: tuple[str, ...] = ()
+    tensors: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerLine:
+    """One line, as it was written; what it means is said at `LedgerEntry`.
+
+    Attributes
+    ----------
+    number
+        From 1, in the order of leaving.
+    at
+        Seconds since the Unix epoch.
+    """
+
+    number: int
+    at: float
+    run_id: str | None
+    round_number: int | None
+    attempt: int | None
+    phase: str | None
     kind: str
-    tensors: int
+    rule: str
+    names: list[str]
+    tensors: Mapping[str, list[int]]
     size_bytes: int
     sha256: str
 
+    def to_json(self) -> dict[str, object]:
+        """For machines."""
+        return asdict(self)
+
+
+def names_in(document: Mapping[str, Any], above: str = "") -> Iterator[str]:
+    """The names of all values that a message holds, such as `evaluation.loss`."""
+    for name, value in document.items():
+        if isinstance(value, Mapping):
+            yield from names_in(value, f"{above}{name}.")
+        elif value is not None:
+            yield f"{above}{name}"
+
 
 class Ledger:
-    """Appends to the ledger."""
+    """Appends to the ledger, and reads it."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def append(self, entry: LedgerEntry) -> None:
-        """Write one line."""
+    def append(self, entry: LedgerEntry, *, at: float, event: Event | None = None, actor: str = "") -> None:
+        """Write one line, in one transaction with the line of the audit log that tells of it, if any."""
         occasion = entry.occasion
         with transaction(self._engine) as connection:
             connection.execute(
                 insert(ledger).values(
-                    at=time.time(),
-                    run_id=occasion.run_id,
-                    round_number=occasion.round_number,
-                    attempt=occasion.attempt,
-                    phase=occasion.phase.value,
+                    at=at,
+                    run_id=occasion and occasion.run_id,
+                    round_number=occasion and occasion.round_number,
+                    attempt=occasion and occasion.attempt,
+                    phase=occasion and occasion.phase.value,
                     kind=entry.kind,
-                    tensors=entry.tensors,
+                    rule=entry.rule,
+                    names=json.dumps(entry.names),
+                    tensors=json.dumps(entry.tensors),
                     size_bytes=entry.size_bytes,
                     sha256=entry.sha256,
                 )
             )
+            if event is not None:
+                append(connection, event, actor=actor, at=at)
 
-    def total_bytes(self) -> int:
-        """Bytes of all lines."""
+    def lines(self, *, run_id: str | None = None) -> list[LedgerLine]:
+        """All lines in the order of leaving, of one run if given."""
+        query = select(ledger).order_by(ledger.c.number)
+        if run_id is not None:
+            query = query.where(ledger.c.run_id == run_id)
         with transaction(self._engine) as connection:
-            return sum(connection.execute(select(ledger.c.size_bytes)).scalars())
+            return [_to_line(row) for row in connection.execute(query).mappings()]
+
+
+def _to_line(row: RowMapping) -> LedgerLine:
+    return LedgerLine(**{**row, "names": json.loads(row["names"]), "tensors": json.loads(row["tensors"])})

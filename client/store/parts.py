@@ -28,7 +28,7 @@ SHARES_PERCENT: Mapping[Part, int] = {Part.TRAIN: 60, Part.TEST: 30, Part.VALIDA
 
 def visiting_rank(patient_id: str) -> bytes:
     """Sort key of a patient: SHA-256 of a constant and the identifier, which must not be stored."""
-    return hashlib.sha256(SPLIT_SEED + patient_id.encode()).digest()
+    return hashlib.sha256(SPLIT_SEED + patient_id.encode("utf-8", "surrogatepass")).digest()
 
 
 def next_part(patients: Mapping[Part, int]) -> Part:

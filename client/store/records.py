@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Callable
 from pathlib import Path
 
 from client.store.shards import Place, Shards
@@ -22,13 +22,16 @@ class Records:
     ----------
     encrypted
         Seal what is written; both kinds can be read.
+    announce
+        Told the place of every record before it is written.
     """
 
-    def __init__(self, home: Path, *, encrypted: bool) -> None:
+    def __init__(self, home: Path, *, encrypted: bool, announce: Callable[[Place], None]) -> None:
         self._encrypted = encrypted
+        self._announce = announce
         self._shards = Shards(home / EXAMPLES_FOLDER)
         # A new key beside old examples would hide that theirs is lost, and stand in the way of its backup.
-        if self._shards.exist() and not (home / KEY_FILE).exists():
+        if self._shards.numbers() and not (home / KEY_FILE).exists():
             raise TrustError(
                 "The key that seals this site's examples is missing.",
                 "Restore it from the backup of the home folder; a new key cannot open the examples.",
@@ -38,8 +41,9 @@ class Records:
     def write(self, example_id: str, content: bytes) -> tuple[Place, str | None]:
         """Write a record; returns its place, and the SHA-256 (hex) of one that is not sealed."""
         if self._encrypted:
-            return self._shards.append(self._key.seal(content, CONTEXT + example_id.encode())), None
-        return self._shards.append(content), hashlib.sha256(content).hexdigest()
+            sealed = self._key.seal(content, CONTEXT + example_id.encode())
+            return self._shards.append(sealed, self._announce), None
+        return self._shards.append(content, self._announce), hashlib.sha256(content).hexdigest()
 
     def read(self, place: Place, sha256: str | None, example_id: str) -> bytes:
         """A record's content, if it is what was written for this example.
@@ -62,10 +66,6 @@ class Records:
     def erase(self, place: Place) -> None:
         """See `Shards.erase`."""
         self._shards.erase(place)
-
-    def trim(self, live: Collection[Place]) -> None:
-        """See `Shards.trim`."""
-        self._shards.trim(live)
 
 
 def _damaged() -> StoreError:

@@ -77,6 +77,13 @@ decision = Table(
     Column("at", Float, nullable=False, comment="seconds since the epoch, UTC"),
 )
 
+draft = Table(
+    "draft",
+    metadata,
+    Column("source", String(64), primary_key=True, comment="keyed hash of the image, hex"),
+    Column("labels", String(64), primary_key=True, comment="keyed hash of what a model has drawn, hex"),
+)
+
 run_use = Table(
     "run_use",
     metadata,

@@ -1,7 +1,8 @@
 """Records in a few large files: appended whole, read by place, overwritten when they must go.
 
-A record is known by its place, which the database holds. Its bytes are on the disk before the place is
-written there, so a process that is killed leaves at most bytes that no place names; `trim` cuts them off.
+A record is known by its place, which the database holds. A place is announced before its bytes are written,
+so the database knows of every byte at any time: what a killed process has left can be erased, and what no
+announcement named is never touched.
 
 Erasing overwrites a record's bytes in its file. That reaches no copy that a backup, a snapshot, a copying
 file system or the wear levelling of an SSD has kept.
@@ -10,7 +11,7 @@ file system or the wear levelling of an SSD has kept.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,12 +41,17 @@ class Shards:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def exist(self) -> bool:
-        """Whether there is any shard."""
-        return bool(self._numbers())
+    def numbers(self) -> list[int]:
+        """Numbers of the shards that are there, in ascending order."""
+        return sorted(int(file.stem) for file in self._folder.glob(f"*{ENDING}") if file.stem.isdigit())
 
-    def append(self, record: bytes) -> Place:
+    def append(self, record: bytes, announce: Callable[[Place], None]) -> Place:
         """Write a record behind the others; it is on the disk when this returns.
+
+        Parameters
+        ----------
+        announce
+            Told the record's place before anything is written.
 
         Raises
         ------
@@ -54,12 +60,15 @@ class Shards:
         """
         make_private_folder(self._folder)
         with _disk("An example cannot be written"):
-            last = max(self._numbers(), default=0)
-            if last == 0 or self._file(last).stat().st_size >= SHARD_BYTES:
-                last += 1
+            last = max(self.numbers(), default=0)
+            offset = self._file(last).stat().st_size if last else SHARD_BYTES
+            if offset >= SHARD_BYTES:
+                last, offset = last + 1, 0
+            place = Place(shard=last, offset=offset, size_bytes=len(record))
+            announce(place)
             descriptor = os.open(self._file(last), os.O_WRONLY | os.O_CREAT, PRIVATE)
             with os.fdopen(descriptor, "wb") as file:
-                offset = file.seek(0, os.SEEK_END)
+                file.seek(offset)
                 try:
                     file.write(record)
                     file.flush()
@@ -68,7 +77,7 @@ class Shards:
                     os.ftruncate(descriptor, offset)
                     raise
             sync_folder(self._folder)
-        return Place(shard=last, offset=offset, size_bytes=len(record))
+        return place
 
     def read(self, place: Place) -> bytes:
         """A record's bytes, copied: under a map, a shard that another process cuts off kills the reader.
@@ -96,35 +105,38 @@ class Shards:
         """
         shard = self._file(place.shard)
         with _disk("An example cannot be erased"):
-            if not shard.exists() or shard.stat().st_size < place.offset + place.size_bytes:
+            there = min(place.size_bytes, shard.stat().st_size - place.offset) if shard.exists() else 0
+            if there <= 0:
                 return
         with _disk("An example cannot be erased"), shard.open("r+b") as file:
             file.seek(place.offset)
-            for start in range(0, place.size_bytes, _ERASE_BYTES):
-                file.write(bytes(min(_ERASE_BYTES, place.size_bytes - start)))
+            for start in range(0, there, _ERASE_BYTES):
+                file.write(bytes(min(_ERASE_BYTES, there - start)))
             file.flush()
             os.fsync(file.fileno())
 
-    def trim(self, live: Collection[Place]) -> None:
-        """Cut off what lies behind the last live record of each shard; a shard without any goes.
+    def trim(self, ends: Mapping[int, int], erased: Collection[Place]) -> None:
+        """Cut off what lies behind the last live record of a shard; one that held erased ones alone goes.
+
+        A shard of which neither is known stays as it is.
+
+        Parameters
+        ----------
+        ends
+            Where the last live record of a shard ends, by the shard's number.
 
         Raises
         ------
         StoreError
             The disk refuses.
         """
-        ends: dict[int, int] = {}
-        for place in live:
-            ends[place.shard] = max(ends.get(place.shard, 0), place.offset + place.size_bytes)
+        emptied = {place.shard for place in erased} - set(ends)
         with _disk("The files of examples cannot be put in order"):
-            for number in self._numbers():
-                if number not in ends:
+            for number in self.numbers():
+                if number in emptied:
                     self._file(number).unlink()
-                elif self._file(number).stat().st_size > ends[number]:
+                elif number in ends and self._file(number).stat().st_size > ends[number]:
                     os.truncate(self._file(number), ends[number])
-
-    def _numbers(self) -> list[int]:
-        return sorted(int(file.stem) for file in self._folder.glob(f"*{ENDING}") if file.stem.isdigit())
 
     def _file(self, number: int) -> Path:
         return self._folder / f"{number:05}{ENDING}"

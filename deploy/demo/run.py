@@ -30,6 +30,7 @@ HERE = Path(__file__).parent
 MARKER = ".mammofed-demo"
 NUM_PATIENTS, NUM_PATIENTS_QUICK = 8, 5
 SEED = 2026
+POLICY = "data.min_examples = 1\negress.smallest_count = 1\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +78,7 @@ def _run(options: argparse.Namespace, console: Console) -> None:
         _found(demo)
         for hospital, role in zip(hospitals, sites, strict=True):
             _join(demo, hospital, role)
-        model_id, tests = _train(demo, plan, options.floor)
+        model_id, tests = _train(demo, sites, plan, options.floor)
         model = output / "model"
         demo.show(demo.coordinator, "model", "download", model_id, "--output", str(model))
         demo.show(demo.coordinator, "model", "verify", str(model))
@@ -123,15 +124,23 @@ def _found(demo: _Demo) -> None:
 def _join(demo: _Demo, hospital: Hospital, role: Role) -> None:
     token = demo.ask(demo.coordinator, "site", "invite", hospital.name)
     demo.show(role, "join", token)
+    policy = role.home / "policy.toml"
+    policy.write_text(POLICY)
+    demo.console.print(f"{role.home.name}: policy.toml lets so small a hospital tell its counts", style="dim")
+    demo.show(role, "policy", "show")
     demo.show(role, "data", "add", str(hospital.folder))
     demo.show(role, "check")
     demo.start(role)
 
 
-def _train(demo: _Demo, plan: Path, floor: float) -> tuple[str, list[dict[str, Any]]]:
+def _train(demo: _Demo, sites: Sequence[Role], plan: Path, floor: float) -> tuple[str, list[dict[str, Any]]]:
     """Run the plan; returns the model's id and what each site says of it on its test part."""
-    demo.show(demo.coordinator, "run", "start", str(plan))
+    demo.show(demo.coordinator, "run", "start", str(plan), "--detach")
     (run,) = demo.coordinator.ask("run", "list")
+    demo.show(sites[0], "plan", "show", run["run_id"])
+    for role in sites:
+        demo.show(role, "plan", "approve", run["run_id"])
+    demo.show(demo.coordinator, "run", "watch", run["run_id"])
     demo.show(demo.coordinator, "run", "show", run["run_id"])
     tests = [
         part for part in demo.coordinator.ask("run", "show", run["run_id"])["test"] if part["evaluation"]

@@ -44,23 +44,36 @@ def leaves(name: str, command: click.Command) -> Iterator[tuple[str, click.Comma
 
 
 def options() -> dict[str, list[str]]:
-    """Every command with the names of its arguments and options, in order."""
+    """Every program and command with the names of its arguments and options, in order."""
     return {
         name: [" / ".join([*each.opts, *each.secondary_opts]) for each in command.params]
         for program, app in APPS.items()
-        for name, command in leaves(program, typer.main.get_command(app))
+        for name, command in everything(program, typer.main.get_command(app))
     }
+
+
+def everything(program: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
+    """A program, and every command of it that can be called."""
+    yield program, command
+    yield from leaves(program, command)
 
 
 def _command(name: str, command: click.Command, *, depth: int) -> Iterator[str]:
     yield f"{'#' * depth} {name}\n"
     yield inspect.cleandoc(command.help or "") + "\n"
     if isinstance(command, click.Group):
+        if command.params:
+            yield f"```\n{name} [OPTIONS] COMMAND\n```\n"
+            yield from _table(command)
         for child, each in command.commands.items():
             yield from _command(f"{name} {child}", each, depth=depth + 1)
         return
     usage = " ".join([name, *(_usage(each) for each in command.params if isinstance(each, TyperArgument))])
     yield f"```\n{usage} [OPTIONS]\n```\n"
+    yield from _table(command)
+
+
+def _table(command: click.Command) -> Iterator[str]:
     yield "| Argument or option | Meaning | Default |\n| --- | --- | --- |"
     yield "\n".join(_row(each) for each in command.params) + "\n"
 

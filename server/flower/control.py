@@ -7,7 +7,13 @@ import time
 
 import httpx
 from flwr.common.serde import fab_to_proto, user_config_to_proto
-from flwr.proto.control_pb2 import RegisterNodeRequest, StartRunRequest
+from flwr.proto.control_pb2 import (
+    ListNodesRequest,
+    RegisterNodeRequest,
+    StartRunRequest,
+    UnregisterNodeRequest,
+)
+from flwr.supercore.constant import NodeStatus
 from flwr.supercore.control import ControlHttpClient
 from flwr.supercore.fab import Fab
 from flwr.supercore.protobuf.client import ProtobufCall, ProtobufRequestContext
@@ -47,6 +53,19 @@ class Control:
         return int(
             self._client.RegisterNode(RegisterNodeRequest(public_key=public_key_pem, name=name)).node_id
         )
+
+    def unregister_node(self, node_id: int) -> None:
+        """End a node: its next call is refused."""
+        self._client.UnregisterNode(UnregisterNodeRequest(node_id=node_id))
+
+    def nodes(self) -> dict[int, bool]:
+        """Every registered node, and whether it is online."""
+        known = self._client.ListNodes(ListNodesRequest()).nodes_info
+        return {
+            node.node_id: node.status == NodeStatus.ONLINE
+            for node in known
+            if node.status != NodeStatus.UNREGISTERED
+        }
 
     def start_run(self, run_id: str) -> int:
         """Hand the bundle of a run to Flower; returns Flower's own id of it.

@@ -25,6 +25,7 @@ from server.coordinator import Coordinator
 from server.flower.channel import GridChannel
 from server.flower.control import Control
 from server.home import LOOPBACK, CoordinatorHome
+from server.launching import may_begin
 from server.lifecycle import RunState
 from server.rounds import run_rounds
 from shared.errors import MammofedError
@@ -42,7 +43,8 @@ def serve(home: CoordinatorHome) -> None:
     """Take and run server tasks, one at a time, until told to stop.
 
     Runs that an earlier process left unfinished are handed to Flower again first: they go on from their last
-    checkpoint. If Flower's APIs fail in the middle of a run, this process ends, and its successor does that.
+    checkpoint. Runs that still wait for approvals are handed over once they have them. If Flower's APIs fail
+    in the middle of a run, this process ends, and its successor does that.
 
     Raises
     ------
@@ -53,7 +55,8 @@ def serve(home: CoordinatorHome) -> None:
     control = Control(home)
     if control.wait_until_up(STARTUP_TIMEOUT_S):
         for run in coordinator.runs.unfinished():
-            control.start_run(run.run_id)
+            if may_begin(run, coordinator):
+                control.start_run(run.run_id)
     address = f"{LOOPBACK}:{home.settings().control_port}"
     root = home.root_certificate_file.read_bytes()
     source = TaskSource(

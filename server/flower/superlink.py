@@ -15,6 +15,8 @@ State is in memory: it is rebuilt from the table of sites at each start. These h
 from __future__ import annotations
 
 import hmac
+import logging
+import ssl
 import sys
 import threading
 from collections.abc import Sequence
@@ -80,6 +82,11 @@ class FleetOnly:
         await send({"type": "http.response.body", "body": b""})
 
 
+def is_worth_a_line(record: logging.LogRecord) -> bool:
+    """Whether a line belongs into Flower's log: not the question that `server.nodes` asks every second."""
+    return record.getMessage() != "ControlServicer.ListNodes"
+
+
 def let_nodes_return(state: LinkState) -> None:
     """Let a node that activates again, signed by its own key, replace its former process."""
     activate = state.activate_node
@@ -130,6 +137,7 @@ def make_app(home: CoordinatorHome) -> FastAPI:
 def serve(home: CoordinatorHome) -> None:
     """Serve until told to stop."""
     settings = home.settings()
+    logging.getLogger("flwr").addFilter(is_worth_a_line)
     app = make_app(home)
     private = _listener(app, LOOPBACK, settings.control_port, home, lifespan="on")
     public = _listener(FleetOnly(app), settings.listen, settings.fleet_port, home, lifespan="off")
@@ -138,19 +146,21 @@ def serve(home: CoordinatorHome) -> None:
 
 
 def _listener(app: Any, host: str, port: int, home: CoordinatorHome, *, lifespan: Any) -> uvicorn.Server:
-    return uvicorn.Server(
-        uvicorn.Config(
-            app,
-            host=host,
-            port=port,
-            lifespan=lifespan,
-            access_log=False,
-            log_level="warning",
-            ssl_keyfile=str(home.tls_key_file),
-            ssl_certfile=str(home.tls_chain_file),
-            server_header=False,
-        )
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        lifespan=lifespan,
+        access_log=False,
+        log_level="warning",
+        ssl_keyfile=str(home.tls_key_file),
+        ssl_certfile=str(home.tls_chain_file),
+        server_header=False,
     )
+    config.load()
+    assert config.ssl is not None  # a key and a certificate were given
+    config.ssl.minimum_version = ssl.TLSVersion.TLSv1_3
+    return uvicorn.Server(config)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The coordinator's store: the only truth about sites, runs, rounds and models."""
 
-from server.store.events import Event, Events
+from server.store.audit import AuditLog, Persons
 from server.store.federation import Federation, Site
 from server.store.models import Model, ModelFile, Models
 from server.store.opening import open_coordinator_store
@@ -9,13 +9,13 @@ from server.store.runs import Runs
 
 __all__ = [
     "Answer",
+    "AuditLog",
     "Checkpoint",
-    "Event",
-    "Events",
     "Federation",
     "Model",
     "ModelFile",
     "Models",
+    "Persons",
     "Round",
     "Run",
     "Runs",

@@ -9,10 +9,11 @@ from sqlalchemy import Connection, Engine, RowMapping, insert, select, update
 
 from server.enrolment import EnrolledSite, SiteKeys
 from server.lifecycle import SiteState
-from server.store.events import append_event
-from server.store.schema import invitation, site
+from server.store.audit import append
+from server.store.schema import application, invitation, site
+from shared.audit.events import SiteApplied, SiteEnrolled, SiteInvited, SiteWithdrawn
 from shared.enrolment.refusal import Refusal
-from shared.errors import ConfigError
+from shared.errors import ConfigError, NotFoundError
 from shared.store import transaction
 
 
@@ -28,6 +29,14 @@ class Site:
         Flower node key, OpenSSH text.
     node_id
         Flower's current id of its node; None until the running SuperLink knows it.
+    renewed_at
+        When its certificate was last renewed; None if never.
+    certificate_seen
+        Whether the site has shown its current certificate, so that it is known to have it.
+    previous_certificate_pem, previous_signing_public_key
+        What its last renewal has replaced. The certificate is None once the new one was seen.
+    next_node_public_key, next_node_id
+        Of a node key that the site has renewed to and whose node is not online yet.
     """
 
     site_id: str
@@ -39,11 +48,22 @@ class Site:
     certificate_pem: bytes
     software_version: str
     enrolled_at: float
+    renewed_at: float | None = None
+    certificate_seen: bool = False
+    previous_certificate_pem: bytes | None = None
+    previous_signing_public_key: bytes | None = None
+    next_node_public_key: str | None = None
+    next_node_id: int | None = None
 
 
-def _to_site(row: RowMapping) -> Site:
-    node_id = int(row["node_id"]) if row["node_id"] is not None else None
-    return Site(**{**row, "state": SiteState(row["state"]), "node_id": node_id})
+def to_site(row: RowMapping) -> Site:
+    """A row of `site` as a record; node ids have 64 bits, which the table keeps as text."""
+    node_ids = {name: _to_node_id(row[name]) for name in ("node_id", "next_node_id")}
+    return Site(**{**row, "state": SiteState(row["state"]), **node_ids})
+
+
+def _to_node_id(text: str | None) -> int | None:
+    return None if text is None else int(text)
 
 
 class Federation:
@@ -53,9 +73,22 @@ class Federation:
         self._engine = engine
 
     def invite(
-        self, *, secret_hash: str, site_id: str, site_name: str, now: float, expires_at: float, actor: str
+        self,
+        *,
+        secret_hash: str,
+        site_id: str,
+        site_name: str,
+        now: float,
+        expires_at: float,
+        actor: str,
+        by_hand: bool = False,
     ) -> None:
         """Record an invitation; its secret is known to nobody but the person who was shown it.
+
+        Parameters
+        ----------
+        by_hand
+            A person approves the keys that come with it before there is a certificate.
 
         Raises
         ------
@@ -63,7 +96,7 @@ class Federation:
             A site of this name is enrolled.
         """
         with transaction(self._engine) as connection:
-            if connection.execute(select(site).where(site.c.name == site_name)).first() is not None:
+            if is_taken(connection, site_name):
                 raise ConfigError(f"A site named '{site_name}' is already enrolled.", "Choose another name.")
             connection.execute(
                 insert(invitation).values(
@@ -72,11 +105,49 @@ class Federation:
                     site_name=site_name,
                     created_at=now,
                     expires_at=expires_at,
+                    by_hand=by_hand,
                 )
             )
-            append_event(
-                connection, at=now, actor=actor, name="site.invited", subject=site_id, site_name=site_name
+            append(connection, SiteInvited(subject=site_id, site_name=site_name), actor=actor, at=now)
+
+    def invited(self, *, now: float) -> list[str]:
+        """The names of the sites that hold an invitation which they can still use."""
+        query = select(invitation.c.site_name).where(
+            invitation.c.used_at.is_(None), invitation.c.withdrawn_at.is_(None), invitation.c.expires_at > now
+        )
+        with transaction(self._engine) as connection:
+            return sorted(set(connection.execute(query).scalars()))
+
+    def withdraw(self, site_name: str, *, now: float, actor: str) -> int:
+        """Withdraw every invitation to a site that was not used; returns how many.
+
+        Raises
+        ------
+        NotFoundError
+            There is none.
+        """
+        open_ones = (
+            select(invitation.c.secret_hash, invitation.c.site_id)
+            .where(
+                invitation.c.site_name == site_name,
+                invitation.c.used_at.is_(None),
+                invitation.c.withdrawn_at.is_(None),
             )
+            .order_by(invitation.c.site_id)
+        )
+        with transaction(self._engine) as connection:
+            rows = connection.execute(open_ones).all()
+            for secret_hash, site_id in rows:
+                connection.execute(
+                    update(invitation).where(invitation.c.secret_hash == secret_hash).values(withdrawn_at=now)
+                )
+                append(connection, SiteWithdrawn(subject=site_id), actor=actor, at=now)
+        if not rows:
+            raise NotFoundError(
+                f"There is no open invitation for '{site_name}'.",
+                "If the site has joined already, use `mammofed-coordinator site revoke`.",
+            )
+        return len(rows)
 
     def enrol(
         self, *, secret_hash: str, now: float, keys: SiteKeys, issue: Callable[[str], bytes]
@@ -98,37 +169,17 @@ class Federation:
                 return Refusal.UNKNOWN_TOKEN
             if invited["used_at"] is not None:
                 return _same_keys_again(connection, invited["site_id"], keys)
-            if invited["expires_at"] <= now:
-                return Refusal.EXPIRED_TOKEN
-            taken = connection.execute(select(site).where(site.c.name == invited["site_name"])).first()
-            if taken is not None:
-                return Refusal.NAME_TAKEN
-            enrolled = EnrolledSite(
-                site_id=invited["site_id"],
-                site_name=invited["site_name"],
-                keys=keys,
-                certificate_pem=issue(invited["site_id"]),
-                enrolled_at=now,
-            )
-            connection.execute(
-                update(invitation).where(invitation.c.secret_hash == secret_hash).values(used_at=now)
-            )
-            connection.execute(insert(site).values(_to_row(enrolled)))
-            append_event(
-                connection,
-                at=now,
-                actor=enrolled.site_id,
-                name="site.enrolled",
-                subject=enrolled.site_id,
-                site_name=enrolled.site_name,
-            )
-            return enrolled
+            if (refusal := _unusable(connection, invited, keys, now)) is not None:
+                return refusal
+            if invited["by_hand"]:
+                return _apply(connection, invited, keys, now)
+            return let_in(connection, invited, keys, issue, now=now, actor=invited["site_id"])
 
     def sites(self) -> list[Site]:
         """Every enrolled site, by name."""
         with transaction(self._engine) as connection:
             rows = connection.execute(select(site).order_by(site.c.name)).mappings().all()
-        return [_to_site(row) for row in rows]
+        return [to_site(row) for row in rows]
 
     def active(self) -> list[Site]:
         """The sites that may take part, by site id."""
@@ -150,7 +201,38 @@ class Federation:
     def forget_nodes(self) -> None:
         """Forget every Flower node id: a new SuperLink knows none of them."""
         with transaction(self._engine) as connection:
-            connection.execute(update(site).values(node_id=None))
+            connection.execute(update(site).values(node_id=None, next_node_id=None))
+
+
+def is_taken(connection: Connection, site_name: str) -> bool:
+    """Whether a site of this name was let in, even if it was revoked since."""
+    return connection.execute(select(site).where(site.c.name == site_name)).first() is not None
+
+
+def let_in(
+    connection: Connection,
+    invited: RowMapping,
+    keys: SiteKeys,
+    issue: Callable[[str], bytes],
+    *,
+    now: float,
+    actor: str,
+) -> EnrolledSite:
+    """Use up an invitation and record its site, within the caller's transaction."""
+    enrolled = EnrolledSite(
+        site_id=invited["site_id"],
+        site_name=invited["site_name"],
+        keys=keys,
+        certificate_pem=issue(invited["site_id"]),
+        enrolled_at=now,
+    )
+    connection.execute(
+        update(invitation).where(invitation.c.secret_hash == invited["secret_hash"]).values(used_at=now)
+    )
+    connection.execute(insert(site).values(_to_row(enrolled)))
+    event = SiteEnrolled(subject=enrolled.site_id, site_name=enrolled.site_name)
+    append(connection, event, actor=actor, at=now)
+    return enrolled
 
 
 def _to_row(enrolled: EnrolledSite) -> dict[str, str | bytes | float]:
@@ -168,7 +250,7 @@ def _to_row(enrolled: EnrolledSite) -> dict[str, str | bytes | float]:
 
 def _same_keys_again(connection: Connection, site_id: str, keys: SiteKeys) -> EnrolledSite | Refusal:
     """The site as it was recorded, if these are its keys: its reply was lost on the way."""
-    recorded = _to_site(connection.execute(select(site).where(site.c.site_id == site_id)).mappings().one())
+    recorded = to_site(connection.execute(select(site).where(site.c.site_id == site_id)).mappings().one())
     same = (
         recorded.signing_public_key == keys.signing_key.raw
         and recorded.node_public_key == keys.node_key.text
@@ -183,3 +265,41 @@ def _same_keys_again(connection: Connection, site_id: str, keys: SiteKeys) -> En
         certificate_pem=recorded.certificate_pem,
         enrolled_at=recorded.enrolled_at,
     )
+
+
+def _unusable(connection: Connection, invited: RowMapping, keys: SiteKeys, now: float) -> Refusal | None:
+    """Why an invitation that was not used cannot be used by these keys now; None if it can."""
+    if invited["withdrawn_at"] is not None:
+        return Refusal.REVOKED_TOKEN
+    if (asked := _asked_before(connection, invited["secret_hash"], keys)) is not None:
+        return asked
+    if invited["expires_at"] <= now:
+        return Refusal.EXPIRED_TOKEN
+    return Refusal.NAME_TAKEN if is_taken(connection, invited["site_name"]) else None
+
+
+def _apply(connection: Connection, invited: RowMapping, keys: SiteKeys, now: float) -> Refusal:
+    connection.execute(
+        insert(application).values(
+            secret_hash=invited["secret_hash"],
+            state=SiteState.PENDING,
+            csr_pem=keys.csr_pem,
+            signing_public_key=keys.signing_key.raw,
+            node_public_key=keys.node_key.text,
+            software_version=keys.software_version,
+            asked_at=now,
+        )
+    )
+    append(connection, SiteApplied(subject=invited["site_id"]), actor=invited["site_id"], at=now)
+    return Refusal.PENDING
+
+
+def _asked_before(connection: Connection, secret_hash: str, keys: SiteKeys) -> Refusal | None:
+    """How an application of these keys stands; other keys than the first find the invitation used."""
+    query = select(application).where(application.c.secret_hash == secret_hash)
+    row = connection.execute(query).mappings().one_or_none()
+    if row is None:
+        return None
+    if (row["signing_public_key"], row["node_public_key"]) != (keys.signing_key.raw, keys.node_key.text):
+        return Refusal.USED_TOKEN
+    return Refusal.PENDING if SiteState(row["state"]) is SiteState.PENDING else Refusal.REJECTED

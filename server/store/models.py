@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine, RowMapping, insert, select
 
-from server.store.events import append_event
+from server.store.audit import append
 from server.store.schema import model, model_file
+from shared.audit.events import ModelPublished
 from shared.errors import NotFoundError
 from shared.store import transaction
 from shared.transfer.blob_ref import BlobRef
@@ -62,15 +63,12 @@ class Models:
                         size_bytes=file.blob.size_bytes,
                     )
                 )
-            append_event(
-                connection,
-                at=published.created_at,
-                actor="coordinator",
-                name="model.published",
+            event = ModelPublished(
                 subject=published.model_id,
                 run_id=published.run_id,
                 manifest_sha256=published.manifest_sha256,
             )
+            append(connection, event, actor="coordinator", at=published.created_at)
 
     def all(self) -> list[Model]:
         """Every published model, oldest first."""

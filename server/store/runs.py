@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from sqlalchemy import ColumnElement, Connection, Engine, Select, and_, func, insert, select, update
@@ -12,13 +12,28 @@ from server.lifecycle import (
     ROUND_TRANSITIONS,
     RUN_TRANSITIONS,
     AnswerState,
+    ConsentState,
     RoundState,
     RunState,
     require_transition,
 )
-from server.store.events import append_event
+from server.store.audit import append
 from server.store.run import Answer, Checkpoint, Round, Run
-from server.store.schema import answer, round_, run
+from server.store.schema import answer, consent, round_, run
+from shared.audit.event import Event
+from shared.audit.events import (
+    AnswerAdmitted,
+    AnswerLost,
+    AnswerRefused,
+    AnswerRejected,
+    RoundAggregated,
+    RoundOpened,
+    RoundVoid,
+    RunFailed,
+    RunFinished,
+    RunRunning,
+    RunSubmitted,
+)
 from shared.errors import NotFoundError
 from shared.records import Contribution, Occasion, Phase
 from shared.store import transaction
@@ -26,6 +41,12 @@ from shared.transfer.blob_ref import BlobRef
 
 COORDINATOR = "coordinator"
 NO_ANSWER = "no answer"
+ANSWER_EVENTS: Mapping[AnswerState, type[AnswerAdmitted | AnswerRejected | AnswerRefused | AnswerLost]] = {
+    AnswerState.ADMITTED: AnswerAdmitted,
+    AnswerState.REJECTED: AnswerRejected,
+    AnswerState.REFUSED: AnswerRefused,
+    AnswerState.LOST: AnswerLost,
+}
 
 
 class Runs:
@@ -38,14 +59,8 @@ class Runs:
         """Record a new run."""
         with transaction(self._engine) as connection:
             connection.execute(insert(run).values(asdict(submitted)))
-            append_event(
-                connection,
-                at=submitted.created_at,
-                actor=actor,
-                name="run.submitted",
-                subject=submitted.run_id,
-                plan_sha256=submitted.plan_sha256,
-            )
+            event = RunSubmitted(subject=submitted.run_id, plan_sha256=submitted.plan_sha256)
+            append(connection, event, actor=actor, at=submitted.created_at)
 
     def get(self, run_id: str) -> Run:
         """A run by its id.
@@ -84,7 +99,7 @@ class Runs:
                 .where(run.c.run_id == run_id)
                 .values(state=state, finished_at=at if ended else None, failure=failure)
             )
-            append_event(connection, at=at, actor=COORDINATOR, name=f"run.{state.value}", subject=run_id)
+            append(connection, _moved(run_id, state, failure), actor=COORDINATOR, at=at)
 
     def next_attempt(self, run_id: str, number: int, phase: Phase) -> int:
         """The number of the next attempt at a phase of a round, from 1."""
@@ -119,17 +134,14 @@ class Runs:
                 for site_id in cohort
             ]
             connection.execute(insert(answer), rows)
-            append_event(
-                connection,
-                at=opened.opened_at,
-                actor=COORDINATOR,
-                name="round.opened",
+            event = RoundOpened(
                 subject=opened.run_id,
                 number=opened.number,
                 attempt=opened.attempt,
                 phase=opened.phase,
-                cohort=list(cohort),
+                cohort=tuple(cohort),
             )
+            append(connection, event, actor=COORDINATOR, at=opened.opened_at)
 
     def record_answer(
         self,
@@ -163,17 +175,14 @@ class Runs:
                     answered_at=at,
                 )
             )
-            append_event(
-                connection,
-                at=at,
-                actor=occasion.site_id,
-                name=f"answer.{state.value}",
+            event = ANSWER_EVENTS[state](
                 subject=occasion.run_id,
                 number=occasion.round_number,
                 attempt=occasion.attempt,
                 phase=occasion.phase,
                 reason=reason,
             )
+            append(connection, event, actor=occasion.site_id, at=at)
 
     def close_round(self, closed: Round, aggregate: BlobRef | None, *, state: RoundState, at: float) -> None:
         """Close an attempt; sites that have not answered are lost to it.
@@ -202,30 +211,22 @@ class Runs:
             unanswered = and_(of_answer, answer.c.state == AnswerState.ASKED)
             lost = select(answer.c.site_id).where(unanswered).order_by(answer.c.site_id)
             for site_id in connection.execute(lost).scalars().all():
-                append_event(
-                    connection,
-                    at=at,
-                    actor=site_id,
-                    name=f"answer.{AnswerState.LOST.value}",
+                no_answer = AnswerLost(
                     subject=closed.run_id,
                     number=closed.number,
                     attempt=closed.attempt,
                     phase=closed.phase,
                     reason=NO_ANSWER,
                 )
+                append(connection, no_answer, actor=site_id, at=at)
             connection.execute(
                 update(answer).where(unanswered).values(state=AnswerState.LOST, reason=NO_ANSWER)
             )
-            append_event(
-                connection,
-                at=at,
-                actor=COORDINATOR,
-                name=f"round.{state.value}",
-                subject=closed.run_id,
-                number=closed.number,
-                attempt=closed.attempt,
-                phase=closed.phase,
+            outcome = RoundAggregated if state is RoundState.AGGREGATED else RoundVoid
+            event = outcome(
+                subject=closed.run_id, number=closed.number, attempt=closed.attempt, phase=closed.phase
             )
+            append(connection, event, actor=COORDINATOR, at=at)
 
     def last_checkpoint(self, run_id: str) -> Checkpoint | None:
         """The weights of the last finished training round."""
@@ -303,7 +304,10 @@ class Runs:
             )
 
     def may_fetch(self, site_id: str, digest: str) -> bool:
-        """Whether a site is now asked for something that needs this blob: the plan or the base weights."""
+        """Whether a site is now asked for something that needs this blob: the plan or the base weights.
+
+        A site that has not approved the run's plan, or takes its approval back, may fetch nothing.
+        """
         with transaction(self._engine) as connection:
             rows = connection.execute(_asked_of(site_id)).all()
         return any(digest in {row.plan_sha256, row.base_digest} for row in rows)
@@ -329,11 +333,23 @@ def _asked_of(site_id: str) -> Select[tuple[str, str, int]]:
                 answer.c.phase == round_.c.phase,
             ),
         )
+        .join(consent, and_(consent.c.run_id == run.c.run_id, consent.c.site_id == answer.c.site_id))
         .where(
             answer.c.site_id == site_id,
             answer.c.state == AnswerState.ASKED,
             round_.c.state == RoundState.OPEN,
+            consent.c.state == ConsentState.APPROVED,
         )
+    )
+
+
+def _moved(run_id: str, state: RunState, failure: str | None) -> Event:
+    if state is RunState.RUNNING:
+        return RunRunning(subject=run_id)
+    return (
+        RunFinished(subject=run_id)
+        if state is RunState.FINISHED
+        else RunFailed(subject=run_id, reason=failure)
     )
 
 

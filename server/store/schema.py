@@ -1,12 +1,16 @@
 """The coordinator's tables.
 
 Times are seconds since the Unix epoch. A site is known by its site id; its Flower node id, keys and
-certificate are columns that may change. `event` is append-only.
+certificate are columns that may change. A hospital that waits for approval, or did not get it, is a row of
+`application`; `site` holds those that were let in.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from sqlalchemy import (
+    Boolean,
     CheckConstraint,
     Column,
     Float,
@@ -17,15 +21,18 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    false,
 )
 
-from server.lifecycle import AnswerState, RoundState, RunState, SiteState
+from server.lifecycle import AnswerState, ConsentState, RoundState, RunState, SiteState
 from shared.store import new_metadata
 
 metadata = new_metadata()
 
 
-def _one_of(column: str, states: type[AnswerState | RoundState | RunState | SiteState]) -> CheckConstraint:
+def _one_of(
+    column: str, states: Iterable[AnswerState | ConsentState | RoundState | RunState | SiteState]
+) -> CheckConstraint:
     values = ", ".join(f"'{state.value}'" for state in states)
     return CheckConstraint(f"{column} IN ({values})", name=column)
 
@@ -39,6 +46,20 @@ invitation = Table(
     Column("created_at", Float, nullable=False),
     Column("expires_at", Float, nullable=False),
     Column("used_at", Float),
+    Column("withdrawn_at", Float),
+    Column("by_hand", Boolean(create_constraint=False), nullable=False, server_default=false()),
+)
+
+application = Table(
+    "application",
+    metadata,
+    Column("secret_hash", String(64), ForeignKey("invitation.secret_hash"), primary_key=True),
+    Column("state", String(16), _one_of("state", (SiteState.PENDING, SiteState.REJECTED)), nullable=False),
+    Column("csr_pem", LargeBinary, nullable=False),
+    Column("signing_public_key", LargeBinary, nullable=False),
+    Column("node_public_key", Text, nullable=False),
+    Column("software_version", String(64), nullable=False),
+    Column("asked_at", Float, nullable=False),
 )
 
 site = Table(
@@ -46,13 +67,19 @@ site = Table(
     metadata,
     Column("site_id", String(63), primary_key=True),
     Column("name", String(63), nullable=False, unique=True),
-    Column("state", String(16), _one_of("state", SiteState), nullable=False),
+    Column("state", String(16), _one_of("state", (SiteState.ACTIVE, SiteState.REVOKED)), nullable=False),
     Column("signing_public_key", LargeBinary, nullable=False),
     Column("node_public_key", Text, nullable=False),
     Column("node_id", String(20)),
     Column("certificate_pem", LargeBinary, nullable=False),
     Column("software_version", String(32), nullable=False),
     Column("enrolled_at", Float, nullable=False),
+    Column("renewed_at", Float),
+    Column("certificate_seen", Boolean(create_constraint=False), nullable=False, server_default=false()),
+    Column("previous_certificate_pem", LargeBinary),
+    Column("previous_signing_public_key", LargeBinary),
+    Column("next_node_public_key", Text),
+    Column("next_node_id", String(20)),
 )
 
 run = Table(
@@ -66,6 +93,29 @@ run = Table(
     Column("created_at", Float, nullable=False),
     Column("finished_at", Float),
     Column("failure", Text),
+)
+
+consent = Table(
+    "consent",
+    metadata,
+    Column("run_id", String(63), ForeignKey("run.run_id"), primary_key=True),
+    Column("site_id", String(63), ForeignKey("site.site_id"), primary_key=True),
+    Column("state", String(16), _one_of("state", ConsentState), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("envelope", LargeBinary),
+    Column("offered_at", Float, nullable=False),
+    Column("decided_at", Float),
+)
+
+presence = Table(
+    "presence",
+    metadata,
+    Column("site_id", String(63), ForeignKey("site.site_id"), primary_key=True),
+    Column("paused", Boolean(create_constraint=False), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("envelope", LargeBinary, nullable=False),
+    Column("stated_at", Float, nullable=False),
 )
 
 round_ = Table(
@@ -121,15 +171,4 @@ model_file = Table(
     Column("name", String(80), primary_key=True),
     Column("digest", String(64), nullable=False),
     Column("size_bytes", Integer, nullable=False),
-)
-
-event = Table(
-    "event",
-    metadata,
-    Column("event_id", Integer, primary_key=True, autoincrement=True),
-    Column("at", Float, nullable=False),
-    Column("actor", String(80), nullable=False),
-    Column("name", String(48), nullable=False),
-    Column("subject", String(80), nullable=False),
-    Column("details", Text, nullable=False),
 )

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n shared/enrolment/enrolment.proto\x12\x15mammofed.enrolment.v1\"\xcb\x01\n\x0c\x45nrolRequest\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x0e\n\x06secret\x18\x02 \x01(\x0c\x12\x0f\n\x07\x63sr_pem\x18\x03 \x01(\x0c\x12\x1a\n\x12signing_public_key\x18\x04 \x01(\x0c\x12\x17\n\x0fnode_public_key\x18\x05 \x01(\t\x12\x18\n\x10software_version\x18\x06 \x01(\t\x12\x19\n\x11signing_key_proof\x18\x07 \x01(\x0c\x12\x16\n\x0enode_key_proof\x18\x08 \x01(\x0c\"\xce\x01\n\nEnrolReply\x12\x0f\n\x07site_id\x18\x01 \x01(\t\x12\x11\n\tsite_name\x18\x02 \x01(\t\x12\x17\n\x0f\x63\x65rtificate_pem\x18\x03 \x01(\x0c\x12\x10\n\x08root_pem\x18\x04 \x01(\x0c\x12\x18\n\x10\x63oordinator_name\x18\x05 \x01(\t\x12&\n\x1e\x63oordinator_signing_public_key\x18\x06 \x01(\x0c\x12\x15\n\rfleet_address\x18\x07 \x01(\t\x12\x18\n\x10transfer_address\x18\x08 \x01(\t2\\\n\tEnrolment\x12O\n\x05\x45nrol\x12#.mammofed.enrolment.v1.EnrolRequest\x1a!.mammofed.enrolment.v1.EnrolReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n shared/enrolment/enrolment.proto\x12\x15mammofed.enrolment.v1\"\xcb\x01\n\x0c\x45nrolRequest\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x0e\n\x06secret\x18\x02 \x01(\x0c\x12\x0f\n\x07\x63sr_pem\x18\x03 \x01(\x0c\x12\x1a\n\x12signing_public_key\x18\x04 \x01(\x0c\x12\x17\n\x0fnode_public_key\x18\x05 \x01(\t\x12\x18\n\x10software_version\x18\x06 \x01(\t\x12\x19\n\x11signing_key_proof\x18\x07 \x01(\x0c\x12\x16\n\x0enode_key_proof\x18\x08 \x01(\x0c\"\xba\x01\n\nEnrolReply\x12\x0f\n\x07site_id\x18\x01 \x01(\t\x12\x11\n\tsite_name\x18\x02 \x01(\t\x12\x17\n\x0f\x63\x65rtificate_pem\x18\x03 \x01(\x0c\x12\x0f\n\x07\x61nchors\x18\x04 \x01(\x0c\x12\x18\n\x10\x63oordinator_name\x18\x05 \x01(\t\x12\x15\n\rfleet_address\x18\x06 \x01(\t\x12\x18\n\x10transfer_address\x18\x07 \x01(\t\x12\x13\n\x0bserver_time\x18\x08 \x01(\x01\x32\\\n\tEnrolment\x12O\n\x05\x45nrol\x12#.mammofed.enrolment.v1.EnrolRequest\x1a!.mammofed.enrolment.v1.EnrolReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,7 +34,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ENROLREQUEST']._serialized_start=60
   _globals['_ENROLREQUEST']._serialized_end=263
   _globals['_ENROLREPLY']._serialized_start=266
-  _globals['_ENROLREPLY']._serialized_end=472
-  _globals['_ENROLMENT']._serialized_start=474
-  _globals['_ENROLMENT']._serialized_end=566
+  _globals['_ENROLREPLY']._serialized_end=452
+  _globals['_ENROLMENT']._serialized_start=454
+  _globals['_ENROLMENT']._serialized_end=546
 # @@protoc_insertion_point(module_scope)

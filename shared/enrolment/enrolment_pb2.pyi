@@ -25,21 +25,21 @@ class EnrolRequest(_message.Message):
     def __init__(self, protocol_version: _Optional[int] = ..., secret: _Optional[bytes] = ..., csr_pem: _Optional[bytes] = ..., signing_public_key: _Optional[bytes] = ..., node_public_key: _Optional[str] = ..., software_version: _Optional[str] = ..., signing_key_proof: _Optional[bytes] = ..., node_key_proof: _Optional[bytes] = ...) -> None: ...
 
 class EnrolReply(_message.Message):
-    __slots__ = ("site_id", "site_name", "certificate_pem", "root_pem", "coordinator_name", "coordinator_signing_public_key", "fleet_address", "transfer_address")
+    __slots__ = ("site_id", "site_name", "certificate_pem", "anchors", "coordinator_name", "fleet_address", "transfer_address", "server_time")
     SITE_ID_FIELD_NUMBER: _ClassVar[int]
     SITE_NAME_FIELD_NUMBER: _ClassVar[int]
     CERTIFICATE_PEM_FIELD_NUMBER: _ClassVar[int]
-    ROOT_PEM_FIELD_NUMBER: _ClassVar[int]
+    ANCHORS_FIELD_NUMBER: _ClassVar[int]
     COORDINATOR_NAME_FIELD_NUMBER: _ClassVar[int]
-    COORDINATOR_SIGNING_PUBLIC_KEY_FIELD_NUMBER: _ClassVar[int]
     FLEET_ADDRESS_FIELD_NUMBER: _ClassVar[int]
     TRANSFER_ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    SERVER_TIME_FIELD_NUMBER: _ClassVar[int]
     site_id: str
     site_name: str
     certificate_pem: bytes
-    root_pem: bytes
+    anchors: bytes
     coordinator_name: str
-    coordinator_signing_public_key: bytes
     fleet_address: str
     transfer_address: str
-    def __init__(self, site_id: _Optional[str] = ..., site_name: _Optional[str] = ..., certificate_pem: _Optional[bytes] = ..., root_pem: _Optional[bytes] = ..., coordinator_name: _Optional[str] = ..., coordinator_signing_public_key: _Optional[bytes] = ..., fleet_address: _Optional[str] = ..., transfer_address: _Optional[str] = ...) -> None: ...
+    server_time: float
+    def __init__(self, site_id: _Optional[str] = ..., site_name: _Optional[str] = ..., certificate_pem: _Optional[bytes] = ..., anchors: _Optional[bytes] = ..., coordinator_name: _Optional[str] = ..., fleet_address: _Optional[str] = ..., transfer_address: _Optional[str] = ..., server_time: _Optional[float] = ...) -> None: ...

@@ -15,6 +15,8 @@ class Refusal(StrEnum):
     EXPIRED_TOKEN = "expired-token"  # noqa: S105 - a reason word
     REVOKED_TOKEN = "revoked-token"  # noqa: S105 - a reason word
     NAME_TAKEN = "name-taken"
+    PENDING = "pending-approval"
+    REJECTED = "rejected"
     PROTOCOL = "protocol"
     MALFORMED = "malformed"
     NO_POSSESSION = "no-possession"
@@ -37,6 +39,16 @@ _ERRORS: dict[Refusal, tuple[type[EnrolmentError], str, str]] = {
         EnrolmentError,
         "Another site of this federation has this name.",
         "Ask the coordinator for an invitation under another name.",
+    ),
+    Refusal.PENDING: (
+        EnrolmentError,
+        "The coordinator has not approved this site yet.",
+        "Tell the coordinator the fingerprint of this site's keys, and join again with the same invitation.",
+    ),
+    Refusal.REJECTED: (
+        EnrolmentError,
+        "The coordinator has rejected this site.",
+        "Call the coordinator; to try again, use a new invitation and a new home folder.",
     ),
     Refusal.PROTOCOL: (
         EnrolmentError,

@@ -14,7 +14,8 @@ from typing import NoReturn
 
 import grpc
 
-from shared.errors import ConfigError
+from shared.errors import ConfigError, TrustError
+from shared.trust.certificates import site_id_of
 from shared.trust.tls import join_address
 
 logger = logging.getLogger(__name__)
@@ -24,6 +25,9 @@ CHUNK_BYTES = 256 * 1024
 
 STORAGE = "storage"
 """Reason word of a server whose disk refuses: trying again does not help."""
+
+REVOKED = "revoked"
+"""Reason word for a site whose membership the coordinator has ended: asking again does not help."""
 
 MAX_MESSAGE_BYTES = 1024 * 1024
 KEEPALIVE_EVERY_S = 20
@@ -69,6 +73,23 @@ class RefusedCallError(Exception):
         super().__init__(reason)
         self.code = code
         self.reason = reason
+
+
+def calling_site(context: grpc.ServicerContext) -> tuple[str, bytes]:
+    """The site that a caller's certificate names, and that certificate (PEM).
+
+    The TLS handshake has proved the root and the key.
+
+    Raises
+    ------
+    RefusedCallError
+        There is no certificate, or it names no site.
+    """
+    try:
+        (certificate_pem,) = context.auth_context().get("x509_pem_cert", [])
+        return site_id_of(certificate_pem), certificate_pem
+    except (ValueError, TrustError) as error:
+        raise RefusedCallError(grpc.StatusCode.UNAUTHENTICATED, "certificate") from error
 
 
 @contextmanager

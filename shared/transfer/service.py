@@ -3,7 +3,7 @@
 Checks of every call, in this order:
 
 1. the caller's certificate names a site (the TLS handshake has proved the root and the key);
-2. the site is active;
+2. the site is active, and stays so from chunk to chunk; the certificate is one that it has now;
 3. the digest and the size can be a blob's;
 4. the authorizer lets this site move this blob.
 
@@ -13,26 +13,36 @@ Each stream holds at most two chunks in memory.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
 import grpc
 
-from shared.errors import NotFoundError, StoreError, TamperedError, TransferError, TrustError
+from shared.errors import NotFoundError, StoreError, TamperedError, TransferError
 from shared.transfer import transfer_pb2, transfer_pb2_grpc
 from shared.transfer.blob_ref import BlobRef, check_digest
 from shared.transfer.blob_store import BlobStore
 from shared.transfer.partial_blob import PartialBlob
-from shared.transfer.rpc import CHUNK_BYTES, STORAGE, RefusedCallError, answering, listen, new_server
-from shared.trust.certificates import site_id_of
+from shared.transfer.rpc import (
+    CHUNK_BYTES,
+    REVOKED,
+    STORAGE,
+    RefusedCallError,
+    answering,
+    calling_site,
+    listen,
+    new_server,
+)
 
 logger = logging.getLogger(__name__)
 
 _TAKEOVER_S = 5.0
 _TAKEOVER_POLL_S = 0.02
+_LOOK_EVERY_S = 0.25
 
 
 class Authorizer(Protocol):
@@ -51,12 +61,29 @@ class Authorizer(Protocol):
         ...
 
 
-class TransferService(transfer_pb2_grpc.TransferServicer):
-    """Serves one blob store to the sites of a federation."""
+def _any_certificate(_site_id: str, _certificate_pem: bytes) -> bool:
+    return True
 
-    def __init__(self, store: BlobStore, authorizer: Authorizer) -> None:
+
+class TransferService(transfer_pb2_grpc.TransferServicer):
+    """Serves one blob store to the sites of a federation.
+
+    Parameters
+    ----------
+    accepts
+        Whether a certificate (PEM) is one that the site has now; where certificates are not renewed, any is.
+    """
+
+    def __init__(
+        self,
+        store: BlobStore,
+        authorizer: Authorizer,
+        *,
+        accepts: Callable[[str, bytes], bool] = _any_certificate,
+    ) -> None:
         self._store = store
         self._authorizer = authorizer
+        self._accepts = accepts
         self._uploads = _Uploads()
 
     def Stat(  # noqa: N802 - named by the protocol
@@ -81,15 +108,16 @@ class TransferService(transfer_pb2_grpc.TransferServicer):
             _check_digest(request.digest)
             if not self._authorizer.may_fetch(site_id, request.digest):
                 raise _refused()
-            yield from self._chunks(request.digest, request.offset)
+            yield from self._chunks(request.digest, request.offset, self._membership(site_id))
 
-    def _chunks(self, digest: str, offset: int) -> Iterator[transfer_pb2.Chunk]:
+    def _chunks(self, digest: str, offset: int, membership: _Membership) -> Iterator[transfer_pb2.Chunk]:
         try:
             if offset > self._store.size(digest):
                 raise RefusedCallError(grpc.StatusCode.OUT_OF_RANGE, "offset")
             with self._store.open(digest) as file:
                 file.seek(offset)
                 while data := file.read(CHUNK_BYTES):
+                    membership.require()
                     yield transfer_pb2.Chunk(data=data)
         except NotFoundError as error:
             raise RefusedCallError(grpc.StatusCode.NOT_FOUND, "unknown-blob") from error
@@ -117,6 +145,7 @@ class TransferService(transfer_pb2_grpc.TransferServicer):
         parts: Iterator[transfer_pb2.SendPart],
         context: grpc.ServicerContext,
     ) -> None:
+        membership = self._membership(site_id)
         try:
             with self._take_over(ref, site_id, context) as partial:
                 if offset > partial.have_bytes:
@@ -124,6 +153,7 @@ class TransferService(transfer_pb2_grpc.TransferServicer):
                 if offset < partial.have_bytes:
                     partial.truncate(offset)
                 for part in parts:
+                    membership.require()
                     if len(part.data) > CHUNK_BYTES:
                         raise RefusedCallError(grpc.StatusCode.INVALID_ARGUMENT, "chunk")
                     partial.append(part.data)
@@ -147,17 +177,16 @@ class TransferService(transfer_pb2_grpc.TransferServicer):
         return partial
 
     def _active_site(self, context: grpc.ServicerContext) -> str:
-        certificates = context.auth_context().get("x509_pem_cert", [])
         # 1.
-        try:
-            (certificate_pem,) = certificates
-            site_id = site_id_of(certificate_pem)
-        except (ValueError, TrustError) as error:
-            raise RefusedCallError(grpc.StatusCode.UNAUTHENTICATED, "certificate") from error
+        site_id, certificate_pem = calling_site(context)
         # 2.
-        if not self._authorizer.is_active(site_id):
-            raise _refused()
+        self._membership(site_id).require()
+        if not self._accepts(site_id, certificate_pem):
+            raise RefusedCallError(grpc.StatusCode.UNAUTHENTICATED, "certificate")
         return site_id
+
+    def _membership(self, site_id: str) -> _Membership:
+        return _Membership(lambda: self._authorizer.is_active(site_id))
 
     def _sendable(self, site_id: str, digest: str, size_bytes: int) -> BlobRef:
         # 3.
@@ -167,6 +196,23 @@ class TransferService(transfer_pb2_grpc.TransferServicer):
         if not self._authorizer.may_send(site_id, digest, size_bytes):
             raise _refused()
         return ref
+
+
+class _Membership:
+    """A site's membership during one call, looked up at most every `_LOOK_EVERY_S`."""
+
+    def __init__(self, is_active: Callable[[], bool]) -> None:
+        self._is_active = is_active
+        self._looked_at = -math.inf
+
+    def require(self) -> None:
+        """Return only if the site has not been revoked meanwhile."""
+        now = time.monotonic()
+        if now - self._looked_at < _LOOK_EVERY_S:
+            return
+        if not self._is_active():
+            raise RefusedCallError(grpc.StatusCode.PERMISSION_DENIED, REVOKED)
+        self._looked_at = now
 
 
 class _Uploads:
@@ -196,7 +242,13 @@ class _Uploads:
 
 
 def serve_blobs(
-    service: TransferService, *, host: str, port: int, credentials: grpc.ServerCredentials, num_threads: int
+    service: TransferService,
+    *,
+    host: str,
+    port: int,
+    credentials: grpc.ServerCredentials,
+    num_threads: int,
+    add_others: Callable[[grpc.Server], None] = lambda _server: None,
 ) -> tuple[grpc.Server, int]:
     """Listen on one address; returns the server, which its caller stops, and its port.
 
@@ -206,6 +258,8 @@ def serve_blobs(
         Of `mutual_server_credentials`: any other kind leaves every call unauthenticated.
     num_threads
         Calls at one time; more are asked to try again.
+    add_others
+        Adds services to the same listener before it listens.
 
     Raises
     ------
@@ -214,6 +268,7 @@ def serve_blobs(
     """
     server = new_server(num_threads=num_threads)
     transfer_pb2_grpc.add_TransferServicer_to_server(service, server)  # type: ignore[no-untyped-call]
+    add_others(server)
     return server, listen(server, host, port, credentials)
 
 

@@ -24,7 +24,7 @@ from shared.trust.keys import TlsKey
 
 ROOT_LIFE = timedelta(days=3650)
 SERVER_LIFE = timedelta(days=825)
-SITE_LIFE = timedelta(days=825)
+SITE_LIFE = timedelta(days=30)
 CLOCK_SKEW = timedelta(hours=1)
 """Certificates start this much earlier than `now`: hospital clocks lag."""
 
@@ -41,7 +41,15 @@ def new_root(*, federation_name: str, key: TlsKey, now: float) -> bytes:
     TrustError
         The name is empty or longer than 64 characters (RFC 5280, ub-common-name).
     """
-    name = _common_name(federation_name)
+    return _new_root(_common_name(federation_name), key, now)
+
+
+def new_root_after(root_pem: bytes, *, key: TlsKey, now: float) -> bytes:
+    """A self-signed root certificate as PEM, of the same name as the root that it replaces."""
+    return _new_root(load_certificate(root_pem).subject, key, now)
+
+
+def _new_root(name: x509.Name, key: TlsKey, now: float) -> bytes:
     return (
         _builder(subject=name, issuer=name, public_key=key.private.public_key(), now=now, life=ROOT_LIFE)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
@@ -51,8 +59,34 @@ def new_root(*, federation_name: str, key: TlsKey, now: float) -> bytes:
     )
 
 
+def new_cross_certificate(*, root_pem: bytes, old_root_pem: bytes, old_root_key: TlsKey, now: float) -> bytes:
+    """A new root's key certified by the root before it (RFC 4210, 4.4: "new with old"), as PEM.
+
+    Both roots have one name, so that the path length of the old one does not count it (RFC 5280, 4.2.1.9). It
+    lets who believes only the old root reach a server under the new one, as long as the old one lives.
+    """
+    root, old_root = load_certificate(root_pem), load_certificate(old_root_pem)
+    key = root.public_key()
+    assert isinstance(key, ec.EllipticCurvePublicKey)  # roots are made here alone
+    remaining = old_root.not_valid_after_utc - datetime.fromtimestamp(now, UTC)
+    return (
+        _builder(subject=root.subject, issuer=old_root.subject, public_key=key, now=now, life=remaining)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_key_usage(signs_certificates=True), critical=True)
+        .add_extension(_authority_key(old_root), critical=False)
+        .sign(old_root_key.private, hashes.SHA256())
+        .public_bytes(serialization.Encoding.PEM)
+    )
+
+
 def new_server_certificate(
-    *, hosts: Sequence[str], key: TlsKey, root_pem: bytes, root_key: TlsKey, now: float
+    *,
+    hosts: Sequence[str],
+    key: TlsKey,
+    root_pem: bytes,
+    root_key: TlsKey,
+    now: float,
+    cross_pem: bytes = b"",
 ) -> bytes:
     """A server's chain as PEM: its certificate, then the root.
 
@@ -62,10 +96,13 @@ def new_server_certificate(
     ----------
     hosts
         DNS names and IP addresses under which sites reach the server.
+    cross_pem
+        Of `new_cross_certificate`. It stands before the root, whom else those would take for the end of the
+        chain who know only the old one.
     """
     if not hosts:
         raise TrustError("A server certificate needs a host.", "Give the name or address that sites use.")
-    root = _load(root_pem)
+    root = load_certificate(root_pem)
     leaf = (
         _builder(
             subject=_common_name("mammofed coordinator"),
@@ -77,11 +114,12 @@ def new_server_certificate(
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(signs_certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .add_extension(x509.SubjectAlternativeName([_host_name(host) for host in hosts]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([host_name(host) for host in hosts]), critical=False)
         .add_extension(_authority_key(root), critical=False)
         .sign(root_key.private, hashes.SHA256())
     )
-    return leaf.public_bytes(serialization.Encoding.PEM) + root.public_bytes(serialization.Encoding.PEM)
+    pem = serialization.Encoding.PEM
+    return leaf.public_bytes(pem) + cross_pem + root.public_bytes(pem)
 
 
 def new_csr(key: TlsKey) -> bytes:
@@ -113,7 +151,13 @@ def check_csr(csr_pem: bytes) -> ec.EllipticCurvePublicKey:
 
 
 def new_site_certificate(
-    *, csr_pem: bytes, site_id: str, root_pem: bytes, root_key: TlsKey, now: float
+    *,
+    csr_pem: bytes,
+    site_id: str,
+    root_pem: bytes,
+    root_key: TlsKey,
+    now: float,
+    life: timedelta = SITE_LIFE,
 ) -> bytes:
     """A site's client certificate as PEM.
 
@@ -125,7 +169,7 @@ def new_site_certificate(
     public_key = check_csr(csr_pem)
     if not _SITE_ID.fullmatch(site_id):
         raise TrustError("A site id is malformed.", "Use 1 to 63 of a-z, 0-9 and '-', not starting with '-'.")
-    root = _load(root_pem)
+    root = load_certificate(root_pem)
     uri = x509.UniformResourceIdentifier(SITE_URI_PREFIX + site_id)
     return (
         _builder(
@@ -133,7 +177,7 @@ def new_site_certificate(
             issuer=root.subject,
             public_key=public_key,
             now=now,
-            life=SITE_LIFE,
+            life=life,
         )
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(signs_certificates=False), critical=True)
@@ -147,7 +191,7 @@ def new_site_certificate(
 
 def fingerprint(certificate_pem: bytes) -> str:
     """Hex SHA-256 of the certificate's DER bytes. Raises TrustError if it is not a certificate."""
-    return fingerprint_of_der(_load(certificate_pem).public_bytes(serialization.Encoding.DER))
+    return fingerprint_of_der(load_certificate(certificate_pem).public_bytes(serialization.Encoding.DER))
 
 
 def fingerprint_of_der(certificate_der: bytes) -> str:
@@ -164,7 +208,11 @@ def site_id_of(certificate_pem: bytes) -> str:
         It is not a certificate, or does not name exactly one site.
     """
     try:
-        names = _load(certificate_pem).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        names = (
+            load_certificate(certificate_pem)
+            .extensions.get_extension_for_class(x509.SubjectAlternativeName)
+            .value
+        )
         uris = names.get_values_for_type(x509.UniformResourceIdentifier)
     except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError) as error:
         raise _names_no_site() from error
@@ -184,7 +232,18 @@ def expires_at(certificate_pem: bytes) -> float:
     TrustError
         The PEM is not a certificate.
     """
-    return _load(certificate_pem).not_valid_after_utc.timestamp()
+    return load_certificate(certificate_pem).not_valid_after_utc.timestamp()
+
+
+def issued_at(certificate_pem: bytes) -> float:
+    """When a certificate of this federation was issued, in seconds since the Unix epoch.
+
+    Raises
+    ------
+    TrustError
+        The PEM is not a certificate.
+    """
+    return (load_certificate(certificate_pem).not_valid_before_utc + CLOCK_SKEW).timestamp()
 
 
 def check_issued_by(certificate_pem: bytes, root_pem: bytes) -> None:
@@ -195,18 +254,26 @@ def check_issued_by(certificate_pem: bytes, root_pem: bytes) -> None:
     TrustError
         One of the two is not a certificate, or another authority issued it.
     """
-    try:
-        _load(certificate_pem).verify_directly_issued_by(_load(root_pem))
-    except (ValueError, TypeError, InvalidSignature) as error:
+    if not is_issued_by(certificate_pem, root_pem):
         raise TrustError(
             "A certificate was not issued by the federation's root.",
             "Ask the coordinator for a new invitation and compare its fingerprint by telephone.",
-        ) from error
+        )
+
+
+def is_issued_by(certificate_pem: bytes, root_pem: bytes) -> bool:
+    """Whether the root signed the certificate. Raises TrustError if one of the two is not a certificate."""
+    certificate, root = load_certificate(certificate_pem), load_certificate(root_pem)
+    try:
+        certificate.verify_directly_issued_by(root)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
 
 
 def is_for_key(certificate_pem: bytes, public_key: ec.EllipticCurvePublicKey) -> bool:
     """Whether a certificate was issued for this public key."""
-    return _load(certificate_pem).public_key() == public_key
+    return load_certificate(certificate_pem).public_key() == public_key
 
 
 def _builder(
@@ -255,7 +322,8 @@ def _common_name(text: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
 
 
-def _host_name(host: str) -> x509.GeneralName:
+def host_name(host: str) -> x509.GeneralName:
+    """A host as a certificate names it. Raises TrustError if it is neither a DNS name nor an address."""
     try:
         return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:
@@ -266,7 +334,8 @@ def _host_name(host: str) -> x509.GeneralName:
         raise TrustError("A host name is malformed.", "Give a DNS name or an IP address.") from error
 
 
-def _load(certificate_pem: bytes) -> x509.Certificate:
+def load_certificate(certificate_pem: bytes) -> x509.Certificate:
+    """The first certificate of a PEM text. Raises TrustError if there is none."""
     try:
         return x509.load_pem_x509_certificate(certificate_pem)
     except ValueError as error:

@@ -19,6 +19,7 @@ from OpenSSL import SSL
 from shared.errors import FingerprintError, TrustError, UnreachableError
 from shared.trust.certificates import check_issued_by, fingerprint_of_der
 from shared.trust.keys import TlsKey
+from shared.trust.server_certificate import check_dates, check_names_host, issuer_name
 
 _RECEIVE_BYTES = 16_384
 
@@ -77,6 +78,9 @@ def fetch_root(host: str, port: int, fingerprint: str, *, timeout_s: float = 10.
         Nothing answers in time, or what answers does not speak TLS 1.3.
     FingerprintError
         The pinned root is not in the chain or did not sign the server's certificate.
+    TrustError
+        The server is the right one, but by this computer's clock its certificate is not valid now, or it does
+        not name this host.
     """
     chain = _presented_chain(host, port, timeout_s)
     for certificate in chain:
@@ -85,11 +89,15 @@ def fetch_root(host: str, port: int, fingerprint: str, *, timeout_s: float = 10.
             root_pem = certificate.public_bytes(Encoding.PEM)
             break
     else:
-        raise _not_the_pinned_root()
+        raise _another_root(chain[0].public_bytes(Encoding.PEM), host)
+    server_pem = chain[0].public_bytes(Encoding.PEM)
     try:
-        check_issued_by(chain[0].public_bytes(Encoding.PEM), root_pem)
+        check_issued_by(server_pem, root_pem)
     except TrustError as error:
-        raise _not_the_pinned_root() from error
+        raise _borrowed_root() from error
+    for certificate_pem in (server_pem, root_pem):
+        check_dates(certificate_pem, now=time.time())
+    check_names_host(server_pem, host)
     return root_pem
 
 
@@ -109,7 +117,7 @@ def _presented_chain(host: str, port: int, timeout_s: float) -> list[x509.Certif
             "Check the network, the firewall's outbound rule for this host and port, and that it is running.",
         ) from error
     if not chain:
-        raise _not_the_pinned_root()
+        raise _borrowed_root()
     return chain
 
 
@@ -153,8 +161,25 @@ def _is_ip_address(host: str) -> bool:
     return True
 
 
-def _not_the_pinned_root() -> FingerprintError:
+def _another_root(server_pem: bytes, host: str) -> FingerprintError:
+    """Who inspects TLS makes a certificate for the very host that was asked for; another server does not."""
+    issuer = issuer_name(server_pem)
+    try:
+        check_names_host(server_pem, host)
+    except TrustError:
+        return FingerprintError(
+            f"Another server answers at this address: '{issuer}' issued its certificate, for other hosts.",
+            "Check host and port with the coordinator, and the DNS and proxy settings of this network.",
+        )
     return FingerprintError(
-        "The server's certificate is not of the federation that the token names.",
-        "An intercepting proxy or a wrong host is likely: ask IT to exempt this address, or check the host.",
+        f"The connection is intercepted: '{issuer}' issued the certificate, not the token's federation.",
+        "Ask IT to exempt this host and port from TLS inspection; if the coordinator was founded anew or has "
+        "changed its root, ask for a new invitation.",
+    )
+
+
+def _borrowed_root() -> FingerprintError:
+    return FingerprintError(
+        "The server shows the federation's root certificate, but that has not issued the server's own.",
+        "Do not join over this network, and tell the coordinator: somebody poses as it.",
     )

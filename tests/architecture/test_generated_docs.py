@@ -19,21 +19,57 @@ PAGES = {"cli.md": cli_reference.render, "exit-codes.md": exit_codes.render}
 ERRORS = list(exit_codes.classes_below(MammofedError))[1:]
 
 COMMANDS = {
+    "mammofed-coordinator": ["--token-file"],
     "mammofed-coordinator init": ["--name", "--host", "--listen", "--first-port", "--home", "--json"],
     "mammofed-coordinator start": ["--home", "--json"],
-    "mammofed-coordinator site invite": ["name", "--days", "--home", "--json"],
+    "mammofed-coordinator site invite": ["name", "--days", "--approve-by-hand", "--home", "--json"],
+    "mammofed-coordinator site withdraw": ["name", "--home", "--json"],
+    "mammofed-coordinator site approve": ["name", "--fingerprint", "--home", "--json"],
+    "mammofed-coordinator site reject": ["name", "--home", "--json"],
+    "mammofed-coordinator site revoke": ["name", "--reason", "--home", "--json"],
     "mammofed-coordinator site list": ["--home", "--json"],
-    "mammofed-coordinator run start": ["plan_file", "--detach", "--home", "--json"],
+    "mammofed-coordinator keys show": ["--home", "--json"],
+    "mammofed-coordinator keys rotate-signing": ["--home", "--json"],
+    "mammofed-coordinator keys rotate-root": ["--home", "--json"],
+    "mammofed-coordinator keys retire-root": ["--home", "--json"],
+    "mammofed-coordinator run start": ["plan_file", "--detach", "--parent", "--home", "--json"],
     "mammofed-coordinator run watch": ["run_id", "--home", "--json"],
     "mammofed-coordinator run list": ["--home", "--json"],
     "mammofed-coordinator run show": ["run_id", "--home", "--json"],
     "mammofed-coordinator model list": ["--home", "--json"],
     "mammofed-coordinator model download": ["model_id", "--output", "--home", "--json"],
     "mammofed-coordinator model verify": ["folder", "--home", "--json"],
+    "mammofed-coordinator person add": ["name", "--role", "--home", "--json"],
+    "mammofed-coordinator person list": ["--home", "--json"],
+    "mammofed-coordinator person disable": ["name", "--home", "--json"],
+    "mammofed-coordinator audit show": ["--since", "--event", "--limit", "--home", "--json"],
+    "mammofed-coordinator audit verify": ["--of", "--log", "--home", "--json"],
+    "mammofed-coordinator audit export": ["--form", "--since", "--home"],
+    "mammofed-site": ["--token-file"],
     "mammofed-site join": ["token", "--home", "--json"],
     "mammofed-site check": ["--home", "--json"],
     "mammofed-site start": ["--home", "--json"],
+    "mammofed-site plans": ["--home", "--json"],
+    "mammofed-site plan show": ["run_id", "--home", "--json"],
+    "mammofed-site plan approve": ["run_id", "--home", "--json"],
+    "mammofed-site plan reject": ["run_id", "--reason", "--home", "--json"],
+    "mammofed-site policy show": ["--home", "--json"],
+    "mammofed-site policy check": ["file", "--json"],
+    "mammofed-site pause": ["--home", "--json"],
+    "mammofed-site resume": ["--home", "--json"],
+    "mammofed-site leave": ["--yes", "--untold", "--home", "--json"],
     "mammofed-site segment": ["image", "--model", "--overlay", "--home", "--json"],
+    "mammofed-site protection-pack": ["page_file", "--home", "--json"],
+    "mammofed-coordinator protection-pack": ["page_file", "--home", "--json"],
+    "mammofed-site ledger": ["--run", "--home", "--json"],
+    "mammofed-site keys show": ["--home", "--json"],
+    "mammofed-site keys rotate": ["--home", "--json"],
+    "mammofed-site person add": ["name", "--role", "--home", "--json"],
+    "mammofed-site person list": ["--home", "--json"],
+    "mammofed-site person disable": ["name", "--home", "--json"],
+    "mammofed-site audit show": ["--since", "--event", "--limit", "--home", "--json"],
+    "mammofed-site audit verify": ["--of", "--log", "--home", "--json"],
+    "mammofed-site audit export": ["--form", "--since", "--home"],
     "mammofed-site data add": [
         "source",
         "--accept-secondary-capture",
@@ -50,7 +86,16 @@ COMMANDS = {
     "mammofed-site data verify": ["--home", "--json"],
     "mammofed-site data remove": ["--patient", "--home", "--json"],
     "mammofed-site data forget": ["--yes", "--home", "--json"],
-    "mammofed-site data masks add": ["folder", "--annotator", "--date", "--version", "--home", "--json"],
+    "mammofed-site data masks add": [
+        "folder",
+        "--annotator",
+        "--date",
+        "--version",
+        "--approved",
+        "--home",
+        "--json",
+    ],
+    "mammofed-site data masks locate": ["folder", "position", "--json"],
 }
 """The frozen list: a new command or option is a decision, and changes this."""
 
@@ -91,7 +136,7 @@ def parameters() -> list[tuple[str, click.Parameter]]:
     return [
         (name, parameter)
         for program, app in cli_reference.APPS.items()
-        for name, command in cli_reference.leaves(program, typer.main.get_command(app))
+        for name, command in cli_reference.everything(program, typer.main.get_command(app))
         for parameter in command.params
     ]
 

@@ -25,6 +25,14 @@ from deploy.demo.phantoms import GE, HOLOGIC, SIEMENS, Vendor, WrittenImage, wri
 PATIENTS = 3
 SPACING_MM = 0.25
 PORTS = 4
+POLICY = """\
+approval = "not needed"
+limits.local_epochs = 100
+data.min_examples = 1
+egress.smallest_count = 1
+"""
+"""So small a hospital tells counts that a real one would not; who approves is what other tests are about."""
+
 STEP_TIMEOUT_S = 90.0
 SUPERNODE = "client.flower.supernode"
 VENDORS: dict[str, Vendor] = {"hospital-north": HOLOGIC, "hospital-lake": GE, "hospital-coast": SIEMENS}
@@ -158,6 +166,7 @@ def bring_in(federation: SmallFederation, hospital: Hospital) -> None:
     role = federation.sites[hospital.name]
     token = federation.coordinator.ask("site", "invite", hospital.name)["token"]
     role.run("join", token)
+    (role.home / "policy.toml").write_text(POLICY)
     role.run("data", "add", str(hospital.folder))
     role.start()
 
@@ -213,6 +222,17 @@ def processes_of(home: Path, module: str = "") -> list[int]:
         for process_id in others
         if process_id != os.getpid() and {str(home), module or str(home)} <= set(arguments_of(process_id))
     ]
+
+
+@contextlib.contextmanager
+def halted(role: Role, module: str) -> Iterator[None]:
+    """Let one child of a role stand still for the time of the block."""
+    (process_id,) = processes_of(role.home, module)
+    os.kill(process_id, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(process_id, signal.SIGCONT)
 
 
 def arguments_of(process_id: int) -> list[str]:

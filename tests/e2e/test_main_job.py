@@ -14,7 +14,7 @@ from PIL import Image
 
 import client.cli
 import server.cli
-from shared.errors import TamperedError, TrustError
+from shared.errors import HistoryError, TamperedError, TrustError
 from shared.package import MANIFEST, MANIFEST_TYPE, SIGNATURE
 from shared.plan import Plan
 from shared.trust.envelope import sign
@@ -196,6 +196,60 @@ def test_a_site_refuses_a_model_that_another_coordinator_has_signed(
 def test_no_log_of_the_run_holds_a_traceback(finished: FinishedRun) -> None:
     assert any("step" in text for text in finished.logs.values())
     assert not [file for file, text in finished.logs.items() if "Traceback" in text]
+
+
+def test_each_side_holds_the_others_exported_log_against_what_it_was_shown(
+    federation: SmallFederation, finished: FinishedRun, tmp_path: Path
+) -> None:
+    lake = federation.sites["hospital-lake"]
+    (row,) = [row for row in federation.coordinator.ask("site", "list") if row["name"] == "hospital-lake"]
+    pairs = [(federation.coordinator, lake, row["site_id"]), (lake, federation.coordinator, "coordinator")]
+
+    for holder, other, name in pairs:
+        assert holder.ask("audit", "verify")["holds"]
+        export = tmp_path / f"{name}.jsonl"
+        export.write_text(other.run("audit", "export"))
+        found = holder.ask("audit", "verify", "--of", name, "--log", str(export))
+        assert found["holds"]
+        assert found["checkpoints"] > ROUNDS
+
+
+def test_an_exported_log_with_a_tampered_line_is_found_out_by_the_other_side(
+    federation: SmallFederation, finished: FinishedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exported = federation.coordinator.run("audit", "export").splitlines(keepends=True)
+    export = tmp_path / "coordinator.jsonl"
+    export.write_text("".join(exported).replace('"event":"site.enrolled"', '"event":"site.rejected"', 1))
+    command = ["mammofed-site", "audit", "verify", "--of", "coordinator", "--log", str(export)]
+    home = str(federation.sites["hospital-lake"].home)
+    monkeypatch.setattr(sys, "argv", [*command, "--home", home])
+
+    with pytest.raises(SystemExit) as ended:
+        client.cli.main()
+
+    assert ended.value.code == HistoryError.exit_code
+
+
+def test_the_run_is_in_every_log_and_each_update_in_its_sites_ledger(
+    federation: SmallFederation, finished: FinishedRun
+) -> None:
+    run_id = finished.shown["run_id"]
+    told = federation.coordinator.ask("audit", "show", "--limit", "10000")
+    of_run = [line["event"] for line in told if line["subject"] == run_id]
+    assert of_run[0] == "run.submitted"
+    assert of_run[-1] == "run.finished"
+    assert of_run.count("answer.admitted") == len(VENDORS) * (ROUNDS + 1)
+    assert {"model.published", "model.downloaded", "checkpoint.kept"} <= {line["event"] for line in told}
+    for role in federation.sites.values():
+        left = role.ask("ledger", "--run", run_id)
+        assert [line["kind"] for line in left] == ["update", "contribution"] * ROUNDS + ["contribution"]
+        assert all(line["tensors"] for line in left if line["kind"] == "update")
+        released = [
+            line["details"]["sha256"]
+            for line in role.ask("audit", "show", "--event", "contribution.released", "--limit", "10000")
+            if line["subject"] == run_id
+        ]
+        assert released == [line["sha256"] for line in left if line["kind"] == "contribution"]
 
 
 def test_nothing_is_left_running_or_listening_after_a_stop(federation: SmallFederation) -> None:

@@ -134,7 +134,7 @@ def genuine(federation: SmallFederation) -> grpc.ChannelCredentials:
     home = SiteHome(federation.sites["hospital-lake"].home)
     membership = home.membership()
     return mutual_channel_credentials(
-        root_pem=membership.root_pem,
+        root_pem=membership.anchors.bundle_pem,
         certificate_pem=membership.certificate_pem,
         key=TlsKey.load(home.tls_key_file),
     )

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
-from collections.abc import Iterator
 from typing import Any
 
 from deploy.demo.federation import Role, wait_until
-from tests.e2e.small_federation import VENDORS, SmallFederation, processes_of
+from tests.e2e.small_federation import VENDORS, SmallFederation, halted, processes_of
 
 VICTIM, WITNESS = "hospital-north", "hospital-coast"
 EXECUTOR, RUNNER, SUPERLINK = "client.flower.executor", "server.flower.runner", "server.flower.superlink"
@@ -39,7 +37,7 @@ def test_a_site_killed_in_a_round_is_left_behind_and_is_back_when_it_is_started_
     victim.kill()
     wait_until(lambda: not processes_of(victim.home), CHILD_GRACE_S, "the end of the site's children")
     federation.wait_for_step(WITNESS, run_id, round_number=2)
-    with paused(federation.coordinator, RUNNER):  # round 2 must not be over before the site is back
+    with halted(federation.coordinator, RUNNER):  # round 2 must not be over before the site is back
         start_and_connect(victim)
     shown = federation.finish(run_id)
 
@@ -79,11 +77,11 @@ def test_a_run_goes_on_from_its_checkpoints_when_processes_of_the_coordinator_ar
 
     run_id = federation.launch(plan)
     federation.wait_for_step(VICTIM, run_id, round_number=2, step=MIDDLE_STEP)
-    with paused(slow_site, EXECUTOR):  # the round must not be over before its process is killed
+    with halted(slow_site, EXECUTOR):  # the round must not be over before its process is killed
         first = role.ask("run", "show", run_id)["rounds"][0]
         killed = {SUPERLINK: kill_only(role, SUPERLINK)}
     federation.wait_for_step(VICTIM, run_id, round_number=3, step=MIDDLE_STEP)
-    with paused(slow_site, EXECUTOR):
+    with halted(slow_site, EXECUTOR):
         killed[RUNNER] = kill_only(role, RUNNER)
     shown = federation.finish(run_id)
 
@@ -106,17 +104,6 @@ def kill_only(role: Role, module: str) -> int:
     (process_id,) = processes_of(role.home, module)
     os.kill(process_id, signal.SIGKILL)
     return process_id
-
-
-@contextlib.contextmanager
-def paused(role: Role, module: str) -> Iterator[None]:
-    """Let one child of a role stand still for the time of the block."""
-    (process_id,) = processes_of(role.home, module)
-    os.kill(process_id, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(process_id, signal.SIGCONT)
 
 
 def start_and_connect(role: Role) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,8 +14,10 @@ from shared.model.weights import to_bytes, weights_of
 from shared.package import MANIFEST, MANIFEST_TYPE, PLAN, SIGNATURE, WEIGHTS, Manifest, ManifestFile
 from shared.plan import Plan
 from shared.transfer.blob_ref import BlobRef
+from shared.trust.anchors import Anchors
+from shared.trust.certificates import new_root
 from shared.trust.envelope import sign
-from shared.trust.keys import SigningKey
+from shared.trust.keys import SigningKey, TlsKey
 
 PLAN_TOML = Plan.from_toml(
     'name = "test"\nrounds = {count = 1}\nmodel = {size = "tiny", input_height_px = 128, input_width_px = 64}'
@@ -29,9 +32,11 @@ def join(folder: Path, key: SigningKey) -> SiteHome:
             site_id="site-1",
             site_name="kuopio",
             certificate_pem=b"-",
-            root_pem=b"-",
+            anchors=Anchors(
+                roots_pem=(new_root(federation_name="Test", key=TlsKey.generate(), now=time.time()),),
+                signing_key=key.verify_key,
+            ),
             coordinator_name="Test",
-            coordinator_key=key.verify_key,
             fleet_address="127.0.0.1:1",
             transfer_address="127.0.0.1:2",
         )

@@ -44,7 +44,7 @@ def site(planted: Planted, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
         run(home, "data", "add", source),
         run(home, "data", "add", source, "--json"),
         run(home, "data", "masks", "add", f"{source}/masks", "--annotator", "reader-1"),
-        run(home, "data", "masks", "add", str(planted.drawn), "--annotator", "reader-1"),
+        run(home, "data", "masks", "add", str(planted.drawn), "--annotator", "reader-1", "--approved"),
         run(home, "data", "masks", "add", str(planted.drawn), "--annotator", "reader-1", "--json"),
         run(home, "data", "add", str(planted.packed[0])),
         run(home, "data", "add", str(planted.packed[1])),
@@ -131,7 +131,7 @@ def test_no_canary_survives_in_the_log_at_its_most_talkative(
     from client.intake.importer import Importer
 
     with caplog.at_level(logging.DEBUG), Catalog.open(tmp_path) as catalog:
-        importer = Importer(catalog=catalog)
+        importer = Importer(catalog=catalog, actor="local:test")
         report = importer.bring_in(planted.folder)
     said = caplog.text + repr(report) + "".join(repr(refusal) for refusal in report.refusals)
     assert found(planted, said.encode()) == {}

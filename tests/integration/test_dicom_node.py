@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import socket
 import ssl
 import struct
@@ -22,14 +23,16 @@ from pynetdicom import AE
 from pynetdicom.association import Association
 from pynetdicom.presentation import build_context
 
+from client.catalog import Catalog
 from client.dicom_node.contexts import separate_contexts
 from client.dicom_node.node import VERIFICATION, DicomNode
 from client.dicom_node.reception import CANNOT_UNDERSTAND, OUT_OF_RESOURCES, ReceivedInstance
 from client.dicom_node.settings import DicomNodeSettings
 from client.dicom_node.spool import Spool
 from client.dicom_node.tls import client_context, server_context
-from client.intake.importer import ImportReport
-from client.receiving import receive
+from client.incoming import quarantine, quarantined_folder
+from client.intake.importer import Importer, ImportReport
+from client.receiving import keep_quarantined, receive
 from deploy.demo.phantoms import GE, HOLOGIC, write_hospital
 from shared.errors import ConfigError, NotDicomError
 from tests.full_disk import disk_that_holds
@@ -399,6 +402,7 @@ def test_what_a_sender_sends_is_imported_when_it_pauses_and_then_gone(
             settings,
             folder=folder,
             import_folder=import_folder,
+            keep=lambda _batch, _report: None,
             on_import=lambda _: None,
             should_stop=stop.is_set,
             quiet_s=0.5,
@@ -429,12 +433,78 @@ def test_what_came_before_a_stop_is_imported_before_the_end(images: list[Path], 
         settings,
         folder=tmp_path,
         import_folder=lambda _: report,
+        keep=lambda _batch, _report: None,
         on_import=imported.append,
         should_stop=lambda: True,
         quiet_s=3600,
     )
     assert imported == [report]
     assert list(tmp_path.rglob("*.dcm")) == []
+
+
+def test_a_batch_waits_while_another_import_holds_the_catalog(images: list[Path], tmp_path: Path) -> None:
+    settings = DicomNodeSettings(ae_title="MAMMOFED", port=free_port(), peers={PEER: [HOME]}, min_free_mb=0)
+    home, folder = tmp_path / "home", tmp_path / "received"
+    (folder / "batch").mkdir(parents=True)
+    (folder / "batch" / "1.dcm").write_bytes(images[0].read_bytes())
+    imported: list[ImportReport] = []
+    tries: list[Path] = []
+
+    def import_folder(batch: Path) -> ImportReport:
+        tries.append(batch)
+        return Importer(catalog=catalog, actor="local:test").bring_in(batch)
+
+    with Catalog.open(home) as catalog, Catalog.open(home) as other:
+        running = threading.Thread(
+            target=lambda: receive(
+                settings,
+                folder=folder,
+                import_folder=import_folder,
+                keep=lambda batch, report: keep_quarantined(home, batch, report),
+                on_import=imported.append,
+                should_stop=lambda: bool(imported),
+                quiet_s=0.1,
+            )
+        )
+        with other.importing():
+            running.start()
+            wait_for(lambda: len(tries) > 1)
+            assert running.is_alive()
+        wait_for(lambda: bool(imported))
+        running.join(timeout=20)
+    assert [one.added for one in imported] == [1]
+    assert list(folder.rglob("*.dcm")) == []
+
+
+def test_what_is_broken_of_a_batch_is_kept_and_the_rest_is_not(images: list[Path], tmp_path: Path) -> None:
+    settings = DicomNodeSettings(ae_title="MAMMOFED", port=free_port(), peers={PEER: [HOME]}, min_free_mb=0)
+    home, folder = tmp_path / "home", tmp_path / "received"
+    (folder / "batch").mkdir(parents=True)
+    whole, broken = images[0].read_bytes(), images[1].read_bytes()[:-20_000]
+    (folder / "batch" / "1.dcm").write_bytes(whole)
+    (folder / "batch" / "2.dcm").write_bytes(broken)
+    with Catalog.open(home) as catalog:
+        imported: list[ImportReport] = []
+        receive(
+            settings,
+            folder=folder,
+            import_folder=Importer(catalog=catalog, actor="local:test").bring_in,
+            keep=lambda batch, report: keep_quarantined(home, batch, report),
+            on_import=imported.append,
+            should_stop=lambda: True,
+        )
+    assert [(one.added, sum(one.quarantined.values())) for one in imported] == [(1, 1)]
+    assert [file.read_bytes() for file in quarantined_folder(home).iterdir()] == [broken]
+    assert list(folder.rglob("*.dcm")) == []
+
+
+def test_the_oldest_of_what_is_kept_goes_when_there_is_too_much(tmp_path: Path) -> None:
+    for number in range(4):
+        file = tmp_path / f"{number}.dcm"
+        file.write_bytes(bytes(100))
+        os.utime(file, (number, number))
+        quarantine(tmp_path / "home", [file], max_bytes=250)
+    assert sorted(file.name for file in quarantined_folder(tmp_path / "home").iterdir()) == ["2.dcm", "3.dcm"]
 
 
 def test_a_slow_sender_is_waited_for(images: list[Path], tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from shared.enrolment.refusal import Refusal
 from shared.enrolment.statement import PROTOCOL_VERSION, possession_statement
 from shared.enrolment.token import InvitationToken, Secret, hash_secret
 from shared.errors import EnrolmentError, FingerprintError, TokenError, TrustError, UnreachableError
+from shared.trust.anchors import Anchors
 from shared.trust.certificates import fingerprint, new_csr, new_root, new_server_certificate, site_id_of
 from shared.trust.keys import NodeKey, SigningKey, TlsKey
 from shared.trust.tls import enrolment_channel_credentials, enrolment_server_credentials, fetch_root
@@ -59,10 +60,13 @@ class Register:
 class Federation:
     """A coordinator's enrolment service on loopback."""
 
-    def __init__(self, hosts=("127.0.0.1",), root_pem=None, foreign_root_pem=b"", issued_at=None):
+    def __init__(
+        self, hosts=("127.0.0.1",), root_pem=None, foreign_root_pem=b"", issued_at=None, name="Test"
+    ):
         now = issued_at or time.time()
+        self.clock = time.time
         self.root_key = TlsKey.generate()
-        self.root_pem = root_pem or new_root(federation_name="Test", key=self.root_key, now=now)
+        self.root_pem = root_pem or new_root(federation_name=name, key=self.root_key, now=now)
         self.signing_key = SigningKey.generate()
         self.register = Register()
         self.enrolled = []
@@ -75,20 +79,23 @@ class Federation:
             EnrolmentService(
                 coordinator=CoordinatorIdentity(
                     name="Test federation",
-                    signing_key=self.signing_key.verify_key,
-                    root_pem=self.root_pem,
+                    anchors=Anchors(roots_pem=(self.root_pem,), signing_key=self.signing_key.verify_key),
                     root_key=self.root_key,
                     fleet_address="127.0.0.1:9092",
                     transfer_address="127.0.0.1:9094",
+                    certificate_days=30,
                 ),
                 register=self.register,
-                clock=time.time,
+                clock=self._now,
                 on_enrolled=self._after,
             ),
             host="127.0.0.1",
             port=0,
             credentials=enrolment_server_credentials(chain_pem=chain_pem + foreign_root_pem, key=server_key),
         )
+
+    def _now(self):
+        return self.clock()
 
     def _after(self, site):
         self.on_enrolled(site)
@@ -125,6 +132,7 @@ class Site:
         self.signing_key = SigningKey.generate()
         self.tls_key = TlsKey.generate()
         self.node_key = NodeKey.generate()
+        self.left = []
 
     def join(self, token, timeout_s=10.0):
         return enrol(
@@ -133,6 +141,7 @@ class Site:
             tls_key=self.tls_key,
             node_key=self.node_key,
             software_version="0.1.0",
+            on_leaving=lambda request, names: self.left.append((request, names)),
             timeout_s=timeout_s,
         )
 
@@ -170,15 +179,39 @@ def test_an_invited_site_becomes_a_member_and_learns_all_it_needs(federation):
 
     assert (membership.site_id, membership.site_name) == ("mgh", "Hospital mgh")
     assert site_id_of(membership.certificate_pem) == "mgh"
-    assert membership.root_pem == federation.root_pem
     assert membership.coordinator_name == "Test federation"
-    assert membership.coordinator_key == federation.signing_key.verify_key
+    assert membership.anchors == Anchors(
+        roots_pem=(federation.root_pem,), signing_key=federation.signing_key.verify_key
+    )
     assert membership.fleet_address == "127.0.0.1:9092"
     assert membership.transfer_address == "127.0.0.1:9094"
     (recorded,) = federation.enrolled
     assert recorded.keys.signing_key == site.signing_key.verify_key
     assert recorded.keys.node_key == site.node_key.public
     assert recorded.keys.software_version == "0.1.0"
+
+
+def test_what_leaves_is_told_before_it_is_sent(federation):
+    site, told_first = Site(), []
+    federation.on_enrolled = lambda _enrolled: told_first.append(len(site.left))
+
+    site.join(federation.invite())
+
+    ((request, names),) = site.left
+    assert told_first == [1]
+    held = enrolment_pb2.EnrolRequest.FromString(request)
+    assert list(names) == [field.name for field, _ in held.ListFields()]
+    assert held.signing_public_key == site.signing_key.verify_key.raw
+
+
+def test_nothing_leaves_to_a_server_of_another_federation(federation):
+    site = Site()
+    token = replace(federation.invite(), root_fingerprint="0" * 64)
+
+    with pytest.raises(FingerprintError):
+        site.join(token)
+
+    assert site.left == []
 
 
 def test_a_replayed_token_is_refused_and_the_first_site_stays(federation):
@@ -354,12 +387,31 @@ def test_a_man_in_the_middle_with_another_root_never_sees_the_secret(federation)
     token = replace(federation.invite(), port=middle.port)
     middle.register.invited[hash_secret(token.secret)] = "mgh"
 
-    with pytest.raises(FingerprintError, match="not of the federation") as caught:
+    with pytest.raises(FingerprintError, match="intercepted: 'Test' issued") as caught:
         Site().join(token)
     middle.stop()
 
-    assert "proxy" in caught.value.hint
+    assert "TLS inspection" in caught.value.hint
     assert middle.register.sites == {}
+
+
+def test_a_man_in_the_middle_with_a_valid_public_certificate_is_refused(federation, monkeypatch, tmp_path):
+    middle = Federation()
+    token = replace(federation.invite(), port=middle.port)
+    middle.register.invited[hash_secret(token.secret)] = "mgh"
+    # As if this machine, like the whole world, trusted the authority that issued his certificate.
+    store = tmp_path / "roots.pem"
+    store.write_bytes(middle.root_pem)
+    for variable in ("SSL_CERT_FILE", "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"):
+        monkeypatch.setenv(variable, str(store))
+
+    with pytest.raises(FingerprintError):
+        Site().join(token)
+    middle.stop()
+
+    assert middle.register.sites == {}
+    Site().join(federation.invite())
+    assert len(federation.register.sites) == 1
 
 
 def test_a_man_in_the_middle_who_shows_the_real_root_beside_his_own_chain_is_refused(federation):
@@ -367,7 +419,7 @@ def test_a_man_in_the_middle_who_shows_the_real_root_beside_his_own_chain_is_ref
     token = replace(federation.invite(), port=middle.port)
     middle.register.invited[hash_secret(token.secret)] = "mgh"
 
-    with pytest.raises(FingerprintError):
+    with pytest.raises(FingerprintError, match="has not issued the server's own"):
         Site().join(token)
     middle.stop()
 
@@ -396,16 +448,59 @@ def test_a_server_under_a_host_that_its_certificate_does_not_name_is_refused():
     assert federation.register.sites == {}
 
 
-@pytest.mark.parametrize("days", [-4000, 2])
-def test_a_certificate_that_is_out_of_date_or_a_clock_that_is_wrong_is_named_as_such(days):
+@pytest.mark.parametrize(
+    ("days", "message", "hint"),
+    [
+        (-4000, "ended 3175 days ago", "3175 days or more ahead"),
+        (2, "valid only in 47 hours", "at least 47 hours behind"),
+    ],
+)
+def test_a_clock_that_is_far_off_is_named_with_how_far(days, message, hint):
     federation = Federation(issued_at=time.time() + days * 86_400)
 
-    with pytest.raises(TrustError, match="time") as caught:
+    with pytest.raises(TrustError, match=message) as caught:
         Site().join(federation.invite())
     federation.stop()
 
-    assert "clock" in caught.value.hint
+    assert hint in caught.value.hint
     assert federation.register.sites == {}
+
+
+@pytest.mark.parametrize(("ahead_s", "words"), [(9, "9 seconds ahead of"), (-250, "250 seconds behind")])
+def test_a_clock_that_flower_would_refuse_is_found_while_joining_and_joining_again_cures_it(
+    ahead_s, words, federation
+):
+    site, token = Site(), federation.invite()
+    federation.clock = lambda: time.time() - ahead_s
+
+    with pytest.raises(TrustError, match=words) as caught:
+        site.join(token)
+    federation.clock = time.time
+
+    assert "NTP" in caught.value.hint
+    assert site.join(token).site_id == "mgh"
+
+
+def test_another_server_at_the_address_is_told_from_an_intercepting_proxy(federation):
+    stranger = Federation(hosts=["www.example.org"])
+    token = replace(federation.invite(), port=stranger.port)
+
+    with pytest.raises(FingerprintError, match="Another server answers") as caught:
+        Site().join(token)
+    stranger.stop()
+
+    assert "DNS" in caught.value.hint
+
+
+def test_the_issuers_name_that_an_interceptor_chose_cannot_break_the_message(federation):
+    middle = Federation(name="Proxy\r\nToken accepted\x1b[32m")
+    token = replace(federation.invite(), port=middle.port)
+
+    with pytest.raises(FingerprintError) as caught:
+        Site().join(token)
+    middle.stop()
+
+    assert "'ProxyToken accepted[32m'" in caught.value.message
 
 
 def test_the_pinned_root_is_found_in_the_chain(federation):

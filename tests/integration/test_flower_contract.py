@@ -444,25 +444,34 @@ def counting_app(calls: list[bytes]) -> ClientApp:
     return app
 
 
-def run_one_task(runtime: RuntimeServer, app: ClientApp, approved: frozenset[str]) -> Message:
+def run_one_task(
+    runtime: RuntimeServer, app: ClientApp, approved: frozenset[str], refusing: ClientApp | None = None
+) -> Message:
     token = runtime.source.acquire()
     assert token is not None
-    executor._run_task(runtime.source.client_for(token), app, lambda: approved)
+    executor._run_task(
+        runtime.source.client_for(token),
+        lambda sha256: app if sha256 in approved else refusing or counting_app([]),
+        release_failure=lambda _reason: None,
+    )
     return runtime.node.wait_for_reply()
 
 
 def test_a_bundle_that_is_not_on_the_sites_list_is_refused_and_never_unpacked(
     runtime: RuntimeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    approved = frozenset({bundle_sha256(build_bundle())})
     monkeypatch.setenv("FLWR_HOME", str(tmp_path / "flwr"))
     monkeypatch.setattr(zipfile, "ZipFile", _never)
     calls: list[bytes] = []
     runtime.node.give_task(b"not the bundle that this site approved")
 
-    reply = run_one_task(runtime, counting_app(calls), frozenset({bundle_sha256(build_bundle())}))
+    refusals: list[bytes] = []
 
-    assert reply.error.code == ErrorCode.INVALID_FAB
-    assert calls == []
+    reply = run_one_task(runtime, counting_app(calls), approved, counting_app(refusals))
+
+    assert not reply.has_error()
+    assert (calls, refusals) == ([], [b"called"])
     assert not (tmp_path / "flwr").exists()
 
 

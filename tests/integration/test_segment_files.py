@@ -18,7 +18,8 @@ from pydicom.uid import DigitalMammographyXRayImageStorageForPresentation
 from torch import Tensor, nn
 
 from client.imaging.example import Label
-from client.inference.segment import Segmentation, segment_file
+from client.inference.reading import read_image
+from client.inference.segment import Segmentation, segment_image
 from deploy.demo.phantoms import HOLOGIC, WrittenImage, write_hospital
 from shared.errors import (
     EmptySourceError,
@@ -52,8 +53,8 @@ class Threshold(nn.Module):
 
 
 def segment(path: Path, model: nn.Module | None = None) -> Segmentation:
-    return segment_file(
-        path, model or Threshold(), input_height_px=256, input_width_px=128, model_id="threshold"
+    return segment_image(
+        read_image(path), model or Threshold(), input_height_px=256, input_width_px=128, model_id="threshold"
     )
 
 
@@ -243,7 +244,7 @@ def write_photo(folder: Path) -> Path:
         (write_without_pixels, UndecodableError, "no image"),
         (write_folder, EmptySourceError, "a folder, not an image"),
         (write_noise_png, NotMammogramError, "no breast"),
-        (write_photo, UndecodableError, "cannot be decoded"),
+        (write_photo, UndecodableError, "has colours"),
         (lambda folder: folder / "DOE_JANE.dcm", IntakeError, "cannot be read"),
     ],
     ids=["text", "empty", "chest-ct", "no-pixels", "folder", "black-png", "colour-png", "missing"],

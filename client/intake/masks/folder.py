@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PureWindowsPath
 from typing import NoReturn
 
@@ -19,6 +19,7 @@ from pydantic import Field
 from client.imaging.example import Label
 from client.intake.dicom_file import is_dicom
 from client.intake.exclusions import Reason, refusal
+from client.intake.masks.coco import KIND as COCO
 from client.intake.masks.coco import read_coco
 from client.intake.masks.json_text import Written, parse, read_bytes
 from client.intake.masks.label_map import VALUES_FILE, LabelMap, read_values_table
@@ -40,11 +41,17 @@ class Masks(Mapping[str, MaskFile]):
 
     @classmethod
     def of(cls, files: Iterable[MaskFile]) -> Masks:
-        """Sort masks by key; where several have one, they stand for a mask that is refused."""
+        """Sort masks by key; where several have one, they stand for a mask that is refused.
+
+        What a program alone has drawn gives way to what a reader has.
+        """
         by_key: dict[str, MaskFile] = {}
         for file in files:
-            contested = file.key in by_key
-            by_key[file.key] = MaskFile(key=file.key, kind=file.kind, draw=CONTESTED) if contested else file
+            other = by_key.get(file.key)
+            if other is None or (other.by_model and not file.by_model):
+                by_key[file.key] = file
+            elif other.by_model or not file.by_model:
+                by_key[file.key] = replace(file, draw=CONTESTED)
         return cls({key: by_key[key] for key in sorted(by_key)})
 
     def __getitem__(self, key: str) -> MaskFile:
@@ -56,9 +63,18 @@ class Masks(Mapping[str, MaskFile]):
     def __len__(self) -> int:
         return len(self._by_key)
 
-    def with_segmentations(self, paths: Iterable[Path]) -> Masks:
-        """These masks and those of Segmentation objects elsewhere; a copy of an object counts once."""
-        return Masks.of([*self.values(), *_segmentations(paths)])
+    def drawn_by_reader(self, key: str) -> MaskFile | None:
+        """The mask of an image, unless a program alone has drawn it."""
+        mask = self.get(key)
+        return None if mask is None or mask.by_model else mask
+
+    def with_segmentations(self, paths: Mapping[int, Path]) -> Masks:
+        """These masks and those of Segmentation objects among the images, by their position there.
+
+        A copy of an object counts once.
+        """
+        found = [replace(one, among_images=True) for one in _segmentations(paths)]
+        return Masks.of([*self.values(), *found])
 
 
 def open_masks(folder: Path) -> Masks:
@@ -69,42 +85,68 @@ def open_masks(folder: Path) -> Masks:
     IntakeError
         A folder cannot be read.
     MaskError
-        There are label maps, and a table of values is missing; or a table or a COCO file is malformed.
+        There are label maps, and a table of values is missing; or a table is malformed.
     """
     if not folder.is_dir():
         return Masks()
     tables: dict[Path, dict[int, Label]] = {}
-    label_maps: list[Path] = []
+    label_maps: dict[int, Path] = {}
     masks: list[MaskFile] = []
     pictures: set[Path] = set()
-    segmentations: list[Path] = []
-    for path in _files(folder):
+    segmentations: dict[int, Path] = {}
+    for position, path in enumerate(list_files(folder), start=1):
         if path.name == VALUES_FILE:
             tables[path.parent] = read_values_table(path)
         elif _label_map_kind(path) is not None:
-            label_maps.append(path)
+            label_maps[position] = path
         elif _is_json(path):
             found = _in_json(path)
-            masks += found.masks
+            masks += _at(position, found.masks)
             pictures |= found.pictures
         elif _is_dicom(path):
-            segmentations.append(path)
-    for path in label_maps:
+            segmentations[position] = path
+    for position, path in label_maps.items():
         # LabelMe keeps the picture that was drawn on beside its file.
         if _plain(path) not in pictures:
             table = next((tables[parent] for parent in path.parents if parent in tables), None)
-            masks += masks_in(path, table)
+            masks += _at(position, masks_in(path, table))
     return Masks.of([*masks, *_segmentations(segmentations)])
 
 
-def _files(folder: Path) -> list[Path]:
-    """All that may hold a mask, in a fixed order."""
+def list_files(folder: Path) -> list[Path]:
+    """All that may hold a mask, in a fixed order, in which reports number them from 1.
+
+    Raises
+    ------
+    IntakeError
+        A folder cannot be read.
+    """
     found: list[Path] = []
     for parent, _, names in os.walk(folder, onerror=_unreadable):
         # A hidden file is some system's note on another one.
         found += [Path(parent) / name for name in names if not name.startswith(".")]
     # What is no regular file may hang its reader.
     return sorted(path for path in found if path.is_file())
+
+
+def name_at(folder: Path, position: int) -> str | None:
+    """Name, within the folder, of the file at a position; None if there is none.
+
+    For the person at the terminal alone: a name may name a patient.
+
+    Raises
+    ------
+    IntakeError
+        As `list_files`.
+    """
+    files = list_files(folder)
+    if not 0 < position <= len(files):
+        return None
+    return os.fsencode(files[position - 1].relative_to(folder)).decode("utf-8", "replace")
+
+
+def _at(position: int, masks: Iterable[MaskFile]) -> list[MaskFile]:
+    return [replace(mask, position=position) for mask in masks]
 
 
 def masks_in(path: Path, table: Mapping[int, Label] | None) -> list[MaskFile]:
@@ -118,14 +160,14 @@ def masks_in(path: Path, table: Mapping[int, Label] | None) -> list[MaskFile]:
     Raises
     ------
     MaskError
-        It is a label map and there is no table, or a malformed COCO file.
+        It is a label map and there is no table.
     """
     kind = _label_map_kind(path)
     if kind is not None:
         # Without a table this says so.
         values = read_values_table(path.parent / VALUES_FILE) if table is None else table
         return [MaskFile(key=stem(path.name), kind=kind, draw=LabelMap(path, values))]
-    return list(_in_json(path).masks) if _is_json(path) else _segmentations([path])
+    return list(_in_json(path).masks) if _is_json(path) else _segmentations({0: path})
 
 
 class _Outline(Written):
@@ -153,7 +195,10 @@ def _in_json(path: Path) -> _InJson:
         mask = MaskFile(key=key_of(path, outline.image_path), kind=LABELME, draw=LabelMe(path))
         return _InJson((mask,), frozenset({_beside(path, outline.image_path)}))
     if outline.annotations is not None:
-        masks, names = read_coco(content)
+        try:
+            masks, names = read_coco(content)
+        except IntakeError as error:
+            return _InJson((_refused(path, COCO, error),))
         return _InJson(tuple(masks), frozenset(_beside(path, name) for name in names))
     return _InJson(())
 
@@ -167,18 +212,19 @@ def _plain(path: Path) -> Path:
     return Path(os.path.normpath(path))
 
 
-def _segmentations(paths: Iterable[Path]) -> list[MaskFile]:
+def _segmentations(paths: Mapping[int, Path]) -> list[MaskFile]:
+    """Masks of Segmentation objects, by their position."""
     seen: set[str] = set()
     masks: list[MaskFile] = []
-    for path in paths:
+    for position, path in paths.items():
         try:
             found = read_segmentation(path)
         except IntakeError as error:
-            masks.append(_refused(path, "dicom", error))
+            masks += _at(position, [_refused(path, "dicom", error)])
             continue
         if found.instance_uid not in seen:
             seen.add(found.instance_uid)
-            masks += found.masks
+            masks += _at(position, found.masks)
     return masks
 
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, FailFast, Field, FiniteFloat, Valida
 
 from client.intake.exclusions import Reason, refusal
 from client.intake.masks.mask_file import malformed
+from client.intake.recognition import open_regular
 from shared.errors import MaskError
 
 MAX_BYTES = 64 << 20
@@ -43,7 +44,7 @@ def read_bytes(path: Path, form: str) -> bytes:
         It is too large.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             content = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise refusal(Reason.UNREADABLE) from error

@@ -21,6 +21,7 @@ import numpy as np
 from client.imaging.example import Label
 from client.intake.masks.mask_file import Labels, check_size
 from client.intake.picture import read_values
+from client.intake.recognition import open_regular
 from shared.errors import MaskError
 
 VALUES_FILE = "values.toml"
@@ -59,7 +60,7 @@ def read_values_table(path: Path) -> dict[int, Label]:
         The declaration is missing, malformed or incomplete.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             text = file.read(MAX_TABLE_BYTES).decode()
         values = tomllib.loads(text).get("values")
     except FileNotFoundError as error:

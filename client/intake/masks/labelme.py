@@ -48,19 +48,24 @@ class LabelMe:
     path: Path
 
     def __call__(self, shape: tuple[int, int]) -> Labels:
-        file = parse(_File, read_bytes(self.path, FORM), FORM)
-        check_size((file.image_height, file.image_width), shape)  # 1.
-        drawing = Drawing(shape, FORM)
-        for name, holds in (file.flags or {}).items():
-            if holds and layer_named(name) is Layer.NO_DENSE:
-                drawing.declare(Layer.NO_DENSE)
-        for drawn in file.shapes:
-            layer = known_layer(layer_named(drawn.label))  # 2.
-            if layer is Layer.NO_DENSE:
-                drawing.declare(layer)
-            else:
-                drawing.add_polygon(layer, _outline(drawn))
-        return drawing.labels()
+        return draw_outlines(read_bytes(self.path, FORM), shape)
+
+
+def draw_outlines(content: bytes, shape: tuple[int, int]) -> Labels:
+    """The label map that a file of this content draws; raises MaskError."""
+    file = parse(_File, content, FORM)
+    check_size((file.image_height, file.image_width), shape)  # 1.
+    drawing = Drawing(shape, FORM)
+    for name, holds in (file.flags or {}).items():
+        if holds and layer_named(name) is Layer.NO_DENSE:
+            drawing.declare(Layer.NO_DENSE)
+    for drawn in file.shapes:
+        layer = known_layer(layer_named(drawn.label))  # 2.
+        if layer is Layer.NO_DENSE:
+            drawing.declare(layer)
+        else:
+            drawing.add_polygon(layer, _outline(drawn))
+    return drawing.labels()
 
 
 def key_of(path: Path, image_path: str) -> str:

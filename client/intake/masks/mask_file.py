@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import PureWindowsPath
@@ -29,11 +30,20 @@ class MaskFile:
     kind
         Form, as the catalog notes it: "png", "tiff", "nifti", "labelme", "coco", "seg"; "json" and "dicom"
         for a file whose form could not be told.
+    position
+        Place of its file in the folder's listing, from 1; 0 for a file that was named by itself.
+    among_images
+        The listing is that of the images.
+    by_model
+        Its file says that a program alone has drawn it.
     """
 
     key: str = field(repr=False)
     kind: str
     draw: Draw = field(repr=False)
+    position: int = 0
+    among_images: bool = False
+    by_model: bool = False
 
     def read(self, shape: tuple[int, int]) -> Labels:
         """uint8 `Label` per pixel, in the orientation and size of the image's file.
@@ -59,6 +69,11 @@ class Refused:
 
     def __call__(self, _shape: tuple[int, int]) -> Labels:
         raise MaskError(self.message, self.hint)
+
+
+def digest_of(labels_HW: Labels) -> str:
+    """SHA-256 of a label map, hex: by which a model's draft is known again in any form."""
+    return hashlib.sha256(repr(labels_HW.shape).encode() + labels_HW.tobytes()).hexdigest()
 
 
 def stem(name: str) -> str:

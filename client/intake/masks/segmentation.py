@@ -8,6 +8,7 @@ declared and has no frame for an image is empty there: writers leave empty frame
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,20 +19,23 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from pydicom import Dataset, dcmread
-from pydicom.filereader import read_file_meta_info
+from pydicom.encaps import get_frame
 from pydicom.pixels.utils import pixel_array
-from pydicom.uid import DeflatedExplicitVRLittleEndian, SegmentationStorage
+from pydicom.uid import DeflatedExplicitVRLittleEndian, RLELossless, SegmentationStorage
 
 from client.imaging.breast_mask import Mask
+from client.intake.decoding import coded_size
 from client.intake.dicom_file import is_dicom
 from client.intake.exclusions import Reason, refusal
 from client.intake.masks.drawing import Drawing
 from client.intake.masks.layers import CODES, Layer, known_layer, layer_named
 from client.intake.masks.mask_file import Labels, MaskFile, check_size, malformed
+from client.intake.recognition import HEAD_SIZE_BYTES, open_regular
 from shared.errors import IntakeError
 
 FORM = "DICOM SEG"
 KIND = "seg"
+DRAFT_LABEL = "DRAFT"
 MAX_BYTES = 1 << 30
 MAX_DEFLATED_BYTES = 1 << 20
 """Deflating shrinks a file by a factor of 1,032 at most."""
@@ -40,6 +44,7 @@ MAX_DEFLATED_BYTES = 1 << 20
 KEYWORDS = (
     "SOPClassUID",
     "SOPInstanceUID",
+    "ContentLabel",
     "ReferencedSeriesSequence",
     "SamplesPerPixel",
     "PhotometricInterpretation",
@@ -113,7 +118,11 @@ def read_segmentation(path: Path) -> SegmentationObject:
     with _guarded():
         dataset = _read(path, with_pixels=False)
         keys = dict.fromkeys(image_uid for image_uid, _ in _frames(dataset))
-        masks = (MaskFile(key=key, kind=KIND, draw=SegmentationFrames(path, key)) for key in keys)
+        by_model = _drawn_by_model(dataset)
+        masks = (
+            MaskFile(key=key, kind=KIND, draw=SegmentationFrames(path, key), by_model=by_model)
+            for key in keys
+        )
         return SegmentationObject(instance_uid=str(dataset.SOPInstanceUID), masks=tuple(masks))
 
 
@@ -131,14 +140,15 @@ def _guarded() -> Iterator[None]:
 
 
 def _read(path: Path, *, with_pixels: bool) -> Dataset:
+    if not is_dicom(path):
+        raise malformed(FORM)
     try:
-        if not is_dicom(path):
-            raise malformed(FORM)
-        size = path.stat().st_size
-        deflated = read_file_meta_info(path).TransferSyntaxUID == DeflatedExplicitVRLittleEndian
-        if size > (MAX_DEFLATED_BYTES if deflated else MAX_BYTES):
-            raise malformed(FORM)
-        dataset = dcmread(path, stop_before_pixels=not with_pixels, specific_tags=list(KEYWORDS))
+        with open_regular(path) as file:
+            deflated = DeflatedExplicitVRLittleEndian.encode() in file.read(HEAD_SIZE_BYTES)
+            file.seek(0)
+            if os.fstat(file.fileno()).st_size > (MAX_DEFLATED_BYTES if deflated else MAX_BYTES):
+                raise malformed(FORM)
+            dataset = dcmread(file, stop_before_pixels=not with_pixels, specific_tags=list(KEYWORDS))
     except OSError as error:
         raise refusal(Reason.UNREADABLE) from error
     if dataset.SOPClassUID != SegmentationStorage:
@@ -170,6 +180,12 @@ def _derived_from(frame: Dataset) -> str:
     return uids.pop() if len(uids) == 1 else ""
 
 
+def _drawn_by_model(dataset: Dataset) -> bool:
+    """Whether the object says that no reader has had a hand in it."""
+    kinds = {str(segment.get("SegmentAlgorithmType", "")) for segment in dataset.get("SegmentSequence") or ()}
+    return kinds == {"AUTOMATIC"} or str(dataset.get("ContentLabel", "")).strip().upper() == DRAFT_LABEL
+
+
 def _segment_number(dataset: Dataset, frame: Dataset) -> int:
     shared = _first(dataset, "SharedFunctionalGroupsSequence")
     own = "SegmentIdentificationSequence" in frame
@@ -188,6 +204,7 @@ def _layer(segment: Dataset) -> Layer:
 
 def _region(dataset: Dataset, number: int) -> Mask:
     """The pixels of a frame, numbered from 0, that belong to its segment."""
+    _check_coded_size(dataset, number)
     kind = str(dataset.SegmentationType)
     if kind == "BINARY":
         return _bits(dataset, number) > 0
@@ -196,6 +213,15 @@ def _region(dataset: Dataset, number: int) -> Mask:
         inside_HW: Mask = 2 * frame_HW.astype(np.int64) >= int(dataset.MaximumFractionalValue)
         return inside_HW
     raise malformed(FORM)
+
+
+def _check_coded_size(dataset: Dataset, number: int) -> None:
+    """A decoder allocates what the coded frame asks for, so that must be what the header says."""
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if syntax.is_encapsulated and syntax != RLELossless:
+        frame = get_frame(dataset.PixelData, number, number_of_frames=int(dataset.NumberOfFrames))
+        if coded_size(frame, syntax) != (int(dataset.Rows), int(dataset.Columns)):
+            raise malformed(FORM)
 
 
 def _bits(dataset: Dataset, number: int) -> npt.NDArray[Any]:

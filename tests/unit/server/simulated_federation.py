@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import torch
 
@@ -27,6 +28,10 @@ from server.home import CoordinatorHome, CoordinatorSettings
 from server.lifecycle import AnswerState, RunState
 from server.rounds import run_rounds
 from server.store import Answer, Checkpoint, Run
+from server.store.memberships import RenewedKeys
+from shared.audit import checkpoints
+from shared.audit.chain import GENESIS
+from shared.consent.records import STATED_DECISION_TYPE, Decision, StatedDecision, Verdict
 from shared.model import Weights, initial_model
 from shared.model.weights import add, from_bytes, to_bytes, weights_of
 from shared.plan import ModelPlan, Plan, RoundsPlan
@@ -42,13 +47,16 @@ from shared.records import (
     Refusal,
 )
 from shared.transfer.blob_ref import BlobRef
+from shared.trust.certificates import new_csr, new_root, new_site_certificate
 from shared.trust.envelope import Envelope, sign, verify
-from shared.trust.keys import NodeKey, SigningKey, VerifyKey
+from shared.trust.keys import NodeKey, SigningKey, TlsKey, VerifyKey
 
 SITES: Mapping[str, int] = MappingProxyType({"aarhus": 10, "bergen": 30, "cork": 60})
 """Names of the sites and how many examples each trains on."""
 
 RUN_ID = "run-1"
+ROOT_KEY = TlsKey.generate()
+ROOT_PEM = new_root(federation_name="Simulated", key=ROOT_KEY, now=time.time())
 EVALUATION = Evaluation(
     num_examples=4, loss=0.5, dice_dense=0.7, dice_breast=0.9, dice_pectoral=None, percent_density_mae=3.0
 )
@@ -102,6 +110,8 @@ class SimulatedSite:
     node_id: int
     coordinator: Coordinator
     signing_key: SigningKey = field(default_factory=SigningKey.generate)
+    tls_key: TlsKey = field(default_factory=TlsKey.generate)
+    node_key: NodeKey = field(default_factory=NodeKey.generate)
     online_since: float | None = field(default_factory=lambda: time.time() - 60)
     asked: list[Occasion] = field(default_factory=list)
     said: list[bytes] = field(default_factory=list)
@@ -145,6 +155,33 @@ class SimulatedSite:
             for name in sorted(asked.base)
         }
 
+    def certify(self) -> bytes:
+        return new_site_certificate(
+            csr_pem=new_csr(self.tls_key),
+            site_id=self.site_id,
+            root_pem=ROOT_PEM,
+            root_key=ROOT_KEY,
+            now=time.time(),
+        )
+
+    def exchange_signing_key(self) -> None:
+        """Renew with another TLS key and signing key; its node stays."""
+        memberships = self.coordinator.memberships
+        self.tls_key, self.signing_key = TlsKey.generate(), SigningKey.generate()
+        memberships.renew(
+            self.site_id,
+            presented_pem=memberships.get(self.site_id).certificate_pem,
+            keys=RenewedKeys(
+                csr_pem=new_csr(self.tls_key),
+                signing_key=self.signing_key.verify_key,
+                node_key=self.node_key.public,
+                software_version="0.1.0",
+            ),
+            check=lambda _key: None,
+            issue=self.certify,
+            now=time.time(),
+        )
+
     def upload(self, content: bytes) -> BlobRef:
         blob = BlobRef.of(content)
         assert blob.size_bytes <= 1.1 * self.coordinator.runs.largest_expected(self.site_id)
@@ -159,7 +196,14 @@ class SimulatedSite:
             train_loss=1 / (1 + asked.occasion.round_number) if trains else None,
             evaluation=EVALUATION,
             duration_s=1.5,
+            checkpoint=self.checkpoint(),
         )
+
+    def checkpoint(self, *, sequence: int = 0, head: str = GENESIS) -> str:
+        """Where the site's audit log stands, or is said to stand."""
+        at_ms = round(time.time() * 1000)
+        checkpoint = checkpoints.Checkpoint(side=self.site_id, sequence=sequence, head=head, at_ms=at_ms)
+        return checkpoints.sign_checkpoint(checkpoint, self.signing_key).to_bytes().decode()
 
     def signed(self, contribution: Contribution) -> bytes:
         return sign(CONTRIBUTION_TYPE, contribution.to_bytes(), self.signing_key).to_bytes()
@@ -177,7 +221,7 @@ def honest(site: SimulatedSite, asked: Asked) -> bytes:
 
 def refuse(site: SimulatedSite, asked: Asked) -> bytes:
     """Say no."""
-    refusal = Refusal(occasion=asked.occasion, reason="NotReadyError")
+    refusal = Refusal(occasion=asked.occasion, reason="NotReadyError", checkpoint=site.checkpoint())
     return sign(REFUSAL_TYPE, refusal.to_bytes(), site.signing_key).to_bytes()
 
 
@@ -284,6 +328,28 @@ class SimulatedFederation:
             ),
             actor="test",
         )
+        for name in self.sites:
+            self.decide(name, Verdict.APPROVED, number=1)
+
+    def decide(self, name: str, verdict: Verdict, *, number: int, **changes: Any) -> None:
+        """A site says what it thinks of the run's plan, over the register that its statements come to."""
+        site, now = self[name], time.time()
+        self.coordinator.consents.offer(RUN_ID, site.site_id, at=now)
+        decision = Decision.model_validate(
+            {
+                "number": number,
+                "site_id": site.site_id,
+                "run_id": RUN_ID,
+                "plan_sha256": self.plan.sha256,
+                "verdict": verdict,
+                "actor": "owner",
+                "decided_at": now,
+                **changes,
+            }
+        )
+        stated = StatedDecision(decision=decision).to_bytes()
+        envelope = sign(STATED_DECISION_TYPE, stated, site.signing_key).to_bytes()
+        self.coordinator.consents.decide(decision, envelope=envelope, at=now)
 
     def __getitem__(self, name: str) -> SimulatedSite:
         return self.sites[name]
@@ -304,14 +370,20 @@ class SimulatedFederation:
             secret_hash=secret_hash,
             now=now,
             keys=SiteKeys(
+                csr_pem=new_csr(site.tls_key),
                 signing_key=VerifyKey(site.signing_key.verify_key.raw),
-                node_key=NodeKey.generate().public,
+                node_key=site.node_key.public,
                 software_version="0.1.0",
             ),
-            issue=lambda _site_id: b"certificate",
+            issue=lambda _site_id: site.certify(),
         )
         assert isinstance(enrolled, EnrolledSite)
         register.set_node_id(site.site_id, site.node_id)
+
+    def read_checkpoint(self, text: str) -> checkpoints.Checkpoint:
+        """The coordinator's checkpoint in an announcement, verified."""
+        key = self.coordinator.signing_key.verify_key
+        return checkpoints.open_checkpoint(Envelope.from_bytes(text.encode()), of="coordinator", key=key)
 
     def run(self) -> None:
         """Carry the run on as far as it goes."""
@@ -371,7 +443,9 @@ class SimulatedFederation:
             site = self[name]
             occasion = next(each for each in site.asked if each.round_number == number)
             blob = BlobRef(digest=occasion.base_digest, size_bytes=0)
-            announcement = Announcement(occasion=occasion, plan=blob, base=blob, deadline=1)
+            announcement = Announcement(
+                occasion=occasion, plan=blob, base=blob, metrics=(), deadline=1, checkpoint="-"
+            )
             update = site.train(Asked(announcement=announcement, base=base))
             mean = {key: mean[key] + update[key].double() * site.num_examples / total for key in mean}
         return add(base, {name: tensor.float() for name, tensor in mean.items()})

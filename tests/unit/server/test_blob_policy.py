@@ -11,7 +11,9 @@ from tests.unit.server.simulated_federation import Asked, SimulatedFederation, S
 
 def policy_of(federation: SimulatedFederation) -> BlobPolicy:
     coordinator = federation.coordinator
-    return BlobPolicy(federation=coordinator.federation, runs=coordinator.runs)
+    return BlobPolicy(
+        federation=coordinator.federation, memberships=coordinator.memberships, runs=coordinator.runs
+    )
 
 
 @pytest.mark.parametrize("phase", Phase)

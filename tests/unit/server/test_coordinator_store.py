@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from server.enrolment import EnrolledSite, SiteKeys
 from server.lifecycle import AnswerState, RoundState, RunState, SiteState
 from server.store import (
-    Events,
+    AuditLog,
     Federation,
     Model,
     ModelFile,
@@ -21,12 +21,15 @@ from server.store import (
     Runs,
     open_coordinator_store,
 )
+from server.store.consents import Consents
 from server.store.schema import answer, round_, run, site
+from shared.consent.records import Decision, Verdict
 from shared.enrolment.refusal import Refusal
 from shared.errors import AggregationError, ConfigError, NotFoundError, StoreError
 from shared.records import Contribution, Occasion, Phase
 from shared.transfer.blob_ref import BlobRef
-from shared.trust.keys import NodeKey, SigningKey
+from shared.trust.certificates import new_csr
+from shared.trust.keys import NodeKey, SigningKey, TlsKey
 
 NOW = 1_000.0
 ROUND = {
@@ -55,6 +58,7 @@ def engine(tmp_path) -> Engine:
 
 def new_keys() -> SiteKeys:
     return SiteKeys(
+        csr_pem=new_csr(TlsKey.generate()),
         signing_key=SigningKey.generate().verify_key,
         node_key=NodeKey.generate().public,
         software_version="0.1.0",
@@ -79,7 +83,7 @@ def enrol(engine: Engine, keys: SiteKeys, *, secret_hash: str = "a" * 64, now: f
 
 
 def names_of(engine: Engine) -> list[str]:
-    return [event.name for event in Events(engine).after()]
+    return [line.name for line in AuditLog(engine).lines()]
 
 
 # -- enrolment
@@ -220,7 +224,23 @@ def runs(engine: Engine) -> Runs:
         invite(engine, name, secret_hash=secret_hash)
         enrol(engine, new_keys(), secret_hash=secret_hash)
     Runs(engine).submit(RUN, actor="ada")
+    for site_id in ("site-a", "site-b"):
+        state_decision(engine, site_id, Verdict.APPROVED, number=1)
     return Runs(engine)
+
+
+def state_decision(engine: Engine, site_id: str, verdict: Verdict, *, number: int) -> None:
+    Consents(engine).offer(RUN.run_id, site_id, at=NOW)
+    decision = Decision(
+        number=number,
+        site_id=site_id,
+        run_id=RUN.run_id,
+        plan_sha256=RUN.plan_sha256,
+        verdict=verdict,
+        actor="owner",
+        decided_at=NOW,
+    )
+    Consents(engine).decide(decision, envelope=b"envelope %d" % number, at=NOW)
 
 
 @pytest.mark.parametrize("phase", Phase)
@@ -235,6 +255,17 @@ def test_a_site_may_fetch_plan_and_base_only_while_it_is_asked(runs: Runs, phase
 
     runs.record_answer(occasion(phase=phase), AnswerState.REFUSED, at=NOW, reason="NotReadyError")
     assert not any(runs.may_fetch("site-a", digest) for digest in wanted)
+
+
+def test_a_site_that_takes_its_approval_back_may_move_nothing_from_then_on(
+    runs: Runs, engine: Engine
+) -> None:
+    runs.open_round(opened(), ["site-a"])
+
+    state_decision(engine, "site-a", Verdict.REFUSED, number=2)
+
+    assert not any(runs.may_fetch("site-a", digest) for digest in (PLAN.digest, BASE.digest))
+    assert runs.largest_expected("site-a") == 0
 
 
 def test_a_site_may_fetch_nothing_of_a_round_that_is_closed_without_its_answer(runs: Runs) -> None:
@@ -269,6 +300,7 @@ def test_a_second_answer_for_the_same_occasion_is_refused_and_the_first_stays(ru
         train_loss=0.5,
         evaluation=None,
         duration_s=1.0,
+        checkpoint="{}",
     )
     runs.record_answer(occasion(), AnswerState.ADMITTED, at=NOW, contribution=contribution)
     (first,) = runs.answers("run-1")
@@ -291,8 +323,8 @@ def test_an_attempt_is_closed_once_and_those_who_did_not_answer_are_lost_to_it(
     with pytest.raises(AggregationError):
         runs.close_round(opened(), None, state=RoundState.VOID, at=NOW + 6)
     assert [each.state for each in runs.answers("run-1")] == [AnswerState.REFUSED, AnswerState.LOST]
-    lost = [event for event in Events(engine).after() if event.name == "answer.lost"]
-    assert [(event.actor, event.details["number"]) for event in lost] == [("site-b", 1)]
+    lost = [line for line in AuditLog(engine).lines() if line.name == "answer.lost"]
+    assert [(line.actor, line.details["number"]) for line in lost] == [("site-b", 1)]
     assert runs.last_checkpoint("run-1").weights == BASE
 
 
@@ -304,8 +336,8 @@ def test_every_transition_appends_one_event(runs: Runs, engine: Engine) -> None:
     runs.close_round(opened(), None, state=RoundState.VOID, at=NOW)
     runs.move("run-1", RunState.FAILED, at=NOW, failure="Too few sites answered.")
 
-    events = Events(engine).after(subject="run-1")
-    assert [(event.actor, event.name) for event in events] == [
+    lines = list(AuditLog(engine).lines(subject="run-1"))
+    assert [(line.actor, line.name) for line in lines] == [
         ("ada", "run.submitted"),
         ("coordinator", "run.running"),
         ("coordinator", "round.opened"),
@@ -314,7 +346,8 @@ def test_every_transition_appends_one_event(runs: Runs, engine: Engine) -> None:
         ("coordinator", "round.void"),
         ("coordinator", "run.failed"),
     ]
-    assert Events(engine).after(events[-2].event_id, subject="run-1") == events[-1:]
+    assert lines[-1].details == {"reason": "Too few sites answered."}
+    assert list(AuditLog(engine).lines(after=lines[-2].sequence, subject="run-1")) == lines[-1:]
 
 
 def test_a_refused_transition_changes_nothing_and_is_not_in_the_trail(runs: Runs, engine: Engine) -> None:

@@ -8,10 +8,12 @@ import pytest
 
 from server.lifecycle import (
     ANSWER_TRANSITIONS,
+    CONSENT_TRANSITIONS,
     ROUND_TRANSITIONS,
     RUN_TRANSITIONS,
     SITE_TRANSITIONS,
     AnswerState,
+    ConsentState,
     RoundState,
     RunState,
     SiteState,
@@ -21,12 +23,19 @@ from shared.errors import AggregationError
 
 TABLES = {
     SiteState: SITE_TRANSITIONS,
+    ConsentState: CONSENT_TRANSITIONS,
     RunState: RUN_TRANSITIONS,
     RoundState: ROUND_TRANSITIONS,
     AnswerState: ANSWER_TRANSITIONS,
 }
 LEGAL = {
+    (SiteState.PENDING, SiteState.ACTIVE),
+    (SiteState.PENDING, SiteState.REJECTED),
     (SiteState.ACTIVE, SiteState.REVOKED),
+    (ConsentState.OFFERED, ConsentState.APPROVED),
+    (ConsentState.OFFERED, ConsentState.REFUSED),
+    (ConsentState.APPROVED, ConsentState.REFUSED),
+    (ConsentState.REFUSED, ConsentState.APPROVED),
     (RunState.SUBMITTED, RunState.RUNNING),
     (RunState.SUBMITTED, RunState.FAILED),
     (RunState.RUNNING, RunState.FINISHED),

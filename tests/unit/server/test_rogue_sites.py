@@ -195,7 +195,7 @@ ATTACKS = {
         send(
             lambda site, asked: sign(
                 CONTRIBUTION_TYPE,
-                site.contribution(asked, None).to_bytes().replace(b'"protocol":1', b'"protocol":2'),
+                site.contribution(asked, None).to_bytes().replace(b'"protocol":2', b'"protocol":1'),
                 site.signing_key,
             ).to_bytes()
         ),
@@ -240,7 +240,7 @@ def test_a_rogue_site_is_kept_out_and_the_others_go_on(attack: str, attacked: Si
 def test_a_run_under_attack_ends_with_a_model_and_every_rejection_in_the_trail(
     attacked: SimulatedFederation,
 ) -> None:
-    trail = attacked.coordinator.events.after(subject=RUN_ID)
+    trail = list(attacked.coordinator.audit.lines(subject=RUN_ID))
     rejections = [event for event in trail if event.name == "answer.rejected"]
 
     assert attacked.state is RunState.FINISHED

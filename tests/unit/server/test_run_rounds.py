@@ -25,6 +25,8 @@ from shared.transfer.blob_ref import BlobRef
 from tests.unit.server.simulated_federation import (
     RUN_ID,
     Asked,
+    NodeError,
+    Silence,
     SimulatedFederation,
     SimulatedSite,
     fail,
@@ -120,7 +122,7 @@ def test_a_finished_run_publishes_a_signed_model_that_verifies(
 
     model = federation.coordinator.models.of_run(RUN_ID)
     assert model is not None
-    package = download(federation.coordinator, model.model_id, tmp_path / "model")
+    package = download(federation.coordinator, model.model_id, tmp_path / "model", actor="local:test")
     assert package.manifest_sha256 == model.manifest_sha256
     assert hashlib.sha256(package.weights).hexdigest() == final_sha256(federation)
     assert package.plan == federation.plan
@@ -140,7 +142,7 @@ def test_a_download_never_writes_into_a_folder_that_is_there(
     (tmp_path / "model").mkdir()
 
     with pytest.raises(StoreError):
-        download(federation.coordinator, model.model_id, tmp_path / "model")
+        download(federation.coordinator, model.model_id, tmp_path / "model", actor="local:test")
 
     assert list((tmp_path / "model").iterdir()) == []
 
@@ -155,7 +157,12 @@ def test_a_stored_model_that_the_disk_has_damaged_is_not_handed_out(
     blob.write_bytes(content)
 
     with pytest.raises(MammofedError, match="not the one that was signed"):
-        download(federation.coordinator, federation.coordinator.models.all()[0].model_id, tmp_path / "model")
+        download(
+            federation.coordinator,
+            federation.coordinator.models.all()[0].model_id,
+            tmp_path / "model",
+            actor="local:test",
+        )
 
 
 def test_the_evaluation_is_of_the_final_weights_and_of_every_site(federation: SimulatedFederation) -> None:
@@ -208,11 +215,11 @@ def test_a_failed_run_is_left_as_it_is(federation: SimulatedFederation) -> None:
         site.does(refuse)
     with pytest.raises(QuorumError):
         federation.run()
-    events = federation.coordinator.events.after(subject=RUN_ID)
+    lines = list(federation.coordinator.audit.lines(subject=RUN_ID))
 
     federation.resume()
 
-    assert federation.coordinator.events.after(subject=RUN_ID) == events
+    assert list(federation.coordinator.audit.lines(subject=RUN_ID)) == lines
 
 
 def test_a_second_attempt_that_has_its_quorum_closes_the_round(found_federation: Make) -> None:
@@ -242,7 +249,7 @@ def test_a_run_that_never_sees_a_quorum_online_says_how_many_it_saw(
         coordinator=federation.coordinator,
     )
 
-    with pytest.raises(QuorumError, match="Only 1 of 3 sites are online; the plan needs 2"):
+    with pytest.raises(QuorumError, match="Only 1 of 3 sites approve and are online; the plan needs 2"):
         gather(session, patience_s=0)
 
 
@@ -457,9 +464,120 @@ def test_every_transition_of_a_run_is_in_the_trail(federation: SimulatedFederati
 
     federation.run()
 
-    names = [event.name for event in federation.coordinator.events.after(subject=RUN_ID)]
+    names = [line.name for line in federation.coordinator.audit.lines(subject=RUN_ID)]
     assert names[:4] == ["run.submitted", "run.running", "round.opened", "answer.admitted"]
     assert names.count("round.opened") == names.count("round.aggregated") == 3
     assert names.count("answer.admitted") == 3 + 2 + 2
     assert names.count("answer.lost") == 1
     assert names[-1] == "run.finished"
+
+
+# -- a site that is revoked in the middle of a round
+
+
+def test_a_site_that_is_revoked_amid_a_round_is_lost_to_it_at_once_and_never_asked_again(
+    federation: SimulatedFederation,
+) -> None:
+    def be_revoked(site: SimulatedSite, _asked: Asked) -> bytes:
+        federation.coordinator.memberships.revoke(site.name, reason=None, now=time.time(), actor="ada")
+        raise Silence
+
+    federation["bergen"].does(be_revoked, in_round=1)
+    began = time.monotonic()
+
+    federation.run()
+
+    assert time.monotonic() - began < federation.plan.rounds.timeout_s
+    assert federation.state is RunState.FINISHED
+    assert federation.answer_of("bergen", 1) == (AnswerState.LOST, "the site was revoked")
+    assert [occasion.round_number for occasion in federation["bergen"].asked] == [1]
+    assert federation.answers_of("bergen", 2) == []
+    expected = federation.honest_mean(1, "aarhus", "cork")
+    aggregate = federation.weights(federation.aggregate_of(1))
+    for name, tensor in expected.items():
+        torch.testing.assert_close(aggregate[name], tensor)
+
+
+def test_an_answer_that_arrives_after_its_sites_revocation_does_not_enter_the_aggregate(
+    federation: SimulatedFederation,
+) -> None:
+    def answer_too_late(site: SimulatedSite, asked: Asked) -> bytes:
+        said = honest(site, asked)
+        federation.coordinator.memberships.revoke(site.name, reason=None, now=time.time(), actor="ada")
+        return said
+
+    federation["bergen"].does(answer_too_late, in_round=1)
+
+    federation.run()
+
+    assert federation.answer_of("bergen", 1) == (AnswerState.LOST, "the site was revoked")
+    expected = federation.honest_mean(1, "aarhus", "cork")
+    aggregate = federation.weights(federation.aggregate_of(1))
+    for name, tensor in expected.items():
+        torch.testing.assert_close(aggregate[name], tensor)
+
+
+# -- a site that exchanges its keys in the middle of a run
+
+
+def test_an_answer_signed_by_the_key_before_counts_for_what_was_announced_before_the_exchange(
+    federation: SimulatedFederation,
+) -> None:
+    def exchange_after_signing(site: SimulatedSite, asked: Asked) -> bytes:
+        said = honest(site, asked)
+        site.exchange_signing_key()
+        certificate_pem = federation.coordinator.memberships.get(site.site_id).certificate_pem
+        assert federation.coordinator.memberships.use(site.site_id, certificate_pem)
+        return said
+
+    federation["bergen"].does(exchange_after_signing, in_round=1)
+
+    federation.run()
+
+    assert federation.answer_of("bergen", 1) == (AnswerState.ADMITTED, None)
+    assert federation.answer_of("bergen", 2) == (AnswerState.ADMITTED, None)
+
+
+def test_a_thief_of_a_replaced_signing_key_cannot_answer_what_was_announced_after_the_exchange(
+    federation: SimulatedFederation,
+) -> None:
+    bergen = federation["bergen"]
+    stolen = bergen.signing_key
+    bergen.exchange_signing_key()
+    certificate_pem = federation.coordinator.memberships.get(bergen.site_id).certificate_pem
+    assert federation.coordinator.memberships.use(bergen.site_id, certificate_pem)
+
+    def answer_with_the_stolen_key(site: SimulatedSite, asked: Asked) -> bytes:
+        site.signing_key, own = stolen, site.signing_key
+        try:
+            return honest(site, asked)
+        finally:
+            site.signing_key = own
+
+    bergen.does(answer_with_the_stolen_key, honest, in_round=1)
+
+    federation.run()
+
+    state, reason = federation.answer_of("bergen", 1)
+    assert (state, "another key" in (reason or "")) == (AnswerState.REJECTED, True)
+    assert federation.answer_of("bergen", 2) == (AnswerState.ADMITTED, None)
+
+
+@pytest.mark.parametrize("last_words", [Silence, NodeError], ids=["it is silent", "Flower reports its end"])
+def test_a_site_whose_new_node_was_up_before_it_was_asked_on_the_old_one_is_asked_again_at_once(
+    federation: SimulatedFederation, last_words: type[Exception]
+) -> None:
+    bergen = federation["bergen"]
+
+    def move(site: SimulatedSite, _asked: Asked) -> bytes:
+        federation.channel.sites[99] = site
+        federation.coordinator.federation.set_node_id(site.site_id, 99)
+        raise last_words
+
+    bergen.does(move, honest, in_round=1)
+    began = time.monotonic()
+
+    federation.run()
+
+    assert federation.answer_of("bergen", 1) == (AnswerState.ADMITTED, None)
+    assert time.monotonic() - began < federation.plan.rounds.timeout_s

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from shared.package import (
     verify_package,
 )
 from shared.plan import Plan, RoundsPlan
+from shared.trust.anchors import RetiredKey
 from shared.trust.envelope import Envelope, sign
 from shared.trust.keys import SigningKey
 
@@ -229,3 +231,31 @@ def test_no_message_holds_the_folders_path(package: Path) -> None:
         verify_package(package, KEY.verify_key)
 
     assert str(package) not in caught.value.message + caught.value.hint
+
+
+# -- a coordinator that has exchanged its signing key
+
+OLD_KEY = SigningKey.generate()
+RETIRED = RetiredKey(
+    key=OLD_KEY.verify_key, retired_at=datetime.fromisoformat("2026-03-01T00:00:00+00:00").timestamp()
+)
+
+
+def test_a_model_that_a_retired_key_signed_in_its_time_still_verifies(tmp_path: Path) -> None:
+    folder = write_package(tmp_path / "model", key=OLD_KEY, created_at="2026-02-28T23:59:59+00:00")
+
+    assert verify_package(folder, KEY.verify_key, (RETIRED,)).manifest.model_id == "density-1"
+
+
+def test_a_model_that_a_thief_signs_with_a_retired_key_is_refused(tmp_path: Path) -> None:
+    folder = write_package(tmp_path / "model", key=OLD_KEY, created_at="2026-03-01T00:00:01+00:00")
+
+    with pytest.raises(TrustError, match="had been retired"):
+        verify_package(folder, KEY.verify_key, (RETIRED,))
+
+
+def test_a_model_of_no_time_is_of_no_form(tmp_path: Path) -> None:
+    folder = write_package(tmp_path / "model", created_at="yesterday")
+
+    with pytest.raises(TrustError, match="unknown form"):
+        verify_package(folder, KEY.verify_key)

@@ -17,6 +17,14 @@ CANONICAL = """\
 version = 1
 name = "density"
 seed = 0
+metrics = [
+    "train_loss",
+    "loss",
+    "dice_dense",
+    "dice_breast",
+    "dice_pectoral",
+    "percent_density_mae",
+]
 
 [rounds]
 count = 3
@@ -39,7 +47,7 @@ augment = true
 """
 """What every coordinator and site must make of the shortest plan. Changing it changes all identities."""
 
-CANONICAL_SHA256 = "c50647bf463521ddd3a60494ea39c23d2ecbeb993bebbb4279fa9c9b8e9844fb"
+CANONICAL_SHA256 = "f678283e955cdad697c45d35e285e6e84206d15417a717cf0c4434737d9dab7a"
 
 
 def with_setting(name: str, value: str) -> str:
@@ -78,6 +86,8 @@ def test_layout_comments_and_written_defaults_do_not_change_the_identity() -> No
     [
         ("name", '"other"'),
         ("seed", "1"),
+        ("metrics", '["loss"]'),
+        ("parent", f'"{"a" * 64}"'),
         ("rounds.count", "4"),
         ("rounds.quorum", "3"),
         ("rounds.timeout_s", "60.5"),
@@ -112,6 +122,7 @@ LEGAL = {
     "version": ["1"],
     "name": ['"a"', '"0"', '"density-2"', f'"{"a" * 63}"'],
     "seed": ["0", "4294967295"],
+    "metrics": ["[]", '["loss"]', '["dice_dense", "loss"]'],
     "rounds.count": ["1", "10000"],
     "rounds.quorum": ["2", "10000"],
     "rounds.timeout_s": ["5", "604800", "5.5"],
@@ -130,6 +141,7 @@ ILLEGAL = {
     "version": ["0", "2", '"1"'],
     "name": ['""', '"-a"', '"Density"', '"a b"', '"a\\n"', '"../a"', f'"{"a" * 64}"', "1"],
     "seed": ["-1", "4294967296", "0.0", '"0"', "true"],
+    "metrics": ['["accuracy"]', '["loss", "loss"]', '"loss"', "[1]"],
     "rounds.count": ["0", "-1", "10001", "3.0", '"3"', "true"],
     "rounds.quorum": ["1", "0", "10001", "2.0"],
     "rounds.timeout_s": ["4.9", "604801", "inf", "nan", '"60"', "true"],
@@ -149,7 +161,7 @@ ILLEGAL = {
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name in LEGAL for value in LEGAL[name]])
 def test_a_value_within_its_range_is_taken_as_written(name: str, value: str) -> None:
     *tables, key = name.split(".")
-    document = Plan.from_toml(with_setting(name, value)).model_dump()
+    document = Plan.from_toml(with_setting(name, value)).model_dump(mode="json")
     for table in tables:
         document = document[table]
 

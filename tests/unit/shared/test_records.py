@@ -38,14 +38,23 @@ CONTRIBUTION = Contribution(
     train_loss=0.25,
     evaluation=EVALUATION,
     duration_s=1.5,
+    checkpoint="{}",
 )
 ANNOUNCEMENT = Announcement(
     occasion=OCCASION,
     plan=BlobRef(digest="a" * 64, size_bytes=9),
     base=BlobRef(digest="b" * 64, size_bytes=99),
+    metrics=("train_loss", "dice_dense"),
     deadline=1_000.5,
+    checkpoint="{}",
 )
-REFUSAL = Refusal(occasion=OCCASION, reason="NotReadyError")
+REFUSAL = Refusal(
+    occasion=OCCASION,
+    reason="PolicyError",
+    rules=("limits.rounds", "approval"),
+    not_before=2_000.5,
+    checkpoint="{}",
+)
 RECORDS = [OCCASION, EVALUATION, CONTRIBUTION, ANNOUNCEMENT, REFUSAL]
 
 
@@ -59,9 +68,9 @@ def test_a_record_survives_the_way_and_has_one_form(record: Any) -> None:
 
 def test_the_canonical_bytes_of_a_contribution_are_pinned() -> None:
     assert CONTRIBUTION.to_bytes() == (
-        b'{"duration_s":1.5,"evaluation":{"dice_breast":1.0,"dice_dense":0.7,"dice_pectoral":null,'
+        b'{"checkpoint":"{}","duration_s":1.5,"evaluation":{"dice_breast":1.0,"dice_dense":0.7,"dice_pectoral":null,'
         b'"loss":0.5,"num_examples":4,"percent_density_mae":3.0},"num_examples":12,"occasion":{"attempt":1,'
-        b'"base_digest":"' + b"b" * 64 + b'","phase":"train","plan_sha256":"' + b"a" * 64 + b'","protocol":1,'
+        b'"base_digest":"' + b"b" * 64 + b'","phase":"train","plan_sha256":"' + b"a" * 64 + b'","protocol":2,'
         b'"round_number":2,"run_id":"run-1","site_id":"site-1"},"train_loss":0.25,"update":{"digest":"'
         + b"c" * 64
         + b'","size_bytes":99}}'
@@ -106,6 +115,10 @@ def test_the_canonical_bytes_of_a_contribution_are_pinned() -> None:
         ("evaluation.dice_pectoral", float("inf")),
         ("evaluation.percent_density_mae", 101.0),
         ("evaluation.per_image", [0.1, 0.2]),
+        ("checkpoint", ""),
+        ("checkpoint", None),
+        ("checkpoint", "x" * 4097),
+        ("checkpoint", {"payload": ""}),
         ("duration_s", -1.0),
         ("duration_s", float("nan")),
         ("patient", "Jane Doe"),
@@ -150,6 +163,22 @@ def test_a_refusal_holds_the_name_of_a_class_and_no_sentence(reason: object) -> 
 
     with pytest.raises(TrustError):
         Refusal.from_bytes(json.dumps(document).encode())
+
+
+@pytest.mark.parametrize("rule", ["", "a rule of Jane Doe", "/home/jane", "limits.rounds\n", "1.2.840", None])
+def test_a_refusal_names_rules_as_the_policy_has_them_and_nothing_else(rule: object) -> None:
+    document = {**json.loads(REFUSAL.to_bytes()), "rules": [rule]}
+
+    with pytest.raises(TrustError):
+        Refusal.from_bytes(json.dumps(document).encode())
+
+
+@pytest.mark.parametrize("metrics", [["accuracy"], ["patient"], "loss", None, [["loss"]], [1]])
+def test_an_announcement_asks_for_metrics_that_are_known_and_no_others(metrics: object) -> None:
+    document = {**json.loads(ANNOUNCEMENT.to_bytes()), "metrics": metrics}
+
+    with pytest.raises(TrustError):
+        Announcement.from_bytes(json.dumps(document).encode())
 
 
 @pytest.mark.parametrize(

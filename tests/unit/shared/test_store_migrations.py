@@ -13,8 +13,9 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import MetaData, create_engine, inspect, text
 
-import client.catalog
 import client.store.ledger
+import client.store.opening
+import client.store.plans
 import client.store.schema
 import server.store.opening
 import server.store.schema
@@ -23,7 +24,7 @@ from shared.store import open_store, sqlite_url
 
 ROLES = {
     "coordinator": (server.store.opening.MIGRATIONS, server.store.schema.metadata),
-    "site": (client.catalog.MIGRATIONS, client.store.ledger.ledger.metadata),
+    "site": (client.store.opening.MIGRATIONS, client.store.ledger.ledger.metadata),
 }
 
 

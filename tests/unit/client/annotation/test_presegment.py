@@ -7,6 +7,7 @@ import io
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +18,12 @@ from pydicom import dcmread
 from torch import Tensor, nn
 
 from client.annotation.presegment import DraftForm, DraftReport, presegment
+from client.annotation.reading import DraftTask
 from client.imaging.example import Label
+from client.inference.reading import read_image
 from client.intake.dicom_file import read_mammogram
 from client.intake.exclusions import Reason
+from client.intake.masks import digest_of, open_masks
 from client.using import UsableModel, segment
 from deploy.demo.phantoms import HOLOGIC, WrittenImage, write_hospital
 from shared.model.multitask_unet import ARCHITECTURES, MultitaskUNet
@@ -79,15 +83,19 @@ def unmasked(_key: str) -> bool:
     return False
 
 
+def forget(_key: str, _digest: str) -> None:
+    """Note no draft."""
+
+
 def draft(files: list[Path], folder: Path, form: DraftForm, **options: object) -> DraftReport:
     seen: list[tuple[int, int]] = []
     report = presegment(
-        files,
+        list(enumerate(files, start=1)),
         usable(Threshold()),
         folder,
         form,
         lambda done, total: seen.append((done, total)),
-        **{"is_masked": unmasked} | options,  # type: ignore[arg-type]
+        **{"is_masked": unmasked, "note_draft": forget} | options,  # type: ignore[arg-type]
     )
     assert seen == [(number, len(files)) for number in range(1, len(files) + 1)]
     return report
@@ -98,7 +106,7 @@ def uid_of(phantom: WrittenImage) -> str:
 
 
 def drawn_by_model(phantom: WrittenImage) -> Labels:
-    labels_HW = segment(usable(Threshold()), phantom.image_path).source_labels()
+    labels_HW = segment(usable(Threshold()), read_image(phantom.image_path)).source_labels()
     assert set(np.unique(labels_HW)) == set(Label)
     return labels_HW
 
@@ -119,6 +127,19 @@ def test_a_dicom_draft_holds_the_label_map_pixel_for_pixel(
         assert (breast_HW == ((labels_HW == Label.ADIPOSE) | (labels_HW == Label.DENSE))).all()
         assert (dense_HW == (labels_HW == Label.DENSE)).all()
         assert (pectoral_HW == (labels_HW == Label.PECTORAL)).all()
+
+
+@pytest.mark.parametrize("form", ["seg", "labelme"])
+def test_a_draft_that_is_noted_is_the_one_that_the_intake_reads_back(
+    phantoms: list[WrittenImage], tmp_path: Path, form: DraftForm
+) -> None:
+    noted: dict[str, str] = {}
+    draft([phantom.image_path for phantom in phantoms], tmp_path, form, note_draft=noted.__setitem__)
+    masks = open_masks(tmp_path)
+    assert set(masks) == set(noted) == {uid_of(phantom) for phantom in phantoms}
+    for phantom in phantoms:
+        shape = drawn_by_model(phantom).shape
+        assert digest_of(masks[uid_of(phantom)].read(shape)) == noted[uid_of(phantom)]
 
 
 def test_a_dicom_draft_belongs_to_its_image_and_names_the_model(
@@ -218,6 +239,26 @@ def test_unusable_files_are_skipped_with_the_reasons_of_the_intake(
     assert not output.exists()
 
 
+def test_an_image_that_ends_the_process_which_reads_it_costs_itself_alone(
+    phantoms: list[WrittenImage], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def with_a_trap(**values: Any) -> DraftTask:
+        # A path that is none is an error of ours, which ends the process as a decoder's crash does.
+        path = None if values["position"] == 1 else values["path"]
+        return DraftTask(**{**values, "path": path})
+
+    monkeypatch.setattr("client.annotation.presegment.DraftTask", with_a_trap)
+    report = draft([phantom.image_path for phantom in phantoms], tmp_path, "seg")
+    assert (report.written, [one.reason for one in report.refusals]) == (1, [Reason.UNDECODABLE])
+
+
+def test_two_files_of_one_image_get_one_draft(phantoms: list[WrittenImage], tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copy(phantoms[0].image_path, copy)
+    report = draft([phantoms[0].image_path, copy], tmp_path / "drafts", "seg")
+    assert (report.written, report.already_there) == (1, 1)
+
+
 def test_an_image_in_which_the_model_sees_no_breast_gets_no_draft(
     phantoms: list[WrittenImage], tmp_path: Path
 ) -> None:
@@ -228,7 +269,13 @@ def test_an_image_in_which_the_model_sees_no_breast_gets_no_draft(
             return {**super().forward(image_NCHW), "breast": breast_NCHW}
 
     report = presegment(
-        [phantoms[0].image_path], usable(Blind()), tmp_path, "seg", lambda *_: None, is_masked=unmasked
+        [(1, phantoms[0].image_path)],
+        usable(Blind()),
+        tmp_path,
+        "seg",
+        lambda *_: None,
+        is_masked=unmasked,
+        note_draft=forget,
     )
     assert [refusal.reason for refusal in report.refusals] == [Reason.NO_BREAST]
     assert "model finds no breast" in report.refusals[0].message
@@ -238,7 +285,15 @@ def test_an_image_in_which_the_model_sees_no_breast_gets_no_draft(
 def test_the_real_network_runs_through(phantoms: list[WrittenImage], tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = usable(MultitaskUNet(ARCHITECTURES["tiny"]).eval())
-    report = presegment([phantoms[0].image_path], model, tmp_path, "seg", lambda *_: None, is_masked=unmasked)
+    report = presegment(
+        [(1, phantoms[0].image_path)],
+        model,
+        tmp_path,
+        "seg",
+        lambda *_: None,
+        is_masked=unmasked,
+        note_draft=forget,
+    )
     # Untrained, it may see no breast; it must not fail in any other way.
     assert report.written + len(report.refusals) == 1
     assert all(refusal.reason is Reason.NO_BREAST for refusal in report.refusals)

@@ -10,10 +10,15 @@ import numpy as np
 import pytest
 from sqlalchemy import inspect
 
-from client.catalog import MIGRATIONS, STORE_FILE, Catalog, MaskOrigin, Part, Provenance, new_example_id
+from client.catalog import Catalog, MaskOrigin, Part, Provenance, new_example_id
+from client.home import STORE_FILE
 from client.imaging.example import Example
 from client.imaging.mammogram import Laterality, Spacing, View
 from client.imaging.preparation import Geometry
+from client.intake.pseudonyms import KEY_FILE as PSEUDONYM_KEY_FILE
+from client.store import examples as statements
+from client.store import shards
+from client.store.opening import MIGRATIONS
 from client.store.records import EXAMPLES_FOLDER, KEY_FILE, Records
 from client.store.schema import metadata
 from shared.errors import HomeError, NotFoundError, StoreError, TrustError
@@ -21,18 +26,20 @@ from shared.store import open_store, sqlite_url
 from tests.full_disk import disk_that_holds
 
 
-def make_example(seed: int = 0) -> Example:
+def make_example(seed: int = 0, shape: tuple[int, int] = (30, 20)) -> Example:
     rng = np.random.default_rng(seed)
     return Example(
         example_id=new_example_id(),
-        image_HW=rng.integers(0, 65536, (30, 20)).astype(np.uint16),
-        labels_HW=rng.integers(0, 4, (30, 20)).astype(np.uint8),
+        image_HW=rng.integers(0, 65536, shape).astype(np.uint16),
+        labels_HW=rng.integers(0, 4, shape).astype(np.uint8),
     )
 
 
 DRAWN = MaskOrigin(kind="png", annotator="reader-1", drawn_on="2024-05-17", version="1")
 GEOMETRY = Geometry(source_shape=(60, 40), mirrored=True, box=(0, 0, 60, 40), prepared_shape=(30, 20))
 SECRET_GREY = 0xABCD
+LARGE = (1000, 800)
+"""An example larger than the database and its journal."""
 
 
 def provenance(patient: str = "p1", source: str = "s1") -> Provenance:
@@ -99,10 +106,10 @@ def test_the_same_source_is_not_added_twice_and_its_bytes_go(tmp_path: Path) -> 
 
 def test_a_disk_that_is_full_leaves_the_catalog_as_it_was(tmp_path: Path) -> None:
     with Catalog.open(tmp_path) as catalog:
-        catalog.add(make_example(1), provenance("p1", "s1"), DRAWN)
+        catalog.add(make_example(1, LARGE), provenance("p1", "s1"), DRAWN)
         size = shard(tmp_path).stat().st_size
         with disk_that_holds(size + 100), pytest.raises(StoreError, match="cannot be written"):
-            catalog.add(make_example(2), provenance("p2", "s2"), DRAWN)
+            catalog.add(make_example(2, LARGE), provenance("p2", "s2"), DRAWN)
         assert shard(tmp_path).stat().st_size == size
         assert catalog.find_source("s2") is None
         counts = catalog.counts()
@@ -221,18 +228,89 @@ def test_a_lost_file_and_an_unknown_id_are_told_apart(tmp_path: Path) -> None:
             catalog.load("0" * 32)
 
 
-def test_bytes_that_a_killed_import_left_are_cut_off_by_the_next(tmp_path: Path) -> None:
+def test_bytes_that_a_killed_import_left_are_cut_off_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     example = make_example()
     with Catalog.open(tmp_path) as catalog:
         catalog.add(example, provenance(), DRAWN)
         whole = shard(tmp_path).read_bytes()
-        shard(tmp_path).write_bytes(whole + b"half a record")
+        for limit in (shards.SHARD_BYTES, 1):  # behind the first record, then in a new file
+            with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+                patch.setattr(shards, "SHARD_BYTES", limit)
+                patch.setattr(statements, "insert_example", _interrupt)
+                catalog.add(make_example(1), provenance("p2", "s2"), DRAWN)
+        assert len(shard(tmp_path).read_bytes()) == 2 * len(whole)
         orphan = shard(tmp_path).with_name("00002.shard")
-        orphan.write_bytes(b"a record without a row")
-        with catalog.importing():
-            assert shard(tmp_path).read_bytes() == whole
-            assert not orphan.exists()
+        assert orphan.stat().st_size
+    with Catalog.open(tmp_path) as catalog, catalog.importing():
+        assert shard(tmp_path).read_bytes() == whole
+        assert not orphan.exists()
         assert (catalog.load(example.example_id).image_HW == example.image_HW).all()
+
+
+def test_a_record_in_the_place_of_one_that_could_not_be_written_stays(tmp_path: Path) -> None:
+    example = make_example(2)
+    with Catalog.open(tmp_path) as catalog:
+        with disk_that_holds(1_000_000), pytest.raises(StoreError, match="cannot be written"):
+            catalog.add(make_example(1, LARGE), provenance("p1", "s1"), DRAWN)
+        catalog.add(example, provenance("p2", "s2"), DRAWN)
+        with catalog.importing():
+            assert (catalog.load(example.example_id).image_HW == example.image_HW).all()
+
+
+@pytest.mark.parametrize("loss", ["missing", "empty", "of an empty home"])
+def test_a_lost_database_is_told_and_costs_no_example(tmp_path: Path, loss: str) -> None:
+    home = tmp_path / "home"
+    example = make_example()
+    with Catalog.open(home) as catalog:
+        catalog.add(example, provenance(), DRAWN)
+    backup = (home / STORE_FILE).read_bytes()
+    whole = shard(home).read_bytes()
+    with Catalog.open(tmp_path / "other"):
+        pass
+    match loss:
+        case "missing":
+            (home / STORE_FILE).unlink()
+        case "empty":
+            (home / STORE_FILE).write_bytes(b"")
+        case "of an empty home":
+            (home / STORE_FILE).write_bytes((tmp_path / "other" / STORE_FILE).read_bytes())
+    for _ in range(2):
+        with pytest.raises(StoreError, match="database is missing, or older"):
+            Catalog.open(home)
+    assert shard(home).read_bytes() == whole
+    (home / STORE_FILE).write_bytes(backup)
+    with Catalog.open(home) as catalog, catalog.importing():
+        assert (catalog.load(example.example_id).image_HW == example.image_HW).all()
+
+
+def test_a_lost_database_is_told_after_the_last_patient_has_withdrawn(tmp_path: Path) -> None:
+    with Catalog.open(tmp_path) as catalog, catalog.importing():
+        catalog.add(make_example(), provenance(catalog.pseudonyms().patient("1")), DRAWN)
+        catalog.remove_patient(catalog.pseudonyms().patient("1"), actor="local:test")
+    (tmp_path / STORE_FILE).unlink()
+    with pytest.raises(StoreError, match="database is missing, or older"):
+        Catalog.open(tmp_path)
+
+
+@pytest.mark.parametrize("known_by", ["an example", "a withdrawal", "an exclusion"])
+def test_a_lost_pseudonym_key_is_told_and_no_withdrawal_is_undone_by_a_new_one(
+    tmp_path: Path, known_by: str
+) -> None:
+    with Catalog.open(tmp_path) as catalog, catalog.importing():
+        patient = catalog.pseudonyms().patient("1")
+        match known_by:
+            case "an example":
+                catalog.add(make_example(), provenance(patient), DRAWN)
+            case "a withdrawal":
+                catalog.remove_patient(patient, actor="local:test")
+            case "an exclusion":
+                catalog.note_refusals([(catalog.pseudonyms().source("1.2"), "implant")])
+        (tmp_path / PSEUDONYM_KEY_FILE).unlink()
+        with pytest.raises(HomeError, match="key is missing"):
+            catalog.pseudonyms()
+    assert not (tmp_path / PSEUDONYM_KEY_FILE).exists()
 
 
 def test_an_example_waits_for_its_mask_and_is_then_one_to_train_on(tmp_path: Path) -> None:
@@ -290,7 +368,7 @@ def test_a_patients_withdrawal_leaves_no_byte_and_tells_which_runs_had_used_her(
         catalog.note_use("run-2", Part.TRAIN)
         (gone,) = [p for p in examples if catalog.examples(Part.TRAIN) == [examples[p].example_id]]
 
-        removal = catalog.remove_patient(gone)
+        removal = catalog.remove_patient(gone, actor="local:test")
 
         assert (removal.patients, removal.examples, removal.runs) == (1, 1, ("run-1", "run-2"))
         assert catalog.removals() == [removal]
@@ -303,7 +381,7 @@ def test_a_patients_withdrawal_leaves_no_byte_and_tells_which_runs_had_used_her(
             if patient != gone:
                 assert (catalog.load(example.example_id).image_HW == example.image_HW).all()
         assert catalog.verify(lambda _done, _all: None).damaged == ()
-        assert catalog.remove_patient(gone).examples == 0
+        assert catalog.remove_patient(gone, actor="local:test").examples == 0
 
 
 def test_no_row_of_a_removed_patient_stays_in_the_database_or_its_journal(tmp_path: Path) -> None:
@@ -311,7 +389,7 @@ def test_no_row_of_a_removed_patient_stays_in_the_database_or_its_journal(tmp_pa
         three_patients(catalog)
         files = list(tmp_path.glob("site.db*"))
         assert any(b"content of s0" in file.read_bytes() for file in files)
-        catalog.remove_patient("p1")
+        catalog.remove_patient("p1", actor="local:test")
         for file in tmp_path.glob("site.db*"):
             assert b"content of s0" not in file.read_bytes(), file.name
 
@@ -323,7 +401,7 @@ def test_a_removal_that_is_killed_before_it_erased_is_finished_by_the_next_chang
         examples = three_patients(catalog)
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
             patch.setattr(Records, "erase", _interrupt)
-            catalog.remove_patient("p1")
+            catalog.remove_patient("p1", actor="local:test")
         assert catalog.find_source("s0") is None
         assert examples["p1"].image_HW.tobytes() in shard(tmp_path).read_bytes()
 
@@ -339,7 +417,7 @@ def _interrupt(*_: object) -> None:
 def test_a_site_that_leaves_forgets_every_example_and_may_begin_again(tmp_path: Path) -> None:
     with Catalog.open(tmp_path) as catalog, catalog.importing():
         three_patients(catalog)
-        assert catalog.forget_all().examples == 3
+        assert catalog.forget_all(actor="local:test").examples == 3
         assert list((tmp_path / EXAMPLES_FOLDER).glob("*.shard")) == []
         assert not catalog.is_withdrawn("p1")
         three_patients(catalog)

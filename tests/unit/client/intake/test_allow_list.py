@@ -22,6 +22,7 @@ from client.intake.dicom_file import read_header, read_mammogram
 from client.intake.exclusions import Reason, reasons_against
 from client.intake.header import Header
 from shared.errors import UndecodableError
+from tests.unit.client.intake.conftest import draw_breast
 
 MakeDicom = Callable[..., Path]
 CANARY = "CANARY"
@@ -168,12 +169,49 @@ def test_a_vendors_synthetic_view_is_an_image_like_any_other(make_dicom: MakeDic
     assert read_mammogram(path).pixels_HW.any()
 
 
+@pytest.mark.parametrize("flavour", ["GENERATED_2D", "TOMO_2D"])
+def test_a_synthetic_view_of_the_volumes_class_is_read_from_its_groups(
+    make_dicom: MakeDicom, flavour: str
+) -> None:
+    shared = item(
+        FrameAnatomySequence=[item(FrameLaterality="R")],
+        FrameVOILUTSequence=[item(WindowCenter=3000, WindowWidth=400)],
+        PixelValueTransformationSequence=[item(RescaleSlope=2, RescaleIntercept=0)],
+    )
+    path = make_dicom(
+        SOPClassUID=TOMOSYNTHESIS,
+        NumberOfFrames=1,
+        ImageType=["DERIVED", "PRIMARY", "TOMOSYNTHESIS", flavour],
+        ImageLaterality=None,
+        SharedFunctionalGroupsSequence=[shared],
+    )
+    header = read_header(path)
+    assert reasons_against(header) == []
+    assert header.laterality == "R"
+    # Stored values of 1400 to 1600 lie in the window; what is below or above is cut off.
+    shown_HW, stored_HW = read_mammogram(path).pixels_HW, draw_breast()
+    assert np.unique(shown_HW[stored_HW < 1390]).size == np.unique(shown_HW[stored_HW > 1610]).size == 1
+    assert np.unique(shown_HW[(stored_HW > 1410) & (stored_HW < 1590)]).size > 100
+
+
+def test_a_thumbnail_of_a_synthetic_view_is_too_small(make_dicom: MakeDicom) -> None:
+    path = make_dicom(
+        SOPClassUID=TOMOSYNTHESIS,
+        NumberOfFrames=1,
+        ImageType=["DERIVED", "PRIMARY", "TOMOSYNTHESIS", "GENERATED_2D"],
+        ImagerPixelSpacing=None,
+    )
+    assert reasons_against(read_header(path)) == [Reason.TOO_SMALL]
+
+
 PEAK = r"""
 import re, sys
 from pathlib import Path
 from client.intake.dicom_file import read_header, read_mammogram
 from client.intake.exclusions import reasons_against
 from shared.errors import UndecodableError
+from tests.unit.client.intake.conftest import draw_breast
+from tests.unit.client.intake.conftest import draw_breast
 
 def peak_mb():
     return int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 1024

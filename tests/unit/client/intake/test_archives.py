@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from client.intake import unpacking
-from client.intake.archives import is_archive, remove_leftovers, unpacked
+from client.intake.archives import is_archive, unpacked
 from client.intake.candidates import Source
 from client.intake.exclusions import IntakeRules
 from client.intake.sources import open_source
@@ -152,13 +152,6 @@ def test_an_archive_is_removed_when_the_import_fails(tmp_path: Path, spool: Path
     with pytest.raises(KeyboardInterrupt), unpacked(path, spool, quiet):
         raise KeyboardInterrupt
     assert list(spool.iterdir()) == []
-
-
-def test_what_a_killed_import_left_is_removed_and_nothing_else(spool: Path) -> None:
-    (spool / "archive-x/deep").mkdir(parents=True)
-    (spool / "received").mkdir()
-    remove_leftovers(spool)
-    assert [one.name for one in spool.iterdir()] == ["received"]
 
 
 # -- finding them

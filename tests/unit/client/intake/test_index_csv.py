@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -11,12 +12,13 @@ import nibabel
 import numpy as np
 import pytest
 from PIL import Image
+from pydicom import dcmread
 
 from client.imaging.mammogram import Laterality, Spacing, View
 from client.intake.candidates import Source
 from client.intake.exclusions import IntakeRules, Reason
 from client.intake.index_csv import read_index
-from shared.errors import EmptySourceError, MaskError
+from shared.errors import EmptySourceError, IntakeError, MaskError
 
 MakeDicom = Callable[..., Path]
 SQUARE = [[0, 0], [3, 0], [3, 4], [0, 4]]
@@ -154,7 +156,8 @@ def test_year_and_density_are_read_or_unknown(
     [
         ("two", "left,cc,0.1", (Laterality.LEFT, View.CC, Spacing(row_mm=0.1, column_mm=0.1))),
         ("two", "R,MLO,", (Laterality.RIGHT, View.MLO, None)),
-        ("two", "both,XCCL,12", (None, None, None)),
+        ("two", "both,unknown,12", (None, None, None)),
+        ("two", 'both,N/A,"0,1"', (None, None, Spacing(row_mm=0.1, column_mm=0.1))),
         ("two", "?,?,nan", (None, None, None)),
         ("X_1.RIGHT_MLO", ",,", (Laterality.RIGHT, View.MLO, None)),
         ("X_1.RIGHT_MLO", "L,CC,1e-9", (Laterality.LEFT, View.CC, None)),
@@ -167,6 +170,48 @@ def test_what_a_picture_shows_is_read_from_the_index_before_its_name(
     (candidate,) = look(tmp_path).candidates
     mammogram = candidate.load()[0]
     assert (mammogram.laterality, mammogram.view, mammogram.spacing) == expected
+
+
+@pytest.mark.parametrize("view", ["ML", "XCCL", "LM", "oblique"])
+def test_a_view_that_the_index_names_and_that_is_not_cc_or_mlo_keeps_its_image_out(
+    tmp_path: Path, make_dicom: MakeDicom, view: str
+) -> None:
+    write_archive(
+        tmp_path,
+        f"a/X_1.RIGHT_MLO.png,,{view}",
+        f"a/silent,,{view}",
+        f"a/says CC,,{view}",
+        header="image,label,view",
+    )
+    make_dicom("a/silent", ViewPosition=None)
+    make_dicom("a/says CC")
+    source = look(tmp_path)
+    assert [(one.position, one.reason) for one in source.refusals] == [(1, Reason.VIEW), (2, Reason.VIEW)]
+    assert [candidate.position for candidate in source.candidates] == [3]
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_columns_may_be_parted_by_semicolons_as_spreadsheets_of_many_countries_write_them(
+    tmp_path: Path, mark: str
+) -> None:
+    write_archive(
+        tmp_path,
+        "a/two.png;a/label.png;0,1;P7",
+        '"a/X_1.RIGHT_MLO.png";;;"a, b; c"',
+        header=f"{mark}image;label;spacing_mm;patient",
+    )
+    two, other = look(tmp_path).candidates
+    assert (two.patient_id, two.has_mask, other.patient_id, other.has_mask) == ("P7", True, "a, b; c", False)
+    assert two.load()[0].spacing == Spacing(row_mm=0.1, column_mm=0.1)
+
+
+def test_a_malformed_file_of_masks_costs_its_own_lines_alone(tmp_path: Path) -> None:
+    write_archive(tmp_path, "a/two.png,all.json", "a/X_1.RIGHT_MLO.png,a/label.png")
+    (tmp_path / "all.json").write_text('{"images": 3, "annotations": []}')
+    broken, whole = look(tmp_path).candidates
+    with pytest.raises(MaskError, match="malformed"):
+        broken.load()
+    assert whole.load()[1] is not None
 
 
 def test_images_and_masks_of_nifti_are_columns_first(tmp_path: Path) -> None:
@@ -265,3 +310,45 @@ def test_a_damaged_mask_is_not_taken_for_none(tmp_path: Path) -> None:
         assert candidate.has_mask
         with pytest.raises(MaskError):
             candidate.load()
+
+
+def test_dicom_images_without_identifiers_are_neither_one_image_nor_one_patient(
+    tmp_path: Path, make_dicom: MakeDicom
+) -> None:
+    write_archive(tmp_path, "a/one,", "a/other,")
+    for name in ("one", "other"):
+        image = make_dicom(f"a/{name}", PatientID=None, StudyInstanceUID=None, ImageComments=name)
+        dataset = dcmread(image)
+        del dataset.SOPInstanceUID
+        dataset.save_as(image)
+    first, second = look(tmp_path).candidates
+    assert len({first.source_id, second.source_id, first.patient_id, second.patient_id}) == 2
+    assert "" not in {first.source_id, second.source_id}
+
+
+@pytest.mark.timeout(20)
+def test_a_pipe_in_the_index_is_unreadable_and_never_opened(tmp_path: Path) -> None:
+    write_archive(tmp_path, "a/pipe,", "a/two.png,a/pipe", "a/two.png,")
+    os.mkfifo(tmp_path / "a/pipe")
+    source = look(tmp_path)
+    assert [(one.position, one.reason) for one in source.refusals] == [
+        (1, Reason.UNREADABLE),
+        (2, Reason.NO_MASK),
+    ]
+    assert [candidate.position for candidate in source.candidates] == [3]
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("change", ["other pixels", "a pipe"])
+def test_an_image_that_changed_since_the_look_is_not_loaded(tmp_path: Path, change: str) -> None:
+    write_archive(tmp_path, "a/two.png,")
+    (candidate,) = look(tmp_path).candidates
+    image = tmp_path / "a/two.png"
+    if change == "a pipe":
+        image.unlink()
+        os.mkfifo(image)
+    else:
+        Image.fromarray(np.full((4, 3), 7, np.uint8)).save(image)
+        os.utime(image, ns=(1, 1))
+    with pytest.raises(IntakeError, match="changed while it was being read"):
+        candidate.load()

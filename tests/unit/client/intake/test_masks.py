@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from client.imaging.example import Label
-from client.intake.masks import Masks, check_overlap, masks_in, open_masks, read_values_table
+from client.intake.masks import Masks, masks_in, name_at, open_masks, read_values_table
 from shared.errors import IntakeError, MaskError, UndecodableError
 
 TABLE = {0: Label.BACKGROUND, 50: Label.ADIPOSE, 100: Label.DENSE, 200: Label.PECTORAL}
@@ -119,7 +119,7 @@ def test_a_value_that_is_not_declared_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_coloured_picture_is_no_label_map(tmp_path: Path) -> None:
-    with pytest.raises(UndecodableError):
+    with pytest.raises(UndecodableError, match="has colours"):
         read(write_mask(tmp_path, values_HW=np.zeros((2, 3, 3), np.uint8)))
 
 
@@ -251,6 +251,16 @@ def test_the_nearest_declaration_above_holds(tmp_path: Path) -> None:
     assert masks["2"].read((2, 3)).tolist() == [[3, 2, 1], [0, 2, 3]]
 
 
+def test_the_position_of_a_mask_is_that_of_its_file_in_the_listing(tmp_path: Path) -> None:
+    write_table(tmp_path)
+    write_mask(tmp_path / "a", "1.2.3.png")
+    write_labelme(tmp_path / "b.json", f"{UID}.png")
+    (tmp_path / "notes.txt").write_text("Dear colleague")
+    masks = open_masks(tmp_path)
+    assert [name_at(tmp_path, masks[key].position) for key in ("1.2.3", UID)] == ["a/1.2.3.png", "b.json"]
+    assert [name_at(tmp_path, position) for position in (0, 5)] == [None, None]
+
+
 def test_two_masks_of_one_image_are_refused(tmp_path: Path) -> None:
     write_table(tmp_path)
     write_mask(tmp_path / "reader one")
@@ -305,18 +315,3 @@ def test_a_json_file_beyond_any_size_is_refused_unread(tmp_path: Path) -> None:
         file.truncate(65 << 20)
     with pytest.raises(MaskError, match="larger than"):
         open_masks(tmp_path)[UID].read((2, 3))
-
-
-def test_a_mirrored_mask_does_not_lie_on_its_breast() -> None:
-    breast_HW = np.zeros((40, 40), np.bool_)
-    breast_HW[5:35, :15] = True
-    labels_HW = np.where(breast_HW, Label.ADIPOSE, Label.BACKGROUND).astype(np.uint8)
-    check_overlap(labels_HW, breast_HW)
-    with pytest.raises(MaskError, match="does not lie"):
-        check_overlap(labels_HW[:, ::-1], breast_HW)
-
-
-@pytest.mark.parametrize("breast", [True, False])
-def test_an_empty_mask_does_not_lie_on_its_breast(breast: bool) -> None:
-    with pytest.raises(MaskError, match="does not lie"):
-        check_overlap(np.zeros((4, 4), np.uint8), np.full((4, 4), breast))

@@ -182,12 +182,13 @@ def test_regions_without_end_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "changes", [{"images": 3}, {"categories": None}, {"annotations": [{"image_id": 7}]}, {"annotations": 0}]
 )
-def test_a_file_of_many_masks_that_is_malformed_stops_the_import(
+def test_a_file_of_many_masks_that_is_malformed_is_refused_as_a_whole_and_by_itself(
     tmp_path: Path, changes: dict[str, Any]
 ) -> None:
     write(tmp_path, **changes)
-    with pytest.raises(MaskError):
-        open_masks(tmp_path)
+    (mask,) = open_masks(tmp_path).values()
+    with pytest.raises(MaskError, match="COCO"):
+        mask.read(SHAPE)
 
 
 @given(st.binary(max_size=3), st.integers(0, 2000), st.integers(0, 3))

@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import highdicom
+import imagecodecs
 import numpy as np
 import pytest
 from pydicom import Dataset, dcmread
 from pydicom.dataset import FileDataset
+from pydicom.encaps import encapsulate
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
-from pydicom.uid import DeflatedExplicitVRLittleEndian, generate_uid
+from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless, generate_uid
 
 from client.intake.masks import MaskFile, Masks, open_masks
 from shared.errors import IntakeError, MaskError
@@ -316,11 +318,78 @@ def test_objects_among_the_images_join_the_masks_of_the_folder_and_a_copy_counts
     path = write(tmp_path / "export/a", [source], {"breast": BREAST, "dense": DENSE, "pectoral": PECTORAL})
     copy = tmp_path / "export/copy"
     copy.write_bytes(path.read_bytes())
-    masks = Masks().with_segmentations([path, copy])
+    masks = Masks().with_segmentations({1: path, 2: copy})
     assert masks[source.SOPInstanceUID].read(SHAPE).tolist() == EXPECTED
     corrected = write(tmp_path / "export/b", [source], {"breast": BREAST, "dense": DENSE})
     with pytest.raises(MaskError, match="more than one mask"):
-        masks.with_segmentations([corrected])[source.SOPInstanceUID].read(SHAPE)
+        masks.with_segmentations({3: corrected})[source.SOPInstanceUID].read(SHAPE)
+
+
+def automatic(dataset: Dataset) -> None:
+    for segment in dataset.SegmentSequence:
+        segment.SegmentAlgorithmType = "AUTOMATIC"
+
+
+def half_automatic(dataset: Dataset) -> None:
+    dataset.SegmentSequence[0].SegmentAlgorithmType = "AUTOMATIC"
+
+
+def labelled_draft(dataset: Dataset) -> None:
+    dataset.ContentLabel = "DRAFT"
+
+
+@pytest.mark.parametrize(
+    ("edit", "by_model"), [(automatic, True), (labelled_draft, True), (half_automatic, False)]
+)
+def test_what_a_program_alone_has_drawn_is_no_readers_mask(
+    masks: Path, image: Callable[..., FileDataset], edit: Edit, by_model: bool
+) -> None:
+    source = image()
+    write(masks / "a.dcm", [source], {"breast": BREAST, "dense": DENSE}, edit=edit)
+    found = open_masks(masks)
+    assert found[source.SOPInstanceUID].by_model is by_model
+    assert (found.drawn_by_reader(source.SOPInstanceUID) is None) is by_model
+
+
+@pytest.mark.parametrize("reader", ["a.dcm", "z.dcm"])
+def test_a_draft_gives_way_to_what_a_reader_has_drawn(
+    masks: Path, image: Callable[..., FileDataset], reader: str
+) -> None:
+    source = image()
+    write(masks / "m.dcm", [source], {"breast": BREAST, "dense": NOTHING}, edit=automatic)
+    write(masks / reader, [source], {"breast": BREAST, "dense": DENSE})
+    assert np.count_nonzero(open_masks(masks)[source.SOPInstanceUID].read(SHAPE) == 2) == 6
+
+
+@pytest.mark.parametrize(("frame", "read"), [((HEIGHT, WIDTH), True), ((2 * HEIGHT, WIDTH), False)])
+def test_a_coded_frame_that_is_larger_than_the_header_says_is_never_decoded(
+    masks: Path,
+    image: Callable[..., FileDataset],
+    monkeypatch: pytest.MonkeyPatch,
+    frame: tuple[int, int],
+    read: bool,
+) -> None:
+    def code(dataset: Dataset) -> None:
+        dataset.file_meta.TransferSyntaxUID = JPEG2000Lossless
+        dataset.SegmentationFractionalType = "OCCUPANCY"
+        dataset.SegmentationType, dataset.MaximumFractionalValue = "FRACTIONAL", 255
+        dataset.BitsAllocated = dataset.BitsStored = 8
+        dataset.HighBit = 7
+        coded = imagecodecs.jpeg2k_encode(np.full(frame, 255, np.uint8), reversible=True)
+        dataset.PixelData = encapsulate([coded] * 2)
+        dataset["PixelData"].VR, dataset["PixelData"].is_undefined_length = "OB", True
+
+    write(masks / "a.dcm", [image()], {"breast": BREAST, "dense": DENSE}, edit=code)
+    mask = only(masks)
+    if read:
+        assert (mask.read(SHAPE) == 2).all()
+        return
+    monkeypatch.setattr(
+        "client.intake.masks.segmentation.pixel_array", None
+    )  # calling it would be a TypeError
+    with pytest.raises(MaskError, match="malformed") as caught:
+        mask.read(SHAPE)
+    assert caught.value.__cause__ is None
 
 
 def test_damaged_objects_are_read_or_refused_and_raise_nothing_else(

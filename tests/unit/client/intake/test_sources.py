@@ -121,6 +121,45 @@ def test_a_segmentation_among_the_images_is_a_mask_and_no_image(
     assert np.array_equal(labels_HW == Label.DENSE, draw_breast() > 2000)
 
 
+def test_a_models_draft_among_the_images_is_told_and_its_image_waits_for_a_reader(
+    make_dicom: MakeDicom, tmp_path: Path
+) -> None:
+    image = make_dicom("b/image")
+    write_segmentation(image, tmp_path / "a")
+    draft = dcmread(tmp_path / "a")
+    for segment in draft.SegmentSequence:
+        segment.SegmentAlgorithmType = "AUTOMATIC"
+    draft.save_as(tmp_path / "a")
+    source = look(tmp_path)
+    assert [candidate.has_mask for candidate in source.candidates] == [False]
+    assert [(one.place, one.reason) for one in source.refusals] == [("1", Reason.DRAFT)]
+
+
+def test_a_mask_that_belongs_to_no_image_is_told_with_its_place(
+    make_dicom: MakeDicom, tmp_path: Path
+) -> None:
+    implant = make_dicom("a", BreastImplantPresent="YES")
+    uid = dcmread(implant).SOPInstanceUID
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    (masks / "values.toml").write_text("[values]\nbackground = 0\nadipose = 1\ndense = 2\n")
+    for name in (f"{uid}.png", "DOE^JANE.png"):
+        (masks / name).touch()
+    (masks / "all.json").write_text('{"annotations": 0}')
+    write_segmentation(make_dicom("elsewhere/image"), tmp_path / "b")
+    shutil.rmtree(tmp_path / "elsewhere")
+    source = look(tmp_path)
+    told = {one.place: (one.reason, one.message) for one in source.refusals}
+    places = {locate(tmp_path, n, in_masks=True): f"masks:{n}" for n in range(1, 5)}
+    assert set(told) == {"1", "2", places["masks/DOE^JANE.png"], places["masks/all.json"]}
+    assert told["1"][0] is Reason.IMPLANT
+    assert told["2"][0] is Reason.NO_IMAGE
+    assert told[places["masks/DOE^JANE.png"]][0] is Reason.NO_IMAGE
+    assert "malformed" in told[places["masks/all.json"]][1]
+    assert "DOE" not in str(source.refusals)
+    assert locate(tmp_path, 9, in_masks=True) is None
+
+
 def test_dicom_is_found_by_content_at_any_depth(make_dicom: MakeDicom, tmp_path: Path) -> None:
     make_dicom("a/b/c/IM0001")
     make_dicom("letter.txt")
@@ -168,13 +207,14 @@ def test_a_segmentation_and_a_dicomdir_are_told_without_reading_them(
     assert kind_of(image.read_bytes()[:400]) is kind
 
 
-def test_the_same_instance_twice_is_taken_once(make_dicom: MakeDicom, tmp_path: Path) -> None:
+def test_every_copy_of_an_instance_is_a_candidate_since_the_first_may_be_damaged(
+    make_dicom: MakeDicom, tmp_path: Path
+) -> None:
     shutil.copy(make_dicom("b"), tmp_path / "a")
     make_dicom("c")
-    source = look(tmp_path)
-    assert [candidate.position for candidate in source.candidates] == [1, 3]
-    assert reasons(source) == [(2, Reason.DUPLICATE)]
-    assert source.refusals[0].source_id == source.candidates[0].source_id
+    first, second, other = look(tmp_path).candidates
+    assert [first.position, second.position, other.position] == [1, 2, 3]
+    assert first.source_id == second.source_id != other.source_id
 
 
 def test_images_without_identifiers_are_neither_one_image_nor_one_patient(

@@ -6,7 +6,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -128,6 +128,12 @@ def test_volumes_and_raw_data_are_not_even_asked_for(images: dict[str, Path], tm
     archive = Rehearsed(holds, images["CC"])
     assert fetch(archive, tmp_path) == FetchReport(not_of_use=2)
     assert not archive.asked
+
+
+def test_a_synthetic_view_of_the_volumes_class_is_asked_for(images: dict[str, Path], tmp_path: Path) -> None:
+    of_class = image("1", sop_class=SopClass.TOMOSYNTHESIS)
+    archive = Rehearsed([replace(of_class, num_frames=1)], images["CC"])
+    assert fetch(archive, tmp_path) == FetchReport(fetched=1)
 
 
 def test_another_view_is_not_asked_for_if_the_archive_names_it(

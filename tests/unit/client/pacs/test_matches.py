@@ -58,10 +58,17 @@ def test_path_traversal_by_uid_is_refused(uid: str) -> None:
 def test_an_instance_says_what_it_is_as_far_as_the_archive_tells() -> None:
     series = dataset(SeriesInstanceUID="1.2.4")
     told = instance_of(
-        dataset(SOPInstanceUID="1.2.5", SOPClassUID=SopClass.TOMOSYNTHESIS.value, ViewPosition="mlo"),
+        dataset(
+            SOPInstanceUID="1.2.5",
+            SOPClassUID=SopClass.TOMOSYNTHESIS.value,
+            ViewPosition="mlo",
+            NumberOfFrames=1,
+        ),
         series,
         "MG",
     )
     assert (told.sop_class, told.view, told.is_mask) == (SopClass.TOMOSYNTHESIS, "MLO", False)
+    assert told.num_frames == 1
     silent = instance_of(dataset(SOPInstanceUID="1.2.5", ViewPosition=""), series, "SEG")
     assert (silent.sop_class, silent.view, silent.is_mask) == (None, None, True)
+    assert silent.num_frames is None

@@ -3,33 +3,44 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import grpc
 import numpy as np
 import pytest
-from sqlalchemy import create_engine, select
+from sqlalchemy import create_engine
 
-from client.catalog import STORE_FILE, Catalog, MaskOrigin, Provenance, new_example_id
+from client.catalog import Catalog, MaskOrigin, Provenance, new_example_id
+from client.consenting import Consenting, Decider
 from client.enrolment import Membership
-from client.home import SiteHome
+from client.home import STORE_FILE, SiteHome
 from client.imaging.example import Example, Label
 from client.imaging.preparation import Geometry
 from client.participation import Workplace
-from client.store.ledger import ledger
+from client.store.ledger import Ledger, LedgerLine
 from client.workplace import open_workplace
+from shared.audit.chain import GENESIS
+from shared.audit.checkpoints import Checkpoint, sign_checkpoint
+from shared.consent.records import OFFER_TYPE, Offer
+from shared.enrolment import renewal_pb2, renewal_pb2_grpc
+from shared.files import write_file
 from shared.model import initial_model
 from shared.model.multitask_unet import ARCHITECTURES, Architecture
 from shared.model.weights import to_bytes, weights_of
-from shared.plan import ModelPlan, Plan, RoundsPlan, TrainingPlan
+from shared.persons.acting import Actor
+from shared.persons.roles import Role
+from shared.plan import METRIC_NAMES, ModelPlan, Plan, RoundsPlan, TrainingPlan
 from shared.records import ANNOUNCEMENT_TYPE, Announcement, Occasion, Phase
 from shared.store import sqlite_url
 from shared.transfer.blob_ref import BlobRef
 from shared.transfer.blob_store import BlobStore
+from shared.transfer.rpc import REVOKED
 from shared.transfer.service import TransferService, serve_blobs
+from shared.trust.anchors import Anchors
 from shared.trust.certificates import new_csr, new_root, new_server_certificate, new_site_certificate
-from shared.trust.envelope import sign
+from shared.trust.envelope import Envelope, sign
 from shared.trust.keys import NodeKey, SigningKey, TlsKey
 from shared.trust.tls import mutual_server_credentials
 
@@ -41,6 +52,11 @@ PLAN = Plan(
     model=ModelPlan(size="tiny", input_height_px=64, input_width_px=64),
     training=TrainingPlan(batch_size=2, learning_rate=1e-3),
 )
+BUNDLE_SHA256 = "b" * 64
+POLICY = "data.min_examples = 1\negress.smallest_count = 1\n"
+"""For a site with as few examples as these tests have."""
+
+OWNER = Decider(actor=Actor(name="local:test", role=Role.ADMINISTRATOR), token=None)
 SMALLEST = Architecture(stem_stride=2, channels=(4, 8), encoder_depth=1, decoder_depth=1)
 
 
@@ -53,8 +69,10 @@ def smallest_network() -> Iterator[None]:
 
 
 @dataclass
-class MinimalCoordinator:
-    """Signs announcements and serves blobs. What a site may move is a list; what it moved is written down.
+class MinimalCoordinator(renewal_pb2_grpc.RenewalServicer):
+    """Signs announcements, serves blobs and tells a site its standing.
+
+    What a site may move is a list; what it moved is written down.
 
     Attributes
     ----------
@@ -70,6 +88,8 @@ class MinimalCoordinator:
     refuses: set[str] = field(default_factory=set)
     fetched: list[str] = field(default_factory=list)
     ledger_at_send: dict[str, list[str]] = field(default_factory=dict)
+    has_revoked: bool = False
+    clock: Callable[[], float] = time.time
 
     def __post_init__(self) -> None:
         self.blobs = BlobStore(self.folder)
@@ -87,7 +107,15 @@ class MinimalCoordinator:
                 chain_pem=chain_pem, key=self.tls_key, root_pem=self.root_pem
             ),
             num_threads=4,
+            add_others=lambda server: renewal_pb2_grpc.add_RenewalServicer_to_server(self, server),
         )
+
+    def Standing(
+        self, _request: renewal_pb2.StandingRequest, context: grpc.ServicerContext
+    ) -> renewal_pb2.StandingReply:
+        if self.has_revoked:
+            context.abort(grpc.StatusCode.PERMISSION_DENIED, REVOKED)
+        return renewal_pb2.StandingReply(server_time=self.clock())
 
     def is_active(self, site_id: str) -> bool:
         return site_id == SITE_ID
@@ -106,6 +134,7 @@ class MinimalCoordinator:
         tls_key.save(self.home.tls_key_file)
         SigningKey.generate().save(self.home.signing_key_file)
         NodeKey.generate().save(self.home.node_key_file)
+        write_file(self.home.approved_bundles_file, BUNDLE_SHA256.encode())
         self.home.write_membership(
             Membership(
                 site_id=SITE_ID,
@@ -117,13 +146,31 @@ class MinimalCoordinator:
                     root_key=self.root_key,
                     now=time.time(),
                 ),
-                root_pem=self.root_pem,
+                anchors=Anchors(roots_pem=(self.root_pem,), signing_key=self.signing_key.verify_key),
                 coordinator_name="Test",
-                coordinator_key=self.signing_key.verify_key,
                 fleet_address=f"127.0.0.1:{self.port}",
                 transfer_address=f"127.0.0.1:{self.port}",
             )
         )
+
+    def offer(self, plan: Plan = PLAN, *, run_id: str = "run-1") -> bytes:
+        """The signed offer of a plan."""
+        offer = Offer(
+            run_id=run_id,
+            site_id=SITE_ID,
+            plan_sha256=plan.sha256,
+            plan_toml=plan.to_toml(),
+            bundle_sha256=BUNDLE_SHA256,
+        )
+        return sign(OFFER_TYPE, offer.to_bytes(), self.signing_key).to_bytes()
+
+    def approve(self, plan: Plan = PLAN, *, run_id: str = "run-1") -> None:
+        """Have the site's owner approve a plan that is offered to it."""
+        envelope = self.offer(plan, run_id=run_id)
+        with Consenting(self.home) as consenting:
+            offer = Offer.from_bytes(Envelope.from_bytes(envelope).unverified_payload)
+            consenting.plans.keep(offer, envelope=envelope, at=time.time())
+            consenting.approve(run_id, OWNER)
 
     def announcement(
         self,
@@ -133,6 +180,8 @@ class MinimalCoordinator:
         phase: Phase = Phase.TRAIN,
         round_number: int = 1,
         deadline_in_s: float = 60,
+        checkpoint: str | None = None,
+        metrics: tuple[str, ...] = METRIC_NAMES,
         **occasion: object,
     ) -> Announcement:
         """An announcement of the plan and its first weights, or of other bytes in their place."""
@@ -152,8 +201,16 @@ class MinimalCoordinator:
             occasion=Occasion.model_validate(document),
             plan=plan_blob,
             base=base_blob,
+            metrics=metrics,
             deadline=time.time() + deadline_in_s,
+            checkpoint=checkpoint or self.checkpoint(),
         )
+
+    def checkpoint(self, *, sequence: int = 0, head: str = GENESIS, at: float | None = None) -> str:
+        """Where the coordinator's audit log stands, or is said to stand."""
+        at_ms = round((time.time() if at is None else at) * 1000)
+        checkpoint = Checkpoint(side="coordinator", sequence=sequence, head=head, at_ms=at_ms)
+        return sign_checkpoint(checkpoint, self.signing_key).to_bytes().decode()
 
     def ask(self, announcement: Announcement, *, key: SigningKey | None = None) -> bytes:
         """The announcement in its signed envelope."""
@@ -165,13 +222,12 @@ class MinimalCoordinator:
         return self.blobs.path(blob.digest).read_bytes()
 
 
-def ledger_rows(home: SiteHome) -> list:
+def ledger_rows(home: SiteHome) -> list[LedgerLine]:
     """The lines of a home's ledger, read over a connection of its own."""
     engine = create_engine(sqlite_url(home.folder / STORE_FILE))
-    with engine.connect() as connection:
-        rows = connection.execute(select(ledger).order_by(ledger.c.number)).all()
+    lines = Ledger(engine).lines()
     engine.dispose()
-    return list(rows)
+    return lines
 
 
 def add_example(catalog: Catalog, *, patient: str, seed: int) -> str:
@@ -217,11 +273,13 @@ def coordinator(home: SiteHome, tmp_path: Path) -> Iterator[MinimalCoordinator]:
 
 @pytest.fixture
 def workplace(coordinator: MinimalCoordinator, home: SiteHome) -> Iterator[Workplace]:
-    """The home, opened, with examples of six patients in the three parts."""
+    """The home, opened, with examples of six patients in the three parts and the plan approved."""
     home.settings_file.write_text('device = "cpu"\n')
+    home.policy_file.write_text(POLICY)
     with Catalog.open(home.folder) as catalog:
         for seed in range(6):
             add_example(catalog, patient=f"patient-{seed}", seed=seed)
+    coordinator.approve()
     workplace = open_workplace(home)
     yield workplace
     workplace.catalog.close()

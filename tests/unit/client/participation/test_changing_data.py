@@ -20,7 +20,7 @@ def remove_owner_of(example_id: str, catalog: Catalog) -> Removal:
         row = statements.find_example(connection, "example_id", example_id)
     assert row is not None
     with catalog.importing():
-        return catalog.remove_patient(row.patient)
+        return catalog.remove_patient(row.patient, actor="local:test")
 
 
 def test_a_corrected_mask_is_trained_on_from_then_on(workplace: Workplace) -> None:

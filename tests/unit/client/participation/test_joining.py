@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 import client.joining
-from client.flower.executor import approved_bundles
 from client.home import SiteHome
 from client.joining import join
 from server.coordinator import Coordinator
@@ -36,10 +35,10 @@ class EnrollingCoordinator:
             EnrolmentService(
                 coordinator=CoordinatorIdentity(
                     name="Test",
-                    signing_key=self.coordinator.signing_key.verify_key,
-                    root_pem=self.root_pem,
+                    anchors=self.coordinator.anchors,
                     fleet_address="127.0.0.1:1",
                     transfer_address="127.0.0.1:2",
+                    certificate_days=30,
                     root_key=TlsKey.load(home.root_key_file),
                 ),
                 register=self.coordinator.federation,
@@ -82,7 +81,7 @@ def federation(tmp_path: Path) -> Iterator[EnrollingCoordinator]:
 def test_a_site_that_joins_is_known_and_holds_all_it_needs(
     federation: EnrollingCoordinator, home: SiteHome
 ) -> None:
-    membership = join(home, federation.invite())
+    membership = join(home, federation.invite(), actor="local:test")
 
     (site,) = federation.coordinator.federation.active()
     assert (site.site_id, site.name) == ("site-aarhus", "aarhus")
@@ -99,13 +98,13 @@ def test_a_site_that_joins_is_known_and_holds_all_it_needs(
 def test_the_installed_bundle_and_no_other_is_on_the_sites_list(
     federation: EnrollingCoordinator, home: SiteHome
 ) -> None:
-    join(home, federation.invite())
+    join(home, federation.invite(), actor="local:test")
 
-    assert approved_bundles(home) == {bundle_sha256(build_bundle())}
+    assert home.approved_bundles() == {bundle_sha256(build_bundle())}
 
 
 def test_no_file_of_a_home_can_be_read_by_others(federation: EnrollingCoordinator, home: SiteHome) -> None:
-    join(home, federation.invite())
+    join(home, federation.invite(), actor="local:test")
 
     files = [file for file in home.folder.rglob("*") if file.is_file()]
     assert len(files) >= 7
@@ -124,11 +123,11 @@ def test_a_reply_that_was_lost_is_asked_for_again_with_the_same_keys(
     with monkeypatch.context() as broken:
         broken.setattr(client.joining, "enrol", lose_the_reply)
         with pytest.raises(UnreachableError):
-            join(home, token)
+            join(home, token, actor="local:test")
     assert not home.has_joined()
     keys = home.signing_key_file.read_bytes()
 
-    membership = join(home, token)
+    membership = join(home, token, actor="local:test")
 
     assert home.signing_key_file.read_bytes() == keys
     assert home.membership() == membership
@@ -138,10 +137,10 @@ def test_a_reply_that_was_lost_is_asked_for_again_with_the_same_keys(
 def test_a_site_joins_once_and_a_second_token_changes_nothing(
     federation: EnrollingCoordinator, home: SiteHome
 ) -> None:
-    first = join(home, federation.invite())
+    first = join(home, federation.invite(), actor="local:test")
 
     with pytest.raises(HomeError, match="joined a federation already"):
-        join(home, federation.invite("bergen"))
+        join(home, federation.invite("bergen"), actor="local:test")
 
     assert home.membership() == first
     assert [site.name for site in federation.coordinator.federation.sites()] == ["aarhus"]
@@ -151,11 +150,11 @@ def test_a_stolen_token_that_was_used_lets_nobody_in(
     federation: EnrollingCoordinator, home: SiteHome, tmp_path: Path
 ) -> None:
     token = federation.invite()
-    join(home, token)
+    join(home, token, actor="local:test")
     thief = SiteHome(tmp_path / "thief")
 
     with pytest.raises(TokenError, match="already used"):
-        join(thief, token)
+        join(thief, token, actor="local:thief")
 
     assert not thief.has_joined()
     assert len(federation.coordinator.federation.sites()) == 1
@@ -165,7 +164,7 @@ def test_a_coordinator_under_another_root_than_the_tokens_is_refused_and_learns_
     federation: EnrollingCoordinator, home: SiteHome
 ) -> None:
     with pytest.raises(FingerprintError):
-        join(home, federation.invite(fingerprint="0" * 64))
+        join(home, federation.invite(fingerprint="0" * 64), actor="local:test")
 
     assert not home.has_joined()
     assert federation.coordinator.federation.sites() == []
@@ -178,7 +177,7 @@ def test_a_token_of_a_coordinator_that_is_not_there_leaves_a_home_that_can_try_a
     federation.server.stop(None).wait(10)
 
     with pytest.raises(EnrolmentError):
-        join(home, token)
+        join(home, token, actor="local:test")
 
     assert not home.has_joined()
     with pytest.raises(HomeError):

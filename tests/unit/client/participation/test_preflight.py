@@ -23,9 +23,11 @@ NAMES = [
     "certificate",
     "fleet port",
     "transfer port",
+    "standing",
     "disk",
     "device",
     "data",
+    "policy",
     "training step",
 ]
 
@@ -59,10 +61,10 @@ def test_a_home_that_has_not_joined_has_nothing_to_check(home: SiteHome) -> None
         next(run_checks(home))
 
 
-def test_a_home_without_data_fails_two_checks_and_says_what_to_do(
+def test_a_home_without_data_fails_three_checks_and_says_what_to_do(
     coordinator: MinimalCoordinator, home: SiteHome
 ) -> None:
-    assert failed(home) == ["data", "training step"]
+    assert failed(home) == ["data", "policy", "training step"]
     assert "data add" in checks_of(home)["data"].remedy
 
 
@@ -71,7 +73,14 @@ def test_a_single_training_example_is_not_enough(coordinator: MinimalCoordinator
     with Catalog.open(home.folder) as catalog:
         add_example(catalog, patient="patient-0", seed=0)
 
-    assert failed(home) == ["data"]
+    assert failed(home) == ["data", "policy"]
+
+
+def test_a_policy_with_a_wrong_line_is_told(workplace: Workplace, home: SiteHome) -> None:
+    home.policy_file.write_text("[limits]\nrounds = 0\n")
+
+    assert failed(home) == ["policy"]
+    assert "line 2" in checks_of(home)["policy"].finding
 
 
 def test_a_coordinator_that_does_not_listen_is_told_for_each_port(
@@ -79,12 +88,12 @@ def test_a_coordinator_that_does_not_listen_is_told_for_each_port(
 ) -> None:
     coordinator.server.stop(None).wait(10)
 
-    assert failed(home) == ["fleet port", "transfer port"]
+    assert failed(home) == ["fleet port", "transfer port", "standing"]
     assert str(coordinator.port) in checks_of(home)["transfer port"].remedy
 
 
-@pytest.mark.parametrize("days_old", [820, 900])
-def test_a_certificate_near_or_past_its_end_is_told(
+@pytest.mark.parametrize("days_old", [31, 900])
+def test_a_certificate_past_its_end_is_told(
     days_old: int, workplace: Workplace, coordinator: MinimalCoordinator, home: SiteHome
 ) -> None:
     certificate_pem = new_site_certificate(
@@ -96,7 +105,40 @@ def test_a_certificate_near_or_past_its_end_is_told(
     )
     home.write_membership(replace(home.membership(), certificate_pem=certificate_pem))
 
-    assert failed(home) == ["certificate"]
+    assert failed(home) == ["certificate", "standing"]
+
+
+def test_a_certificate_that_the_running_site_will_renew_is_no_failure(
+    workplace: Workplace, coordinator: MinimalCoordinator, home: SiteHome
+) -> None:
+    certificate_pem = new_site_certificate(
+        csr_pem=new_csr(TlsKey.load(home.tls_key_file)),
+        site_id=SITE_ID,
+        root_pem=coordinator.root_pem,
+        root_key=coordinator.root_key,
+        now=time.time() - 29 * 86_400,
+    )
+    home.write_membership(replace(home.membership(), certificate_pem=certificate_pem))
+
+    assert failed(home) == []
+
+
+def test_a_site_that_was_revoked_is_told_so_by_its_check(
+    workplace: Workplace, coordinator: MinimalCoordinator, home: SiteHome
+) -> None:
+    coordinator.has_revoked = True
+
+    assert failed(home) == ["standing"]
+    assert checks_of(home)["standing"].finding == "This site was revoked by the coordinator."
+
+
+def test_a_clock_that_flower_would_refuse_is_told_by_how_much(
+    workplace: Workplace, coordinator: MinimalCoordinator, home: SiteHome
+) -> None:
+    coordinator.clock = lambda: time.time() - 20
+
+    assert failed(home) == ["standing"]
+    assert "20 seconds ahead" in checks_of(home)["standing"].finding
 
 
 def test_a_disk_that_is_nearly_full_is_told(

@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from client.cli import app
 from client.home import SiteHome, default_home
 from client.settings import SiteSettings
 from shared.errors import ConfigError, HomeError, MammofedError, StoreError
@@ -56,7 +58,15 @@ def test_a_membership_survives_being_written(home: SiteHome, coordinator: Minima
     home.write_membership(membership)
 
     assert home.membership() == membership
-    assert membership.coordinator_key == coordinator.signing_key.verify_key
+    assert membership.anchors.signing_key == coordinator.signing_key.verify_key
+
+
+@pytest.mark.parametrize("command", ["show", "rotate"])
+def test_a_home_that_has_not_joined_has_no_keys_to_show_or_exchange(command: str, tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["keys", command, "--home", str(tmp_path / "nowhere")])
+
+    assert isinstance(done.exception, HomeError)
+    assert not (tmp_path / "nowhere").exists()
 
 
 @pytest.mark.parametrize(
@@ -65,8 +75,9 @@ def test_a_membership_survives_being_written(home: SiteHome, coordinator: Minima
         lambda text: "",
         lambda text: text[: len(text) // 2],
         lambda text: "[]",
-        lambda text: json.dumps({**json.loads(text), "coordinator_key": "c2hvcnQ="}),
-        lambda text: json.dumps({**json.loads(text), "root_pem": None}),
+        lambda text: text.replace("BEGIN CERTIFICATE", "BEGIN", 2),
+        lambda text: json.dumps({**json.loads(text), "anchors": "{}"}),
+        lambda text: json.dumps({**json.loads(text), "anchors": None}),
         lambda text: json.dumps(dict.fromkeys(json.loads(text), 1)),
         lambda text: json.dumps({k: v for k, v in json.loads(text).items() if k != "site_id"}),
     ],

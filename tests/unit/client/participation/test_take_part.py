@@ -12,10 +12,11 @@ import torch
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from client.catalog import STORE_FILE, Part
+from client.catalog import Catalog, Part
 from client.egress import Egress
-from client.home import SiteHome
+from client.home import STORE_FILE, SiteHome
 from client.participation import Workplace, take_part
+from client.policy.policy import EgressTable
 from client.training.evaluation import Metrics
 from client.training.trainer import TrainingResult
 from client.workplace import open_workplace
@@ -37,6 +38,7 @@ from shared.trust.envelope import Envelope, sign, verify
 from shared.trust.keys import SigningKey
 from tests.unit.client.participation.conftest import (
     PLAN,
+    POLICY,
     MinimalCoordinator,
     add_example,
     ledger_rows,
@@ -129,7 +131,13 @@ def test_everything_that_leaves_is_in_the_ledger_before_it_leaves(
         hashlib.sha256(content).hexdigest(),
         len(content),
     )
-    assert sent_update.tensors == len(weights_of(initial_model(PLAN)))
+    assert sent_update.tensors == {
+        name: list(tensor.shape) for name, tensor in weights_of(initial_model(PLAN)).items()
+    }
+    assert (sent_update.rule, sent_answer.rule) == ("weights-as-they-came", "listed-numbers")
+    assert {"num_examples", "train_loss", "evaluation.dice_dense", "update.digest", "checkpoint"} < set(
+        sent_answer.names
+    )
     assert (sent_answer.kind, sent_answer.sha256, sent_answer.size_bytes) == (
         "contribution",
         hashlib.sha256(answer).hexdigest(),
@@ -138,7 +146,6 @@ def test_everything_that_leaves_is_in_the_ledger_before_it_leaves(
     assert {(row.run_id, row.round_number, row.attempt, row.phase) for row in (sent_update, sent_answer)} == {
         ("run-1", 2, 1, "train")
     }
-    assert workplace.egress.ledger.total_bytes() == len(content) + len(answer)
 
 
 def test_nothing_leaves_while_the_ledger_cannot_be_written(
@@ -242,7 +249,9 @@ def test_a_plan_in_the_place_of_the_announced_one_is_refused(
 def test_a_plan_that_cannot_be_read_is_refused(
     plan: bytes, coordinator: MinimalCoordinator, workplace: Workplace
 ) -> None:
-    assert reason_of(coordinator.announcement(plan=plan), coordinator, workplace) == "PlanError"
+    announcement = coordinator.announcement(plan=plan, plan_sha256=PLAN.sha256)
+
+    assert reason_of(announcement, coordinator, workplace) == "PlanError"
 
 
 def test_weights_in_the_place_of_the_announced_ones_are_refused(
@@ -268,7 +277,7 @@ def test_weights_that_the_coordinators_disk_has_damaged_are_refused(
 def test_weights_that_the_sites_own_disk_has_damaged_are_refused_once_and_fetched_again(
     coordinator: MinimalCoordinator, workplace: Workplace
 ) -> None:
-    announcement = coordinator.announcement(phase=Phase.EVALUATE)
+    announcement = coordinator.announcement(phase=Phase.EVALUATE, round_number=PLAN.rounds.count)
     take_part(coordinator.ask(announcement), workplace)
     flip_last_byte(workplace.blobs.path(announcement.base.digest))
 
@@ -329,9 +338,16 @@ def test_training_that_is_not_finite_is_refused_and_sends_nothing(
     assert reason_of(announcement, coordinator, workplace) in {"NonFiniteError", "EgressError"}
 
 
-def test_a_site_without_training_examples_says_so(coordinator: MinimalCoordinator, home: SiteHome) -> None:
+def test_a_site_whose_training_examples_are_gone_says_so(
+    coordinator: MinimalCoordinator, home: SiteHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
     home.settings_file.write_text('device = "cpu"\n')
+    with Catalog.open(home.folder) as catalog:
+        add_example(catalog, patient="patient-0", seed=0)
+    home.policy_file.write_text(POLICY)
+    coordinator.approve()
     workplace = open_workplace(home)
+    monkeypatch.setattr(Workplace, "training_dataset", lambda *_: None)
 
     assert reason_of(coordinator.announcement(), coordinator, workplace) == "NotReadyError"
     workplace.catalog.close()
@@ -348,7 +364,8 @@ def test_a_refusal_carries_the_kind_of_error_and_none_of_its_words(
     envelope = Envelope.from_bytes(answer)
     refusal = read(answer, Refusal, coordinator.home)
     assert refusal.reason == "StoreError"
-    assert set(Refusal.model_fields) == {"occasion", "reason"}
+    assert set(Refusal.model_fields) == {"occasion", "reason", "rules", "not_before", "checkpoint"}
+    assert (refusal.rules, refusal.not_before) == ((), None)
     said = envelope.unverified_payload.decode()
     assert "damaged" in caplog.text
     for word in ("damaged", "catalog", "disk", str(coordinator.home.folder), "examples"):
@@ -428,6 +445,8 @@ def test_a_metric_that_is_not_finite_never_leaves(
             training=training(),
             update=None,
             metrics=metrics(**{name: float("nan")}),
+            asked=PLAN.metrics,
+            rules=EgressTable(),
             duration_s=1.0,
         )
 
@@ -441,6 +460,8 @@ def test_a_loss_that_is_not_finite_never_leaves(egress: Egress, coordinator: Min
             training=TrainingResult(loss=float("inf"), num_steps=1, num_examples=4),
             update=None,
             metrics=None,
+            asked=PLAN.metrics,
+            rules=EgressTable(),
             duration_s=1.0,
         )
 

@@ -20,9 +20,10 @@ from client.imaging.example import Example, Label
 from client.imaging.overlay import BREAST, DENSE, PECTORAL
 from client.reporting.contact_sheet import LONG_SIDE_PX, draw_contact_sheet, draw_thumbnail
 from client.reporting.measurement import measure
-from client.reporting.page import render_page, write_page
+from client.reporting.page import render_page
 from client.reporting.report import describe
 from shared.errors import StoreError
+from shared.pages import write_page
 from shared.plan import Plan, RoundsPlan
 
 AT = datetime(2026, 3, 5, 9, 30, tzinfo=UTC)
@@ -131,7 +132,7 @@ def test_tables_have_headers_and_pictures_have_words(filled: Catalog) -> None:
 
 def test_all_numbers_are_on_the_page(filled: Catalog) -> None:
     with filled.importing():
-        filled.remove_patient("p3")
+        filled.remove_patient("p3", actor="local:test")
     said = " ".join(" ".join(Page(render(filled)).text).split())
     assert "4 labelled" not in said
     assert "2 labelled in the training part, 4 needed" in said

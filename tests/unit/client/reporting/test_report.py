@@ -51,7 +51,7 @@ def test_what_is_broken_is_apart_from_what_was_a_choice(filled: Catalog) -> None
 def test_a_removal_is_reported_with_the_runs_that_used_it(filled: Catalog) -> None:
     filled.note_use("run-7", Part.TRAIN)
     with filled.importing():
-        filled.remove_patient("p1")
+        filled.remove_patient("p1", actor="local:test")
     report = describe(filled, title="North", at=AT)
     assert [(one.patients, one.examples, one.runs) for one in report.removals] == [(1, 3, ("run-7",))]
     assert report.tables()["Removals"][0]["used_by_runs"] == "run-7"
@@ -66,7 +66,7 @@ def test_readiness_is_there_only_with_a_plan(filled: Catalog) -> None:
 
 def test_the_report_survives_json_with_all_its_numbers(filled: Catalog) -> None:
     with filled.importing():
-        filled.remove_patient("p3")
+        filled.remove_patient("p3", actor="local:test")
     values = json.loads(json.dumps(describe(filled, title="North", at=AT, plan=PLAN).to_json()))
     assert values["at"] == "2026-03-05T09:30:00+00:00"
     assert values["parts"]["train"] == {"patients": 1, "labelled": 2}

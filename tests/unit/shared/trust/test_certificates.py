@@ -14,15 +14,20 @@ from cryptography.x509.verification import PolicyBuilder, Store
 from shared.errors import TrustError
 from shared.trust.certificates import (
     check_issued_by,
+    expires_at,
     fingerprint,
     is_for_key,
+    issued_at,
+    new_cross_certificate,
     new_csr,
     new_root,
+    new_root_after,
     new_server_certificate,
     new_site_certificate,
     site_id_of,
 )
 from shared.trust.keys import TlsKey
+from shared.trust.server_certificate import check_dates, check_names_host, issuer_name
 
 NOW = 1_900_000_000.0
 MOMENT = datetime.fromtimestamp(NOW, UTC)
@@ -206,3 +211,127 @@ def test_an_empty_or_overlong_federation_name_is_refused(root_key):
     for name in ("", "x" * 65):
         with pytest.raises(TrustError):
             new_root(federation_name=name, key=root_key, now=NOW)
+
+
+# -- what a joining site looks at before it sends anything
+
+
+@pytest.fixture(scope="module")
+def server_pem(root_pem, root_key):
+    return new_server_certificate(
+        hosts=["coordinator.example.org", "192.0.2.7", "2001:db8::7"],
+        key=TlsKey.generate(),
+        root_pem=root_pem,
+        root_key=root_key,
+        now=NOW,
+    )
+
+
+@pytest.mark.parametrize("host", ["coordinator.example.org", "192.0.2.7", "2001:db8::7"])
+def test_a_certificate_names_the_hosts_that_it_was_issued_for(host, server_pem):
+    check_names_host(server_pem, host)
+
+
+@pytest.mark.parametrize("host", ["example.org", "192.0.2.8", "a.coordinator.example.org", "a..b"])
+def test_a_certificate_names_no_other_host(host, server_pem):
+    with pytest.raises(TrustError, match="host"):
+        check_names_host(server_pem, host)
+
+
+def test_a_certificate_without_names_names_no_host(root_pem):
+    with pytest.raises(TrustError, match="host"):
+        check_names_host(root_pem, "coordinator.example.org")
+
+
+@pytest.mark.parametrize("days", [-0.04, 0, 824])
+def test_a_certificate_is_valid_from_an_hour_before_its_issue_to_its_end(days, server_pem):
+    check_dates(server_pem, now=NOW + days * 86_400)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (-3_601, "valid only in 1 seconds"),
+        (-3_600 - 119, "valid only in 119 seconds"),
+        (-3_600 - 120, "valid only in 2 minutes"),
+        (-3 * 86_400 - 3_600, "valid only in 3 days"),
+        (825 * 86_400 + 7_200, "ended 2 hours ago"),
+        (830 * 86_400, "ended 5 days ago"),
+    ],
+)
+def test_a_clock_outside_a_certificates_life_is_told_by_how_much(seconds, words, server_pem):
+    with pytest.raises(TrustError, match=words) as caught:
+        check_dates(server_pem, now=NOW + seconds)
+
+    assert "clock" in caught.value.hint
+
+
+def test_an_issue_date_is_the_moment_of_issue_and_not_the_hour_before(server_pem):
+    assert issued_at(server_pem) == NOW
+
+
+def test_a_site_certificate_lives_as_long_as_it_is_told_and_thirty_days_untold(root_pem, root_key):
+    for given, days in (({}, 30), ({"life": timedelta(days=397)}, 397)):
+        certificate_pem = new_site_certificate(
+            csr_pem=new_csr(TlsKey.generate()),
+            site_id="mgh",
+            root_pem=root_pem,
+            root_key=root_key,
+            now=NOW,
+            **given,
+        )
+        assert expires_at(certificate_pem) == NOW + days * 86_400
+
+
+def test_an_issuer_is_named_as_it_names_itself(server_pem):
+    assert issuer_name(server_pem) == "Test federation"
+
+
+# -- one root after another
+
+
+@pytest.fixture(scope="module")
+def change(root_pem, root_key):
+    """A new root, its key, and the cross certificate, a year after the first root."""
+    key = TlsKey.generate()
+    later = NOW + 365 * 86_400
+    new_pem = new_root_after(root_pem, key=key, now=later)
+    cross_pem = new_cross_certificate(
+        root_pem=new_pem, old_root_pem=root_pem, old_root_key=root_key, now=later
+    )
+    return new_pem, key, cross_pem
+
+
+def test_a_root_that_follows_has_the_name_of_the_one_before_and_a_key_and_life_of_its_own(root_pem, change):
+    new, old = load(change[0]), load(root_pem)
+
+    assert new.subject == new.issuer == old.subject
+    assert new.public_key() != old.public_key()
+    assert expires_at(change[0]) - expires_at(root_pem) == pytest.approx(365 * 86_400, abs=2)
+    check_issued_by(change[0], change[0])
+    with pytest.raises(TrustError):
+        check_issued_by(change[0], root_pem)
+
+
+def test_the_old_root_vouches_for_the_new_one_as_long_as_it_lives_itself(root_pem, change):
+    new_pem, _, cross_pem = change
+
+    check_issued_by(cross_pem, root_pem)
+    assert load(cross_pem).public_key() == load(new_pem).public_key()
+    assert expires_at(cross_pem) == pytest.approx(expires_at(root_pem), abs=2)
+
+
+def test_a_chain_shows_the_cross_certificate_between_the_servers_own_and_the_root(change):
+    new_pem, key, cross_pem = change
+
+    chain_pem = new_server_certificate(
+        hosts=["127.0.0.1"],
+        key=TlsKey.generate(),
+        root_pem=new_pem,
+        root_key=key,
+        now=NOW,
+        cross_pem=cross_pem,
+    )
+
+    assert chain_pem.endswith(cross_pem + new_pem)
+    assert chain_pem.count(b"BEGIN CERTIFICATE") == 3

@@ -1,0 +1,199 @@
+"""A second look at everything that this site is asked, whatever the coordinator says.
+
+An announcement is followed only if
+
+1. the site is not paused, and its policy can be read;
+2. a plan was approved here for this very run, and it is this very plan;
+3. the round is one of the plan's, comes after those before it, and no update is asked for too often;
+4. it asks for no other metric than the plan;
+5. the plan still keeps to every rule of the policy, which may have changed since;
+6. it comes within the site's hours.
+
+Pauses and hours are looked at again before every step of training and before anything leaves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import UTC, datetime
+
+from client.catalog import Catalog, Part
+from client.enrolment import Membership
+from client.home import SiteHome
+from client.plan_states import PlanState
+from client.policy.decisions import POLICY_FILE, Asked, Ruling, Site, next_opening, rulings
+from client.policy.policy import Policy
+from client.policy.reading import read_policy
+from client.store.plans import OfferedPlan, Plans
+from shared.errors import (
+    MammofedError,
+    NotApprovedError,
+    NotFoundError,
+    NotNowError,
+    PausedError,
+    PolicyError,
+    PolicyFileError,
+)
+from shared.records import Announcement, Phase
+
+MAX_UPDATES_PER_ROUND = 3
+"""On the average of a run: a round is tried three times, and more only if the coordinator's process dies."""
+
+
+class Guard:
+    """Looks at what is asked of one site."""
+
+    def __init__(self, home: SiteHome, plans: Plans, catalog: Catalog) -> None:
+        self._home = home
+        self._plans = plans
+        self._catalog = catalog
+
+    def policy(self) -> Policy:
+        """The policy as it stands now. Raises PolicyFileError."""
+        return read_policy(self._home.policy_file)
+
+    def rulings(self, offered: OfferedPlan, membership: Membership) -> list[Ruling]:
+        """Every rule of the policy held against an offered plan.
+
+        Raises
+        ------
+        PolicyFileError
+            The policy cannot be read.
+        """
+        asked = Asked(
+            coordinator=membership.coordinator_name,
+            run_id=offered.run_id,
+            plan=offered.plan,
+            bundle_sha256=offered.bundle_sha256,
+        )
+        site = Site(
+            coordinator=membership.coordinator_name,
+            num_examples=len(self._catalog.examples(Part.TRAIN)),
+            approved_bundles=self._home.approved_bundles(),
+        )
+        return rulings(self.policy(), asked, site)
+
+    def broken_rules(self, offered: OfferedPlan, membership: Membership) -> tuple[str, ...]:
+        """Names of the rules that an offered plan breaks; an unreadable policy counts as one."""
+        try:
+            return tuple(each.rule for each in self.rulings(offered, membership) if not each.met)
+        except PolicyFileError:
+            return (POLICY_FILE,)
+
+    def check(self, announcement: Announcement, membership: Membership) -> None:
+        """Return only if the announcement is to be followed.
+
+        Raises
+        ------
+        PausedError, PolicyFileError, NotApprovedError, PolicyError, NotNowError
+            It is not; see the head of this module.
+        """
+        # 1.
+        self._check_pause()
+        self.policy()
+        # 2.
+        offered = self._approved(announcement)
+        # 3. and 4.
+        check_extent(announcement, offered, self._plans.updates_of(offered.run_id))
+        # 5.
+        if broken := self.broken_rules(offered, membership):
+            raise PolicyError(
+                f"The plan breaks this site's policy: {', '.join(broken)}.",
+                "`mammofed-site plan show` tells what is asked and what is allowed.",
+                rules=broken,
+            )
+        # 6.
+        self._check_hours()
+
+    def check_going_on(self) -> None:
+        """Return only if what was begun may go on.
+
+        Raises
+        ------
+        PausedError, PolicyFileError, NotNowError
+            It may not: the site was paused or left, or its hours are over.
+        """
+        self._check_pause()
+        self._check_hours()
+
+    def must_stop(self) -> bool:
+        """Whether `check_going_on` would raise."""
+        try:
+            self.check_going_on()
+        except MammofedError:
+            return True
+        return False
+
+    def _check_pause(self) -> None:
+        if self._home.paused_file.exists() or not self._home.has_joined():
+            raise PausedError(
+                "This site is paused.", "`mammofed-site resume` lets it take part in the next round."
+            )
+
+    def _check_hours(self) -> None:
+        opening = next_opening(self.policy().hours, datetime.now(UTC))
+        if opening is not None:
+            raise NotNowError(
+                "This site trains at other hours.",
+                "It takes part again by itself; `hours` in policy.toml says when.",
+                not_before=opening.timestamp(),
+            )
+
+    def _approved(self, announcement: Announcement) -> OfferedPlan:
+        occasion = announcement.occasion
+        try:
+            offered = self._plans.get(occasion.run_id)
+        except NotFoundError as error:
+            raise NotApprovedError(
+                "A round of a run was asked for whose plan was never offered.", "Tell the coordinator."
+            ) from error
+        if offered.state is not PlanState.APPROVED:
+            raise NotApprovedError(
+                "A round was asked for under a plan that is not approved here.",
+                "`mammofed-site plan show` and `plan approve`, if it is to be.",
+            )
+        if offered.plan.sha256 != occasion.plan_sha256:
+            raise NotApprovedError(
+                "A round was asked for under another plan than the one that was approved.",
+                "Tell the coordinator: a changed plan must be offered as a run of its own.",
+            )
+        return offered
+
+
+def check_extent(
+    announcement: Announcement, offered: OfferedPlan, updates: Collection[tuple[int, int]]
+) -> None:
+    """Return only if an announcement asks for no more than the approved plan says.
+
+    Parameters
+    ----------
+    updates
+        Round and attempt of every update that has left for this run.
+
+    Raises
+    ------
+    NotApprovedError
+        It asks for another round, for a metric that is not in the plan, or for updates too often.
+    """
+    occasion, plan = announcement.occasion, offered.plan
+    first = plan.rounds.count if occasion.phase is Phase.EVALUATE else 1
+    if not first <= occasion.round_number <= plan.rounds.count:
+        raise NotApprovedError(
+            "A round was asked for that the approved plan does not have.",
+            "Tell the coordinator: an extended plan must be offered as a run of its own.",
+        )
+    asks_again = (occasion.round_number, occasion.attempt) in updates
+    if not asks_again and occasion.phase is Phase.TRAIN:
+        if any(number > occasion.round_number for number, _ in updates):
+            raise NotApprovedError(
+                "A round was asked for that comes before one that is done.", "Tell the coordinator."
+            )
+        if len(updates) >= MAX_UPDATES_PER_ROUND * plan.rounds.count:
+            raise NotApprovedError(
+                "More updates were asked for than the approved plan can need.",
+                "Ask the coordinator why rounds fail; a new run needs a new approval.",
+            )
+    if not set(announcement.metrics) <= set(plan.metrics):
+        raise NotApprovedError(
+            "A metric was asked for that the approved plan does not name.", "Tell the coordinator."
+        )

@@ -1,0 +1,173 @@
+"""A plan as a person needs to see it to decide: what runs, on what, what leaves, and what has changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from client.catalog import Catalog
+from client.consenting import Consenting
+from client.enrolment import Membership
+from client.policy.decisions import Ruling
+from client.readiness import PART_NAMES
+from client.store.plans import OfferedPlan
+from shared.errors import PolicyFileError
+from shared.model import build_model
+from shared.model.weights import weights_of
+from shared.plan import Plan
+
+
+def view_plan(run_id: str, consenting: Consenting, catalog: Catalog, membership: Membership) -> PlanView:
+    """A plan as it stands here, held against the policy and compared with one that is known.
+
+    Raises
+    ------
+    NotFoundError
+        No plan of this run was offered.
+    """
+    offered = consenting.plans.get(run_id)
+    weights = weights_of(build_model(offered.plan.model))
+    counts = catalog.counts()
+    try:
+        rulings, fault = consenting.guard.rulings(offered, membership), ""
+    except PolicyFileError as error:
+        rulings, fault = [], error.message
+    return PlanView(
+        offered=offered,
+        examples={name: counts.by_part[part] for part, name in PART_NAMES.items()},
+        tensors=len(weights),
+        update_bytes=sum(each.numel() * each.element_size() for each in weights.values()),
+        rulings=rulings,
+        policy_fault=fault,
+        compared=_parent(offered, consenting) or consenting.plans.last_approved(before=offered),
+    )
+
+
+def _parent(offered: OfferedPlan, consenting: Consenting) -> OfferedPlan | None:
+    known = [each for each in consenting.plans.all() if each.plan.sha256 == offered.plan.parent]
+    return known[-1] if known else None
+
+
+def differences(old: Plan, new: Plan) -> list[tuple[str, str, str]]:
+    """Settings that differ, each with the old and the new value; name and parent aside."""
+    before, after = dict(_flat(old.model_dump())), dict(_flat(new.model_dump()))
+    return [
+        (name, str(before[name]), str(after[name]))
+        for name in after
+        if name not in {"name", "parent"} and before[name] != after[name]
+    ]
+
+
+def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        elif isinstance(value, tuple):
+            yield f"{prefix}{key}", ", ".join(value)
+        else:
+            yield f"{prefix}{key}", value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanView:
+    """All that a person needs to decide on a plan.
+
+    Attributes
+    ----------
+    examples
+        Examples with masks here, by part; for eyes at the site.
+    tensors, update_bytes
+        Of the update that leaves in each round.
+    rulings
+        Every rule of the policy held against the plan; none while the policy cannot be read.
+    policy_fault
+        Why the policy cannot be read; empty if it can.
+    compared
+        The plan that this one is compared with: its parent if that was offered here, or else the one
+        approved last.
+    """
+
+    offered: OfferedPlan
+    examples: Mapping[str, int]
+    tensors: int
+    update_bytes: int
+    rulings: Sequence[Ruling]
+    policy_fault: str
+    compared: OfferedPlan | None
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values."""
+        offered, plan = self.offered, self.offered.plan
+        return {
+            "run_id": offered.run_id,
+            "name": plan.name,
+            "state": offered.state.value,
+            "reason": offered.reason,
+            "decided_by": offered.decided_by,
+            "plan_sha256": plan.sha256,
+            "parent": plan.parent,
+            "bundle_sha256": offered.bundle_sha256,
+            "plan": plan.model_dump(mode="json"),
+            "examples": dict(self.examples),
+            "leaves": {
+                "tensors": self.tensors,
+                "update_bytes": self.update_bytes,
+                "metrics": list(plan.metrics),
+            },
+            "policy_fault": self.policy_fault,
+            "rules": [{"rule": each.rule, "met": each.met, "words": each.words} for each in self.rulings],
+            "compared_with": self.compared.run_id if self.compared else None,
+            "differences": [
+                {"setting": name, "old": old, "new": new} for name, old, new in self._differences()
+            ],
+        }
+
+    def lines(self) -> Iterator[str]:
+        """The same in plain words."""
+        offered, plan = self.offered, self.offered.plan
+        model, training = plan.model, plan.training
+        yield f"Plan '{plan.name}' of {offered.run_id}: {offered.state.value}" + (
+            f" by {offered.decided_by}" if offered.decided_by else ""
+        )
+        if offered.reason:
+            yield f"  reason: {offered.reason}"
+        yield f"  SHA-256 {plan.sha256}" + (f", child of {plan.parent}" if plan.parent else "")
+        yield "What runs"
+        yield (
+            f"  {plan.rounds.count} rounds of {training.local_epochs} epoch(s) in batches of "
+            f"{training.batch_size}; {model.network} ({model.size}) on "
+            f"{model.input_height_px} x {model.input_width_px} px"
+        )
+        yield f"  the app installed here, named by bundle {offered.bundle_sha256[:12]}; no code comes with it"
+        yield "On what"
+        yield (
+            "  "
+            + ", ".join(f"{count} {part}" for part, count in self.examples.items())
+            + " examples with masks"
+        )
+        yield "What leaves"
+        yield (
+            f"  in each round, an update of {self.tensors} tensors ({self.update_bytes / 1e6:.1f} MB) "
+            "and the number of training examples"
+        )
+        yield f"  means over images: {', '.join(plan.metrics) or 'none'}"
+        yield "Policy"
+        if self.policy_fault:
+            yield f"  ✗ {self.policy_fault}"
+        for each in self.rulings:
+            yield f"  {'✓' if each.met else '✗'} {each.rule}: {each.words}"
+        yield from self._comparison()
+
+    def _comparison(self) -> Iterator[str]:
+        if self.compared is None:
+            yield "No plan was approved here before."
+            return
+        yield f"Compared with '{self.compared.plan.name}' of {self.compared.run_id}"
+        changed = self._differences()
+        yield from (f"  {name}: {old} -> {new}" for name, old, new in changed)
+        if not changed:
+            yield "  no setting differs"
+
+    def _differences(self) -> list[tuple[str, str, str]]:
+        return differences(self.compared.plan, self.offered.plan) if self.compared else []

@@ -1,0 +1,1 @@
+"""The site's policy: what the hospital lets happen here, refusing by default."""

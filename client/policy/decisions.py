@@ -1,0 +1,179 @@
+"""What the policy decides, from what is asked and the time: no file, no clock, no socket.
+
+A plan is held against every rule when it is offered, and again at each announcement, for the policy or the
+data may have changed since. Hours are asked about when a round is, and before every step of training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from fnmatch import fnmatchcase
+
+from client.policy.policy import EgressTable, HoursTable, Policy
+from shared.plan import Plan
+
+POLICY_FILE = "policy_file"
+"""Stands for the rule that the policy itself must be readable."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What a coordinator asks a site to consent to.
+
+    Attributes
+    ----------
+    coordinator
+        Name of the federation that the site has joined.
+    bundle_sha256
+        Of the bundle that the run is started with.
+    """
+
+    coordinator: str
+    run_id: str
+    plan: Plan
+    bundle_sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """What the decision needs of the site itself.
+
+    Attributes
+    ----------
+    coordinator
+        Name of the federation that it has joined.
+    num_examples
+        Examples to train on.
+    approved_bundles
+        The site's own list, used where the policy names none.
+    """
+
+    coordinator: str
+    num_examples: int
+    approved_bundles: Collection[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ruling:
+    """One rule held against a plan.
+
+    Attributes
+    ----------
+    rule
+        Its name in `policy.toml`.
+    met
+        Whether the plan keeps to it.
+    words
+        What is asked and what is allowed, one line for a person at the site; counts of examples stay out.
+    """
+
+    rule: str
+    met: bool
+    words: str
+
+
+def rulings(policy: Policy, asked: Asked, site: Site) -> list[Ruling]:
+    """Every rule that a plan can keep or break, in the order of `policy.toml`."""
+    allow, limits, plan = policy.allow, policy.limits, asked.plan
+    coordinators = (site.coordinator,) if allow.coordinators is None else allow.coordinators
+    bundles = site.approved_bundles if allow.bundles is None else allow.bundles
+    barred = [name for name in plan.metrics if name not in policy.egress.metrics]
+    least = max(policy.data.min_examples, policy.egress.smallest_count)
+    return [
+        Ruling(
+            rule="allow.coordinators",
+            met=asked.coordinator in coordinators,
+            words=f"asked by '{asked.coordinator}'; allowed: {', '.join(coordinators) or 'none'}",
+        ),
+        Ruling(
+            rule="allow.plans",
+            met=_matches(plan.name, allow.plans),
+            words=f"named '{plan.name}'; allowed: {', '.join(allow.plans) or 'none'}",
+        ),
+        Ruling(
+            rule="allow.runs",
+            met=_matches(asked.run_id, allow.runs),
+            words=f"{asked.run_id}; allowed: {', '.join(allow.runs) or 'none'}",
+        ),
+        Ruling(
+            rule="allow.bundles",
+            met=asked.bundle_sha256 in bundles,
+            words=f"the app of bundle {asked.bundle_sha256[:12]}; approved: {_short(bundles)}",
+        ),
+        Ruling(
+            rule="limits.rounds",
+            met=plan.rounds.count <= limits.rounds,
+            words=f"{plan.rounds.count} rounds; at most {limits.rounds}",
+        ),
+        Ruling(
+            rule="limits.local_epochs",
+            met=plan.training.local_epochs <= limits.local_epochs,
+            words=f"{plan.training.local_epochs} epochs in a round; at most {limits.local_epochs}",
+        ),
+        Ruling(
+            rule="data.min_examples",
+            met=site.num_examples >= least,
+            words=f"needs at least {least} examples to train on",
+        ),
+        Ruling(
+            rule="egress.metrics",
+            met=not barred,
+            words=f"asks for {', '.join(plan.metrics) or 'no metric'}; "
+            + (f"{', '.join(barred)} may not leave" if barred else "all may leave"),
+        ),
+        Ruling(
+            rule="privacy.secure_aggregation",
+            met=policy.privacy.secure_aggregation == "not required",
+            words=f"{policy.privacy.secure_aggregation} here; no plan can offer it yet",
+        ),
+        Ruling(
+            rule="privacy.noise",
+            met=policy.privacy.noise == "not required",
+            words=f"{policy.privacy.noise} here; no plan can offer it yet",
+        ),
+    ]
+
+
+def broken(policy: Policy, asked: Asked, site: Site) -> list[Ruling]:
+    """The rules that a plan breaks."""
+    return [each for each in rulings(policy, asked, site) if not each.met]
+
+
+def next_opening(hours: HoursTable, now: datetime) -> datetime | None:
+    """When training may begin; None if it may go on now.
+
+    Parameters
+    ----------
+    now
+        With a time zone.
+    """
+    local = now.astimezone(hours.zone())
+    begin, end = hours.span()
+    clock = local.time().replace(tzinfo=None)
+    if begin == end:
+        return None
+    is_open = begin <= clock < end if begin < end else clock >= begin or clock < end
+    if is_open:
+        return None
+    # By the clock on the wall: a change to or from summer time before then is kept where a zone is named.
+    opening = datetime.combine(local.date(), begin, tzinfo=local.tzinfo)
+    if opening <= local:
+        opening = datetime.combine(local.date() + timedelta(days=1), begin, tzinfo=local.tzinfo)
+    return opening
+
+
+def reported_count(egress: EgressTable, num_examples: int) -> int | None:
+    """A count as it may leave: rounded down to a bucket; None if it is too small to be told."""
+    if num_examples < egress.smallest_count:
+        return None
+    return num_examples - num_examples % egress.round_counts_to
+
+
+def _matches(name: str, patterns: Collection[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _short(digests: Collection[str]) -> str:
+    return ", ".join(sorted(each[:12] for each in digests)) or "none"

@@ -1,0 +1,14 @@
+"""What is written down at the site, and by whom: the tables are those of every role."""
+
+from __future__ import annotations
+
+from client.store.schema import metadata
+from shared.audit.log import AuditLog, append
+from shared.audit.schema import declare_audit
+from shared.persons.register import Persons
+from shared.persons.schema import declare_persons
+
+__all__ = ["AuditLog", "Persons", "append"]
+
+declare_audit(metadata)
+declare_persons(metadata)

@@ -1,0 +1,138 @@
+"""`mammofed-coordinator keys`: the keys that the federation believes this coordinator by."""
+
+# Commands import what they need when they are called, so that help and errors come at once.
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import typer
+
+from server.acting import open_for
+from server.cli_options import HOME, HomeOption, JsonOption
+from server.home import CoordinatorHome
+from shared.persons.roles import Action
+from shared.terminal import Output
+
+if TYPE_CHECKING:
+    from shared.trust.anchors import Anchors
+
+keys_app = typer.Typer(help="Root, signing key and certificate of the coordinator.", no_args_is_help=True)
+
+
+@keys_app.command("show")
+def keys_show(home: HomeOption = HOME, as_json: JsonOption = False) -> None:
+    """Show what the hospitals believe this coordinator by, and who still depends on an older root.
+
+    `mammofed-site keys show` prints the same fingerprints, to be compared by telephone.
+    """
+    from server.authority import depending_on_older_root
+    from server.coordinator import Coordinator
+    from shared.trust.certificates import expires_at, fingerprint
+
+    opened, now = CoordinatorHome(home), time.time()
+    coordinator = Coordinator.open(opened)
+    anchors, sites = coordinator.anchors, coordinator.federation.active()
+    is_changing = len(anchors.roots_pem) > 1
+    waiting = [site.name for site in depending_on_older_root(anchors, sites, now=now)] if is_changing else []
+    values = {
+        "version": anchors.version,
+        "roots": [fingerprint(root_pem) for root_pem in anchors.roots_pem],
+        "root_ends_at": expires_at(anchors.root_pem),
+        "signing_key": anchors.signing_key.key_id,
+        "retired_signing_keys": [one.key.key_id for one in anchors.retired_keys],
+        "server_certificate_ends_at": expires_at(opened.tls_chain_file.read_bytes()),
+        "depending_on_older_root": waiting,
+    }
+    lines = [
+        f"Version {anchors.version}",
+        f"Root certificate, until {_day(expires_at(anchors.root_pem))}:\n  {fingerprint(anchors.root_pem)}",
+        *(f"Older root, still believed:\n  {fingerprint(older)}" for older in anchors.roots_pem[1:]),
+        f"Signing key: {anchors.signing_key.key_id}",
+        *(
+            f"Signing key until {_day(one.retired_at)}: {one.key.key_id}"
+            for one in reversed(anchors.retired_keys)
+        ),
+        f"The listeners' certificate ends {_day(expires_at(opened.tls_chain_file.read_bytes()))}.",
+    ]
+    if is_changing:
+        lines.append(
+            f"Depending on the older root: {', '.join(waiting)}."
+            if waiting
+            else "No site depends on the older root any more: `keys retire-root` ends it."
+        )
+    Output(as_json).result(values, "\n".join(lines))
+
+
+@keys_app.command("rotate-signing")
+def keys_rotate_signing(home: HomeOption = HOME, as_json: JsonOption = False) -> None:
+    """Sign announcements and models with a new key; stop the coordinator first.
+
+    The old key signs for the new one, and is erased. Hospitals learn the new key by themselves at their next
+    contact, and from then on refuse announcements by the old one; models that it signed stay good. A run that
+    was going goes on after `start`.
+    """
+    from server.authority import rotate_signing_key
+
+    coordinator, actor = open_for(home, Action.KEYS_ROTATE)
+    anchors = rotate_signing_key(CoordinatorHome(home), coordinator.audit, now=time.time(), actor=actor)
+    Output(as_json).result(
+        {"version": anchors.version, "signing_key": anchors.signing_key.key_id},
+        f"The coordinator signs with the key {anchors.signing_key.key_id} from now on.\n"
+        "Next: `mammofed-coordinator start`.",
+    )
+
+
+@keys_app.command("rotate-root")
+def keys_rotate_root(home: HomeOption = HOME, as_json: JsonOption = False) -> None:
+    """Issue certificates under a new root; stop the coordinator first, and finish by `keys retire-root`.
+
+    The old root signs for the new one, and its key is erased. Hospitals believe both while each fetches a
+    certificate under the new root by itself, within minutes of its next contact. Invitations that were not
+    used carry the old root's fingerprint: withdraw them, and invite anew.
+    """
+    from server.authority import rotate_root
+
+    now = time.time()
+    coordinator, actor = open_for(home, Action.KEYS_ROTATE)
+    anchors = rotate_root(CoordinatorHome(home), coordinator.audit, now=now, actor=actor)
+    invited = coordinator.federation.invited(now=now)
+    text = _root_text(
+        anchors, "Next: `mammofed-coordinator start`; then `keys show` until nobody needs the old one."
+    )
+    if invited:
+        text += (
+            f"\nTheir invitations do not work any more, withdraw them and invite anew: {', '.join(invited)}."
+        )
+    Output(as_json).result({**_root_values(anchors), "to_invite_anew": invited}, text)
+
+
+@keys_app.command("retire-root")
+def keys_retire_root(home: HomeOption = HOME, as_json: JsonOption = False) -> None:
+    """Believe the older root no more, once no hospital depends on it; stop the coordinator first.
+
+    A hospital that has been away since the change keeps this waiting until its certificate ends or it is
+    revoked.
+    """
+    from server.authority import retire_root
+
+    coordinator, actor = open_for(home, Action.KEYS_ROTATE)
+    sites = coordinator.federation.active()
+    anchors = retire_root(CoordinatorHome(home), coordinator.audit, sites, now=time.time(), actor=actor)
+    text = _root_text(anchors, "No older one is believed any more. Next: `mammofed-coordinator start`.")
+    Output(as_json).result(_root_values(anchors), text)
+
+
+def _root_values(anchors: Anchors) -> dict[str, int | str]:
+    from shared.trust.certificates import fingerprint
+
+    return {"version": anchors.version, "root_fingerprint": fingerprint(anchors.root_pem)}
+
+
+def _root_text(anchors: Anchors, then: str) -> str:
+    return f"Fingerprint of the root certificate:\n  {_root_values(anchors)['root_fingerprint']}\n{then}"
+
+
+def _day(at: float) -> str:
+    return time.strftime("%Y-%m-%d", time.localtime(at))

@@ -1,0 +1,284 @@
+"""Events of the federation: its members, plans, runs, rounds and models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from shared.audit.event import Count, Digest, Event, Fingerprint, Identifier, KeyId, Reason, Word
+
+# -- the federation and its members
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoordinatorFounded(Event):
+    """The coordinator's home was made; the subject is `coordinator`."""
+
+    name = "coordinator.founded"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _SiteEvent(Event):
+    """Of a site by its name; the subject of this and the next is its site id."""
+
+    site_name: Identifier
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteInvited(_SiteEvent):
+    """A one-time token was shown."""
+
+    name = "site.invited"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteWithdrawn(Event):
+    """An invitation was taken back before it was used."""
+
+    name = "site.withdrawn"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteApplied(Event):
+    """A site brought its keys and waits for a person's approval."""
+
+    name = "site.applied"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteApproved(Event):
+    """A person compared the fingerprint of a site's keys and let it in."""
+
+    name = "site.approved"
+    keys: Fingerprint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteRejected(Event):
+    """A person did not let a site in."""
+
+    name = "site.rejected"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteEnrolled(_SiteEvent):
+    """A site got its certificate (coordinator's side)."""
+
+    name = "site.enrolled"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteJoined(_SiteEvent):
+    """This site became a member (site's side)."""
+
+    name = "site.joined"
+    root_fingerprint: Digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteRevoked(_SiteEvent):
+    """A site's membership ended for good."""
+
+    name = "site.revoked"
+    reason: Reason | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteRenewed(Event):
+    """A site got a new certificate, and perhaps new keys."""
+
+    name = "site.renewed"
+    signing_key_changed: bool
+    node_key_changed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeysRotated(Event):
+    """A key was replaced; the subject is whose it is: `coordinator` or a site id."""
+
+    name = "keys.rotated"
+    purpose: Word
+    old_key_id: KeyId
+    new_key_id: KeyId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SitePaused(Event):
+    """A person let this site take no part for now; the subject of this and the next two is its id."""
+
+    name = "site.paused"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteResumed(Event):
+    """A person let this site take part again."""
+
+    name = "site.resumed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteLeft(Event):
+    """A person ended this site's membership from its own side."""
+
+    name = "site.left"
+
+
+# -- plans, runs and rounds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanApproved(Event):
+    """A person let this site train under a plan; the subject is the plan's name."""
+
+    name = "plan.approved"
+    plan_sha256: Digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanRejected(Event):
+    """A person did not let this site train under a plan; the subject is the plan's name."""
+
+    name = "plan.rejected"
+    plan_sha256: Digest
+    reason: Reason | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSubmitted(Event):
+    """A person asked for a run; the subject of this and the next is the run id."""
+
+    name = "run.submitted"
+    plan_sha256: Digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRunning(Event):
+    """A run began."""
+
+    name = "run.running"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFinished(Event):
+    """A run went through all of its rounds."""
+
+    name = "run.finished"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFailed(Event):
+    """A run could not go on."""
+
+    name = "run.failed"
+    reason: Reason | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _RoundEvent(Event):
+    """Of one attempt at a phase of a round; the subject is the run id."""
+
+    number: Count
+    attempt: Count
+    phase: Word
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundOpened(_RoundEvent):
+    """A cohort is about to be asked."""
+
+    name = "round.opened"
+    cohort: tuple[Identifier, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundAggregated(_RoundEvent):
+    """An attempt closed with its quorum."""
+
+    name = "round.aggregated"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundVoid(_RoundEvent):
+    """An attempt closed without a result."""
+
+    name = "round.void"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _AnswerEvent(_RoundEvent):
+    """Of one site's part, who is the actor."""
+
+    reason: Reason | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerAdmitted(_AnswerEvent):
+    """A contribution entered the aggregate."""
+
+    name = "answer.admitted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerRejected(_AnswerEvent):
+    """A contribution was not let in."""
+
+    name = "answer.rejected"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerRefused(_AnswerEvent):
+    """A site said that it does not take part."""
+
+    name = "answer.refused"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerLost(_AnswerEvent):
+    """A site did not answer."""
+
+    name = "answer.lost"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContributionReleased(_RoundEvent):
+    """The egress gate let a contribution out of this site."""
+
+    name = "contribution.released"
+    sha256: Digest
+    size_bytes: Count
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContributionRefused(_RoundEvent):
+    """This site sent a refusal instead of a contribution."""
+
+    name = "contribution.refused"
+    reason: Reason
+
+
+# -- models
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelPublished(Event):
+    """A run's result was signed and registered; the subject of this and the next is the model id."""
+
+    name = "model.published"
+    run_id: Identifier
+    manifest_sha256: Digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelDownloaded(Event):
+    """A verified copy of a model was written."""
+
+    name = "model.downloaded"
+    manifest_sha256: Digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelUsed(Event):
+    """A person measured images with a model at this site."""
+
+    name = "model.used"
+    manifest_sha256: Digest
+    num_images: Count

@@ -1,0 +1,105 @@
+"""Events of one side: its data, settings, persons, and the log itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from shared.audit.event import Count, Digest, Event, KeyId, Reason, Word
+
+# -- data, settings and persons
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataImported(Event):
+    """An import ended; the subject is `images`.
+
+    `num_masks` counts masks that it brought for images of earlier imports.
+    """
+
+    name = "data.imported"
+    num_examples: Count
+    num_masks: Count
+    num_left_out: Count
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MasksAdded(Event):
+    """Masks that readers drew came in for images that were here; the subject is `masks`."""
+
+    name = "masks.added"
+    num_masks: Count
+    num_unmatched: Count
+    num_refused: Count
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportWritten(Event):
+    """A page about the data set was written to a file; the subject is `report`."""
+
+    name = "report.written"
+    num_examples: Count
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataRemoved(Event):
+    """Examples were erased; the subject is why: `withdrawal` of a patient, or `forget` of all."""
+
+    name = "data.removed"
+    num_patients: Count
+    num_examples: Count
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigurationChanged(Event):
+    """A settings file got another content; the subject is the file's kind, such as `site.toml`."""
+
+    name = "configuration.changed"
+    old_sha256: Digest | None
+    new_sha256: Digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyChanged(Event):
+    """The site's policy of what may leave got another content; the subject is `policy`."""
+
+    name = "policy.changed"
+    old_sha256: Digest | None
+    new_sha256: Digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PersonAdded(Event):
+    """A person got a token; the subject of this and the next is the person's name."""
+
+    name = "person.added"
+    role: Word
+    key_id: KeyId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PersonDisabled(Event):
+    """A person's token ended for good."""
+
+    name = "person.disabled"
+
+
+# -- the log itself
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointKept(Event):
+    """The other side vouched for its log up to a line; the subject is that side."""
+
+    name = "checkpoint.kept"
+    sequence: Count
+    head: Digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistoryContradicted(Event):
+    """The other side signed two histories that cannot both be true; the subject is that side."""
+
+    name = "audit.contradicted"
+    reason: Reason
+    sequence: Count
+    head: Digest

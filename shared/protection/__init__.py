@@ -1,0 +1,1 @@
+"""The data-protection pack: what a data-protection officer asks for, out of the configuration as it is."""

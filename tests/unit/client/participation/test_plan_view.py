@@ -1,0 +1,88 @@
+"""What a person sees of a plan before the decision."""
+
+from __future__ import annotations
+
+import time
+
+from client.catalog import Part
+from client.consenting import Consenting
+from client.participation import Workplace
+from client.plan_view import PlanView, differences, view_plan
+from shared.consent.records import Offer
+from shared.plan import Plan
+from shared.trust.envelope import Envelope
+from tests.unit.client.participation.conftest import OWNER, PLAN, POLICY, MinimalCoordinator
+
+LONGER = PLAN.model_copy(
+    update={
+        "name": "longer",
+        "parent": PLAN.sha256,
+        "rounds": PLAN.rounds.model_copy(update={"count": 9}),
+        "metrics": ("loss",),
+    }
+)
+
+
+def view(coordinator: MinimalCoordinator, workplace: Workplace, run_id: str) -> PlanView:
+    with Consenting(coordinator.home) as consenting:
+        return view_plan(run_id, consenting, workplace.catalog, workplace.membership)
+
+
+def offer(coordinator: MinimalCoordinator, plan: Plan, run_id: str) -> None:
+    envelope = coordinator.offer(plan, run_id=run_id)
+    with Consenting(coordinator.home) as consenting:
+        offered = Offer.from_bytes(Envelope.from_bytes(envelope).unverified_payload)
+        consenting.plans.keep(offered, envelope=envelope, at=time.time())
+
+
+def test_differences_name_each_changed_setting_with_both_values() -> None:
+    assert differences(PLAN, LONGER) == [
+        ("metrics", ", ".join(PLAN.metrics), "loss"),
+        ("rounds.count", "3", "9"),
+    ]
+    assert differences(PLAN, PLAN) == []
+
+
+def test_the_first_plan_has_nothing_to_be_compared_with_and_tells_what_runs_and_leaves(
+    coordinator: MinimalCoordinator, workplace: Workplace
+) -> None:
+    shown = view(coordinator, workplace, "run-1")
+
+    text = "\n".join(shown.lines())
+    assert shown.to_json()["compared_with"] is None
+    assert shown.to_json()["examples"]["training"] == len(workplace.catalog.examples(Part.TRAIN))
+    assert "3 rounds of 1 epoch(s) in batches of 2" in text
+    assert f"an update of {shown.tensors} tensors" in text
+    assert shown.update_bytes > 4 * shown.tensors > 0
+    assert "No plan was approved here before." in text
+
+
+def test_a_child_is_compared_with_its_parent_and_any_other_with_the_plan_approved_last(
+    coordinator: MinimalCoordinator, workplace: Workplace
+) -> None:
+    offer(coordinator, LONGER, "run-2")
+    offer(coordinator, PLAN, "run-3")
+    with Consenting(coordinator.home) as consenting:
+        consenting.approve("run-2", OWNER)
+
+    child, other = view(coordinator, workplace, "run-2"), view(coordinator, workplace, "run-3")
+
+    assert child.compared is not None
+    assert child.compared.plan == PLAN
+    assert "  rounds.count: 3 -> 9" in list(child.lines())
+    assert other.to_json()["compared_with"] == "run-2"
+    assert "  rounds.count: 9 -> 3" in list(other.lines())
+
+
+def test_each_rule_that_is_broken_is_marked_and_a_wrong_policy_is_told(
+    coordinator: MinimalCoordinator, workplace: Workplace
+) -> None:
+    home = coordinator.home
+    home.policy_file.write_text(f"{POLICY}limits.rounds = 2\n")
+    assert "  ✗ limits.rounds: 3 rounds; at most 2" in list(view(coordinator, workplace, "run-1").lines())
+
+    home.policy_file.write_text("limits.rounds = 0\n")
+
+    shown = view(coordinator, workplace, "run-1")
+    assert shown.rulings == []
+    assert shown.policy_fault.startswith("policy.toml, line 1: 'limits.rounds' must be")

@@ -1,0 +1,390 @@
+"""A site's second look at what it is asked: whatever the coordinator says, what was approved here holds.
+
+After each attack nothing was fetched, nothing but a refusal has left, and the approval stands as it stood.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from flwr.app import Context, Message, Metadata, RecordDict
+
+import client.participation
+from client.catalog import Part
+from client.consenting import Consenting
+from client.flower.app import make_refusing_app
+from client.flower.executor import is_approved
+from client.home import SiteHome
+from client.participation import Workplace, take_part
+from client.plan_states import PlanState
+from client.training.trainer import Step
+from shared.consent.records import Offer
+from shared.errors import NotFoundError, PolicyError, TrustError
+from shared.flower.wire import MESSAGE_TYPE, pack, unpack
+from shared.plan import METRIC_NAMES, Plan
+from shared.records import CONTRIBUTION_TYPE, REFUSAL_TYPE, Announcement, Contribution, Phase, Refusal
+from shared.trust.envelope import Envelope, verify
+from shared.trust.keys import SigningKey
+from tests.unit.client.participation.conftest import (
+    BUNDLE_SHA256,
+    OWNER,
+    PLAN,
+    POLICY,
+    MinimalCoordinator,
+    ledger_rows,
+)
+
+ROUNDS = PLAN.rounds.count
+CHANGED = PLAN.model_copy(update={"seed": 6})
+EXTENDED = PLAN.model_copy(update={"rounds": PLAN.rounds.model_copy(update={"count": ROUNDS + 1})})
+
+
+def own_key(home: SiteHome):
+    return SigningKey.load(home.signing_key_file).verify_key
+
+
+def refusal_in(answer: bytes, home: SiteHome) -> Refusal:
+    return Refusal.from_bytes(verify(Envelope.from_bytes(answer), REFUSAL_TYPE, own_key(home)))
+
+
+def contribution_in(answer: bytes, home: SiteHome) -> Contribution:
+    return Contribution.from_bytes(verify(Envelope.from_bytes(answer), CONTRIBUTION_TYPE, own_key(home)))
+
+
+def refused(announcement: Announcement, coordinator: MinimalCoordinator, workplace: Workplace) -> Refusal:
+    """The refusal that an announcement gets, with nothing fetched, sent or changed for it."""
+    before = [(row.run_id, row.kind) for row in ledger_rows(coordinator.home)]
+    fetched = list(coordinator.fetched)
+    approved = plan_at(coordinator.home)
+
+    refusal = refusal_in(take_part(coordinator.ask(announcement), workplace), coordinator.home)
+
+    after = [(row.run_id, row.kind) for row in ledger_rows(coordinator.home)]
+    assert refusal.occasion == announcement.occasion
+    assert coordinator.fetched == fetched
+    assert after == [*before, (announcement.occasion.run_id, "refusal")]
+    assert plan_at(coordinator.home) == approved
+    return refusal
+
+
+def plan_at(home: SiteHome):
+    with Consenting(home) as consenting:
+        return consenting.plans.get("run-1")
+
+
+# -- asking for something else than what was approved
+
+
+def test_a_run_that_was_never_offered_gets_nothing(
+    coordinator: MinimalCoordinator, workplace: Workplace
+) -> None:
+    announcement = coordinator.announcement(run_id="run-2")
+
+    assert refused(announcement, coordinator, workplace).reason == "NotApprovedError"
+
+
+def test_a_plan_that_was_changed_after_its_approval_gets_nothing(
+    coordinator: MinimalCoordinator, workplace: Workplace
+) -> None:
+    announcement = coordinator.announcement(plan=CHANGED.to_toml().encode())
+
+    assert refused(announcement, coordinator, workplace).reason == "NotApprovedError"
+
+
+@pytest.mark.parametrize("plan", [CHANGED, EXTENDED], ids=["changed", "extended"])
+def test_a_plan_that_was_changed_cannot_slip_in_by_offering_its_run_again(
+    plan: Plan, coordinator: MinimalCoordinator, workplace: Workplace
+) -> None:
+    before = plan_at(coordinator.home)
+    envelope = coordinator.offer(plan)
+    offer = Offer.from_bytes(Envelope.from_bytes(envelope).unverified_payload)
+
+    with Consenting(coordinator.home) as consenting, pytest.raises(TrustError, match="under another plan"):
+        consenting.plans.keep(offer, envelope=envelope, at=time.time())
+
+    assert plan_at(coordinator.home) == before
+    announcement = coordinator.announcement(plan=plan.to_toml().encode())
+    assert refused(announcement, coordinator, workplace).reason == "NotApprovedError"
+
+
+def test_an_extended_plan_is_a_run_of_its_own_and_waits_for_an_approval_of_its_own(
+    coordinator: MinimalCoordinator, workplace: Workplace
+) -> None:
+    child = EXTENDED.model_copy(update={"parent": PLAN.sha256})
+    envelope = coordinator.offer(child, run_id="run-2")
+    offer = Offer.from_bytes(Envelope.from_bytes(envelope).unverified_payload)
+    with Consenting(coordinator.home) as consenting:
+        consenting.plans.keep(offer, envelope=envelope, at=time.time())
+        assert consenting.plans.get("run-2").state is PlanState.WAITING
+    announcement = coordinator.announcement(plan=child.to_toml().encode(), run_id="run-2")
+
+    assert refused(announcement, coordinator, workplace).reason == "NotApprovedError"
+
+
+@pytest.mark.parametrize(
+    ("phase", "round_number"),
+    [(Phase.TRAIN, ROUNDS + 1), (Phase.TRAIN, 0), (Phase.EVALUATE, ROUNDS + 1), (Phase.EVALUATE, 1)],
+)
+def test_a_round_that_the_approved_plan_does_not_have_gets_nothing(
+    phase: Phase, round_number: int, coordinator: MinimalCoordinator, workplace: Workplace
+) -> None:
+    announcement = coordinator.announcement(phase=phase, round_number=round_number)
+
+    assert refused(announcement, coordinator, workplace).reason == "NotApprovedError"
+
+
+def test_more_updates_than_the_approved_rounds_can_need_do_not_leave(
+    coordinator: MinimalCoordinator, workplace: Workplace
+) -> None:
+    for attempt in range(1, 3 * ROUNDS + 1):
+        answer = take_part(coordinator.ask(coordinator.announcement(attempt=attempt)), workplace)
+        contribution_in(answer, coordinator.home)
+
+    announcement = coordinator.announcement(attempt=3 * ROUNDS + 1)
+
+    assert refused(announcement, coordinator, workplace).reason == "NotApprovedError"
+
+
+def test_going_back_to_a_round_that_is_done_gets_nothing(
+    coordinator: MinimalCoordinator, workplace: Workplace
+) -> None:
+    take_part(coordinator.ask(coordinator.announcement(round_number=2)), workplace)
+
+    announcement = coordinator.announcement(round_number=1, attempt=2)
+
+    assert refused(announcement, coordinator, workplace).reason == "NotApprovedError"
+
+
+def test_asking_for_other_metrics_than_the_approved_plan_names_gets_nothing(
+    coordinator: MinimalCoordinator, workplace: Workplace
+) -> None:
+    modest = PLAN.model_copy(update={"metrics": ("loss",)})
+    coordinator.approve(modest, run_id="run-2")
+    document = {"plan": modest.to_toml().encode(), "run_id": "run-2"}
+
+    asking_all = coordinator.announcement(metrics=METRIC_NAMES, **document)
+    asking_as_approved = coordinator.announcement(metrics=("loss",), **document)
+
+    assert refused(asking_all, coordinator, workplace).reason == "NotApprovedError"
+    answer = contribution_in(take_part(coordinator.ask(asking_as_approved), workplace), coordinator.home)
+    assert answer.train_loss is None
+    assert answer.evaluation is not None
+    told = answer.evaluation.model_dump(exclude_none=True)
+    assert set(told) == {"num_examples", "loss"}
+
+
+def test_an_approval_that_was_taken_back_ends_the_sites_part(
+    coordinator: MinimalCoordinator, workplace: Workplace
+) -> None:
+    with Consenting(coordinator.home) as consenting:
+        consenting.reject("run-1", "we have changed our mind", OWNER)
+
+    assert refused(coordinator.announcement(), coordinator, workplace).reason == "NotApprovedError"
+
+
+# -- bundles
+
+
+def test_a_bundle_whose_bytes_were_swapped_is_answered_by_a_signed_refusal(
+    coordinator: MinimalCoordinator, workplace: Workplace
+) -> None:
+    home = coordinator.home
+    assert is_approved(home, BUNDLE_SHA256)
+    assert not is_approved(home, "c" * 64)
+    envelope = coordinator.ask(coordinator.announcement())
+    metadata = Metadata(
+        run_id=1,
+        message_id="m",
+        src_node_id=1,
+        dst_node_id=2,
+        reply_to_message_id="",
+        group_id="",
+        created_at=time.time(),
+        ttl=60.0,
+        message_type=MESSAGE_TYPE,
+    )
+    context = Context(run_id=1, node_id=2, node_config={}, state=RecordDict(), run_config={})
+
+    reply = make_refusing_app(workplace)(Message(metadata=metadata, content=pack(envelope)), context)
+
+    assert refusal_in(unpack(reply), home).reason == "BundleError"
+    assert coordinator.fetched == []
+
+
+def test_the_policys_list_of_bundles_stands_above_the_sites_own(home: SiteHome) -> None:
+    home.folder.mkdir()
+    home.approved_bundles_file.write_text(f"# approved\n{'a' * 64}  mammofed 0.1.0\n")
+    assert is_approved(home, "a" * 64)
+
+    home.policy_file.write_text(f'allow.bundles = ["{"b" * 64}"]\n')
+
+    assert not is_approved(home, "a" * 64)
+    assert is_approved(home, "b" * 64)
+
+
+def test_a_run_with_another_bundle_than_those_approved_cannot_be_approved(
+    coordinator: MinimalCoordinator, workplace: Workplace
+) -> None:
+    coordinator.home.approved_bundles_file.write_text("d" * 64)
+
+    with pytest.raises(PolicyError, match=r"allow\.bundles"):
+        coordinator.approve(run_id="run-2")
+
+    assert refused(coordinator.announcement(), coordinator, workplace).rules == ("allow.bundles",)
+
+
+# -- the policy of this moment
+
+
+def test_a_policy_that_became_stricter_holds_for_a_plan_that_was_approved_before(
+    coordinator: MinimalCoordinator, workplace: Workplace
+) -> None:
+    coordinator.home.policy_file.write_text(f"{POLICY}limits.rounds = {ROUNDS - 1}\n")
+
+    refusal = refused(coordinator.announcement(), coordinator, workplace)
+
+    assert (refusal.reason, refusal.rules) == ("PolicyError", ("limits.rounds",))
+
+
+def test_under_a_wrong_policy_everything_is_refused(
+    coordinator: MinimalCoordinator, workplace: Workplace
+) -> None:
+    coordinator.home.policy_file.write_text(f"{POLICY}limits.rounds = many\n")
+
+    assert refused(coordinator.announcement(), coordinator, workplace).reason == "PolicyFileError"
+
+
+def test_outside_its_hours_a_site_says_from_when_on_it_may_be_asked(
+    coordinator: MinimalCoordinator, workplace: Workplace
+) -> None:
+    opening = (datetime.now(UTC) + timedelta(hours=2)).replace(second=0, microsecond=0)
+    closing = opening + timedelta(hours=2)
+    hours = f'hours.begin = "{opening:%H:%M}"\nhours.end = "{closing:%H:%M}"\nhours.time_zone = "UTC"\n'
+    coordinator.home.policy_file.write_text(POLICY + hours)
+
+    refusal = refused(coordinator.announcement(), coordinator, workplace)
+
+    assert (refusal.reason, refusal.not_before) == ("NotNowError", opening.timestamp())
+
+
+def test_counts_leave_rounded_down_and_small_parts_are_not_told_of(
+    coordinator: MinimalCoordinator, workplace: Workplace
+) -> None:
+    train, validation = (len(workplace.catalog.examples(part)) for part in (Part.TRAIN, Part.VALIDATION))
+    assert train == 3
+    assert validation < 2
+    coordinator.home.policy_file.write_text(
+        "data.min_examples = 1\negress.smallest_count = 2\negress.round_counts_to = 2\n"
+    )
+
+    answer = take_part(coordinator.ask(coordinator.announcement()), workplace)
+
+    contribution = contribution_in(answer, coordinator.home)
+    assert contribution.num_examples == 2
+    assert contribution.evaluation is None
+
+
+# -- pauses
+
+
+def test_a_paused_site_answers_that_it_is_paused(
+    coordinator: MinimalCoordinator, workplace: Workplace
+) -> None:
+    coordinator.home.paused_file.touch()
+
+    assert refused(coordinator.announcement(), coordinator, workplace).reason == "PausedError"
+
+
+@pytest.mark.parametrize("by", ["a pause", "its hours"])
+def test_training_stops_within_a_step_and_nothing_of_it_leaves(
+    by: str, coordinator: MinimalCoordinator, workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, steps = coordinator.home, []
+
+    def stop(_occasion: object) -> object:
+        def on_step(step: Step) -> None:
+            steps.append(step.number)
+            if by == "a pause":
+                home.paused_file.touch()
+            else:
+                now = datetime.now(UTC)
+                begin, end = now + timedelta(hours=2), now + timedelta(hours=4)
+                hours = f'hours.begin = "{begin:%H:%M}"\nhours.end = "{end:%H:%M}"\n'
+                home.policy_file.write_text(f'{POLICY}{hours}hours.time_zone = "UTC"\n')
+
+        return on_step
+
+    monkeypatch.setattr(client.participation, "_log_step", stop)
+
+    answer = take_part(coordinator.ask(coordinator.announcement()), workplace)
+
+    expected = {"a pause": "PausedError", "its hours": "NotNowError"}[by]
+    assert refusal_in(answer, home).reason == expected
+    assert steps == [1]
+    assert coordinator.ledger_at_send == {}
+    assert [row.kind for row in ledger_rows(home)] == ["refusal"]
+
+
+def test_a_pause_after_the_last_step_keeps_the_update_here(
+    coordinator: MinimalCoordinator, workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pause_at_the_end(_occasion: object) -> object:
+        def on_step(step: Step) -> None:
+            if step.number == step.num_steps:
+                coordinator.home.paused_file.touch()
+
+        return on_step
+
+    monkeypatch.setattr(client.participation, "_log_step", pause_at_the_end)
+
+    answer = take_part(coordinator.ask(coordinator.announcement()), workplace)
+
+    assert refusal_in(answer, coordinator.home).reason == "PausedError"
+    assert coordinator.ledger_at_send == {}
+
+
+# -- a person's decision
+
+
+def test_a_plan_that_breaks_the_policy_cannot_be_approved_by_a_person_either(
+    coordinator: MinimalCoordinator, workplace: Workplace, tmp_path: Path
+) -> None:
+    too_long = PLAN.model_copy(update={"rounds": PLAN.rounds.model_copy(update={"count": 10_000})})
+
+    with pytest.raises(PolicyError, match=r"limits\.rounds: 10000 rounds; at most 200"):
+        coordinator.approve(too_long, run_id="run-2")
+
+    with Consenting(coordinator.home) as consenting:
+        assert consenting.plans.get("run-2").state is PlanState.WAITING
+        with pytest.raises(NotFoundError):
+            consenting.plans.get("run-3")
+
+
+def test_an_unnecessary_approval_waits_for_nobody_and_a_broken_rule_bars_until_it_is_mended(
+    coordinator: MinimalCoordinator, workplace: Workplace
+) -> None:
+    home = coordinator.home
+    envelope = coordinator.offer(run_id="run-2")
+    offer = Offer.from_bytes(Envelope.from_bytes(envelope).unverified_payload)
+    with Consenting(home) as consenting:
+        consenting.plans.keep(offer, envelope=envelope, at=time.time())
+        for policy, state, rules in (
+            ("limits.rounds = 1\n", PlanState.BARRED, ("limits.rounds",)),
+            (
+                "limits.rounds = 1\nprivacy.noise = 'required'\n",
+                PlanState.BARRED,
+                ("limits.rounds", "privacy.noise"),
+            ),
+            ("limits = 3\n", PlanState.BARRED, ("policy_file",)),
+            ("", PlanState.WAITING, ()),
+            ("approval = 'not needed'\n", PlanState.APPROVED, ()),
+            ("limits.rounds = 1\n", PlanState.APPROVED, ()),
+        ):
+            home.policy_file.write_text(POLICY + policy)
+            consenting.apply_policy()
+            found = consenting.plans.get("run-2")
+            assert (found.state, found.rules) == (state, rules)
+        assert len(consenting.plans.owed()) == 1 + 3 + 1  # run-1's, three refusals, one approval
