@@ -18,12 +18,12 @@ from shared.terminal import Output
 
 if TYPE_CHECKING:
     from client.consenting import Consenting, Decider
+    from client.telling import Telling
     from shared.persons.roles import Action
 
 plan_app = typer.Typer(help="One plan: show it, approve it, reject it.", no_args_is_help=True)
 
 RunArgument = Annotated[str, typer.Argument(metavar="ID", help="Id of the plan's run, from `plans`.")]
-LATER = "The coordinator does not answer now; the running site tells it as soon as it does."
 
 
 def add_to(app: typer.Typer) -> None:
@@ -78,14 +78,19 @@ def plan_approve(run_id: RunArgument, home: HomeOption = HOME, as_json: JsonOpti
 
     It holds for this run and for exactly this plan. A changed plan, or one with more rounds, is offered anew.
     """
+    from client.telling import tell
+
     opened, output = SiteHome(home), Output(as_json)
     with _consenting(opened, output) as consenting:
         decider = _decider(consenting, opened)
         approved = consenting.approve(run_id, decider)
-        told = _deliver(consenting)
+        telling = tell(consenting, run_id=run_id)
+    if telling.error is not None:
+        # An approval is of use to a coordinator alone that knows of it.
+        raise telling.error
     output.result(
-        {"run_id": run_id, "state": approved.state.value, "told": told},
-        f"The plan '{approved.plan.name}' of {run_id} is approved.{'' if told else ' ' + LATER}",
+        {"run_id": run_id, "state": approved.state.value, "told": telling.told},
+        _with_note(f"The plan '{approved.plan.name}' of {run_id} is approved.", telling),
     )
 
 
@@ -101,16 +106,19 @@ def plan_reject(
     What this site has contributed to earlier rounds stays in the model.
     """
     from client.consenting import check_reason
+    from client.telling import tell
 
     opened, output = SiteHome(home), Output(as_json)
     with _consenting(opened, output) as consenting:
         decider = _decider(consenting, opened)
         rejected = consenting.reject(run_id, check_reason(reason), decider)
-        told = _deliver(consenting)
+        telling = tell(consenting, run_id=run_id)
     output.result(
-        {"run_id": run_id, "state": rejected.state.value, "told": told},
-        f"The plan '{rejected.plan.name}' of {run_id} is rejected.{'' if told else ' ' + LATER}",
+        {"run_id": run_id, "state": rejected.state.value, "told": telling.told, "note": telling.note},
+        _with_note(f"The plan '{rejected.plan.name}' of {run_id} is rejected.", telling),
     )
+    if telling.error is not None and not telling.is_revoked:
+        raise telling.error
 
 
 def pause(home: HomeOption = HOME, as_json: JsonOption = False) -> None:
@@ -122,9 +130,10 @@ def pause(home: HomeOption = HOME, as_json: JsonOption = False) -> None:
     from shared.persons.roles import Action
 
     opened, actor = _acting(home, Action.SERVICE_PAUSE)
-    told = presence.pause(opened, actor=actor)
+    telling = presence.pause(opened, actor=actor)
     Output(as_json).result(
-        {"state": "paused", "told": told}, f"This site is paused.{'' if told else ' ' + LATER}"
+        {"state": "paused", "told": telling.told, "note": telling.note},
+        _with_note("This site is paused.", telling),
     )
 
 
@@ -134,9 +143,10 @@ def resume(home: HomeOption = HOME, as_json: JsonOption = False) -> None:
     from shared.persons.roles import Action
 
     opened, actor = _acting(home, Action.SERVICE_PAUSE)
-    told = presence.resume(opened, actor=actor)
+    telling = presence.resume(opened, actor=actor)
     Output(as_json).result(
-        {"state": "resumed", "told": told}, f"This site takes part again.{'' if told else ' ' + LATER}"
+        {"state": "resumed", "told": telling.told, "note": telling.note},
+        _with_note("This site takes part again.", telling),
     )
 
 
@@ -160,7 +170,7 @@ def leave(
     opened, actor = _acting(home, Action.FEDERATION_JOIN)
     if not yes and not typer.confirm("Leave the federation and remove this site's keys?", err=True):
         raise ConfigError("This site has not left.", "Run `leave` again if it is to.")
-    told = presence.leave(opened, untold=untold, actor=actor)
+    told = presence.leave(opened, untold=untold, actor=actor).told
     Output(as_json).result(
         {"state": "left", "told": told},
         "This site has left the federation; its keys are removed."
@@ -172,7 +182,7 @@ def leave(
 def _consenting(home: SiteHome, output: Output) -> Iterator[Consenting]:
     """The home's plans, with what the coordinator offers now if it answers."""
     from client.consenting import Consenting
-    from shared.errors import UnreachableError
+    from shared.errors import TrustError, UnreachableError
 
     home.membership()
     with Consenting(home) as consenting:
@@ -181,17 +191,14 @@ def _consenting(home: SiteHome, output: Output) -> Iterator[Consenting]:
         except UnreachableError:
             if not output.as_json:
                 output.console.print("The coordinator does not answer: plans as they were last known.")
+        except TrustError as error:
+            # What is known and decided here holds all the same.
+            typer.echo(f"{error.message} {error.hint}", err=True)
         yield consenting
 
 
-def _deliver(consenting: Consenting) -> bool:
-    from shared.errors import UnreachableError
-
-    try:
-        consenting.deliver()
-    except UnreachableError:
-        return False
-    return True
+def _with_note(text: str, telling: Telling) -> str:
+    return f"{text} {telling.note}" if telling.note else text
 
 
 def _acting(home: Path, action: Action) -> tuple[SiteHome, str]:

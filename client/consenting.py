@@ -6,6 +6,7 @@ keeps to it waits for a person, unless the policy says that none is needed.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import time
@@ -26,7 +27,7 @@ from client.store.audit import AuditLog, Persons
 from client.store.ledger import Kind, Ledger, LedgerEntry, Rule, names_in
 from client.store.opening import open_site_store
 from client.store.plans import OfferedPlan, Plans
-from shared.audit.events import PolicyChanged, SiteLeft, SitePaused, SiteResumed
+from shared.audit.events import PolicyChanged, SitePaused, SiteResumed
 from shared.audit.settings import note_settings
 from shared.consent import consent_pb2
 from shared.consent.records import (
@@ -66,11 +67,11 @@ VERDICT_OF = {
     PlanState.REJECTED: Verdict.REFUSED,
     PlanState.BARRED: Verdict.REFUSED,
 }
-EVENT_OF: Mapping[Presence, type[SitePaused | SiteResumed | SiteLeft]] = {
+EVENT_OF: Mapping[Presence, type[SitePaused | SiteResumed]] = {
     Presence.PAUSED: SitePaused,
     Presence.RESUMED: SiteResumed,
-    Presence.LEFT: SiteLeft,
 }
+"""Of leaving is told when the membership ends, not when it is wished."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,8 +171,12 @@ class Consenting:
             log.error("%s", complaint)
 
     def apply_policy(self) -> None:
-        """Bar the plans that break the policy by now; approve those for which it needs no person."""
+        """Bar the plans that break the policy by now; approve those for which it needs no person.
+
+        What was approved without a person waits for one as soon as the policy says that one is needed.
+        """
         membership = self._home.membership()
+        self._ask_persons_again()
         for offered in self.plans.all():
             if offered.state not in {PlanState.WAITING, PlanState.BARRED}:
                 continue
@@ -183,6 +188,13 @@ class Consenting:
                 self.plans.note_rules(offered.run_id, (), waits=True)
             if not rules and self._needs_nobody():
                 self._decide(self.plans.get(offered.run_id), PlanState.APPROVED)
+
+    def _ask_persons_again(self) -> None:
+        with contextlib.suppress(PolicyFileError):  # which lets nothing go on by itself
+            for offered in self.plans.all():
+                if self.guard.needs_person(offered):
+                    log.error("%s was approved without a person and waits for one now", offered.run_id)
+                    self.plans.note_rules(offered.run_id, (), waits=True)
 
     def _needs_nobody(self) -> bool:
         try:
@@ -276,18 +288,24 @@ class Consenting:
     # -- the whole site
 
     def state_presence(self, presence: Presence, *, actor: str) -> None:
-        """Write down whether this site is there, and owe the coordinator a word on it."""
+        """Owe the coordinator a word on whether this site is there, and write down a pause or its end."""
         membership = self._home.membership()
 
         def make(number: int) -> bytes:
             notice = Notice(number=number, site_id=membership.site_id, presence=presence)
             return sign(NOTICE_TYPE, notice.to_bytes(), self._signing_key()).to_bytes()
 
-        event = EVENT_OF[presence](subject=membership.site_id)
+        kind = EVENT_OF.get(presence)
+        event = None if kind is None else kind(subject=membership.site_id)
         self.plans.state_notice(make, event=event, actor=actor, at=time.time())
 
-    def deliver(self) -> None:
-        """Say what is owed, in order; what the coordinator refuses is not said again.
+    def deliver(self) -> frozenset[str | None]:
+        """Say what is owed, in order; what the coordinator refuses for good is not said again.
+
+        Returns
+        -------
+        frozenset
+            Runs about which it has refused a statement; None stands for a word on the whole site.
 
         Raises
         ------
@@ -295,8 +313,9 @@ class Consenting:
             As `tend`.
         """
         owed = self.plans.owed()
+        refused: set[str | None] = set()
         if not owed:
-            return
+            return frozenset()
         key = self._signing_key()
         with self._channel.calling(self._home.membership()) as stub:
             for each in owed:
@@ -308,7 +327,11 @@ class Consenting:
                     if error.code() is not grpc.StatusCode.FAILED_PRECONDITION:
                         raise
                     log.error("the coordinator refuses a statement of this site: %s", error.details())
+                    refused.add(each.run_id)
+                else:
+                    refused.discard(each.run_id)
                 self.plans.settle(each.number, envelope=envelope, at=time.time())
+        return frozenset(refused)
 
     def _write_down(self, envelope: bytes) -> None:
         """A line of the ledger for a statement that is about to leave."""

@@ -15,7 +15,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from client.policy.decisions import reported_count
-from client.policy.policy import EgressTable
+from client.policy.policy import EgressTable, Policy
 from client.store.audit import AuditLog
 from client.store.ledger import Kind, Ledger, LedgerEntry, Rule, names_in
 from client.training.evaluation import Metrics
@@ -39,6 +39,9 @@ from shared.transfer.blob_store import BlobStore
 from shared.trust.envelope import sign
 from shared.trust.keys import SigningKey
 
+DURATION_STEP_S = 10.0
+"""How long a round took leaves rounded up to this: told exactly, it would tell the number of examples."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Egress:
@@ -50,14 +53,30 @@ class Egress:
     blobs: BlobStore
     signing_key: SigningKey
 
-    def release_update(self, occasion: Occasion, local: Weights, base: Weights) -> BlobRef:
+    def release_update(
+        self,
+        occasion: Occasion,
+        local: Weights,
+        base: Weights,
+        *,
+        training: TrainingResult,
+        metrics: Metrics | None,
+        policy: Policy,
+    ) -> BlobRef:
         """Put the update of a round where it can be sent from.
+
+        Parameters
+        ----------
+        training, metrics
+            What will be told of the round: an update whose contribution could not leave does not either.
 
         Raises
         ------
         EgressError
-            It has not the form of the weights that came in, or is not finite.
+            It has not the form of the weights that came in, is not finite, or stands for too few examples.
         """
+        require_enough(training.num_examples, policy)
+        _require_finite(training, metrics)
         try:
             update = to_bytes(subtract(local, base))
         except MammofedError as error:
@@ -101,10 +120,7 @@ class Egress:
         EgressError
             A number is not finite, or the training part is too small to be told of.
         """
-        numbers = [training.loss] if training else []
-        numbers += _numbers(metrics) if metrics else []
-        if not all(map(math.isfinite, numbers)):
-            raise EgressError("A metric is not finite.", "Look at the training log of this round.")
+        _require_finite(training, metrics)
         let_go = frozenset(asked) & frozenset(rules.metrics)
         contribution = Contribution(
             occasion=occasion,
@@ -112,7 +128,7 @@ class Egress:
             update=update,
             train_loss=training.loss if training and "train_loss" in let_go else None,
             evaluation=_to_evaluation(metrics, let_go, rules) if metrics else None,
-            duration_s=duration_s,
+            duration_s=math.ceil(duration_s / DURATION_STEP_S) * DURATION_STEP_S,
             checkpoint=self._checkpoint(),
         )
         envelope = sign(CONTRIBUTION_TYPE, contribution.to_bytes(), self.signing_key).to_bytes()
@@ -179,6 +195,28 @@ class Egress:
             sha256=blob.digest,
         )
         self.ledger.append(entry, at=time.time(), event=event, actor=self.site_id)
+
+
+def require_enough(num_examples: int, policy: Policy) -> None:
+    """Return only if so many examples are enough to train on, and to tell of.
+
+    Raises
+    ------
+    EgressError
+        They are too few.
+    """
+    if num_examples < max(policy.data.min_examples, policy.egress.smallest_count):
+        raise EgressError(
+            "The training part is smaller than this site's policy lets it be.",
+            "Add mammograms with masks, or lower `data.min_examples` and `egress.smallest_count`.",
+        )
+
+
+def _require_finite(training: TrainingResult | None, metrics: Metrics | None) -> None:
+    numbers = [training.loss] if training else []
+    numbers += _numbers(metrics) if metrics else []
+    if not all(map(math.isfinite, numbers)):
+        raise EgressError("A metric is not finite.", "Look at the training log of this round.")
 
 
 def _numbers(metrics: Metrics) -> list[float]:

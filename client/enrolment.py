@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import grpc
 from google.protobuf.message import Message
 
+from shared.display_name import is_display_name
 from shared.enrolment import enrolment_pb2, enrolment_pb2_grpc
 from shared.enrolment.refusal import Refusal, refusal_error
 from shared.enrolment.statement import PROTOCOL_VERSION, possession_statement
@@ -135,13 +136,15 @@ def check_clock(*, ahead_s: float) -> None:
 
 
 def _checked(reply: enrolment_pb2.EnrolReply, *, token: InvitationToken, tls_key: TlsKey) -> Membership:
-    """The membership, if the root is the pinned one and the certificate is ours, under it."""
+    """The membership, if the root is the pinned one, the certificate ours, the names fit to show."""
     anchors = Anchors.from_bytes(reply.anchors)
     check_issued_by(reply.certificate_pem, anchors.root_pem)
     if (
         fingerprint(anchors.root_pem) != token.root_fingerprint
         or site_id_of(reply.certificate_pem) != reply.site_id
         or not is_for_key(reply.certificate_pem, tls_key.private.public_key())
+        or not is_display_name(reply.coordinator_name)
+        or not is_display_name(reply.site_name)
     ):
         raise TrustError(
             "The coordinator's reply does not hold together.",

@@ -4,27 +4,30 @@ An announcement is followed only if
 
 1. the site is not paused, and its policy can be read;
 2. a plan was approved here for this very run, and it is this very plan;
-3. the round is one of the plan's, comes after those before it, and no update is asked for too often;
+3. the round is one of the plan's, comes after those before it, from the same weights as before, and nothing
+   is asked for too often (`client.extent`);
 4. it asks for no other metric than the plan;
 5. the plan still keeps to every rule of the policy, which may have changed since;
 6. it comes within the site's hours.
 
-Pauses and hours are looked at again before every step of training and before anything leaves.
+All of it is looked at again before an update leaves, all but 3. and 4. before a contribution does; pauses,
+approval and hours before every step of training, and while something is on its way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from datetime import UTC, datetime
 
 from client.catalog import Catalog, Part
 from client.enrolment import Membership
+from client.extent import check_extent
 from client.home import SiteHome
 from client.plan_states import PlanState
 from client.policy.decisions import POLICY_FILE, Asked, Ruling, Site, next_opening, rulings
 from client.policy.policy import Policy
 from client.policy.reading import read_policy
 from client.store.plans import OfferedPlan, Plans
+from shared.consent.records import POLICY
 from shared.errors import (
     MammofedError,
     NotApprovedError,
@@ -34,10 +37,7 @@ from shared.errors import (
     PolicyError,
     PolicyFileError,
 )
-from shared.records import Announcement, Phase
-
-MAX_UPDATES_PER_ROUND = 3
-"""On the average of a run: a round is tried three times, and more only if the coordinator's process dies."""
+from shared.records import Announcement
 
 
 class Guard:
@@ -88,41 +88,62 @@ class Guard:
         PausedError, PolicyFileError, NotApprovedError, PolicyError, NotNowError
             It is not; see the head of this module.
         """
-        # 1.
+        # 1. and 2.
+        offered = self._look(announcement)
+        # 3. and 4.
+        check_extent(announcement, offered, self._plans.releases_of(offered.run_id))
+        # 5.
+        self._check_rules(offered, membership)
+        # 6.
+        self._check_hours()
+
+    def check_release(self, announcement: Announcement, membership: Membership) -> None:
+        """As `check`, but for how often something was asked: of what follows on an update that has left."""
+        self._check_rules(self._look(announcement), membership)
+        self._check_hours()
+
+    def check_going_on(self, announcement: Announcement) -> None:
+        """Return only if what was begun may go on.
+
+        Raises
+        ------
+        PausedError, PolicyFileError, NotApprovedError, NotNowError
+            It may not: the site was paused or left, the approval was taken back, or the hours are over.
+        """
+        self._look(announcement)
+        self._check_hours()
+
+    def must_stop(self, announcement: Announcement) -> bool:
+        """Whether `check_going_on` would raise."""
+        try:
+            self.check_going_on(announcement)
+        except MammofedError:
+            return True
+        return False
+
+    def needs_person(self, offered: OfferedPlan) -> bool:
+        """Whether a plan was approved without a person, and the policy of now asks for one.
+
+        Raises
+        ------
+        PolicyFileError
+            The policy cannot be read.
+        """
+        by_nobody = offered.state is PlanState.APPROVED and offered.decided_by == POLICY
+        return by_nobody and self.policy().approval == "needed"
+
+    def _look(self, announcement: Announcement) -> OfferedPlan:
         self._check_pause()
         self.policy()
-        # 2.
-        offered = self._approved(announcement)
-        # 3. and 4.
-        check_extent(announcement, offered, self._plans.updates_of(offered.run_id))
-        # 5.
+        return self._approved(announcement)
+
+    def _check_rules(self, offered: OfferedPlan, membership: Membership) -> None:
         if broken := self.broken_rules(offered, membership):
             raise PolicyError(
                 f"The plan breaks this site's policy: {', '.join(broken)}.",
                 "`mammofed-site plan show` tells what is asked and what is allowed.",
                 rules=broken,
             )
-        # 6.
-        self._check_hours()
-
-    def check_going_on(self) -> None:
-        """Return only if what was begun may go on.
-
-        Raises
-        ------
-        PausedError, PolicyFileError, NotNowError
-            It may not: the site was paused or left, or its hours are over.
-        """
-        self._check_pause()
-        self._check_hours()
-
-    def must_stop(self) -> bool:
-        """Whether `check_going_on` would raise."""
-        try:
-            self.check_going_on()
-        except MammofedError:
-            return True
-        return False
 
     def _check_pause(self) -> None:
         if self._home.paused_file.exists() or not self._home.has_joined():
@@ -147,7 +168,7 @@ class Guard:
             raise NotApprovedError(
                 "A round of a run was asked for whose plan was never offered.", "Tell the coordinator."
             ) from error
-        if offered.state is not PlanState.APPROVED:
+        if offered.state is not PlanState.APPROVED or self.needs_person(offered):
             raise NotApprovedError(
                 "A round was asked for under a plan that is not approved here.",
                 "`mammofed-site plan show` and `plan approve`, if it is to be.",
@@ -158,42 +179,3 @@ class Guard:
                 "Tell the coordinator: a changed plan must be offered as a run of its own.",
             )
         return offered
-
-
-def check_extent(
-    announcement: Announcement, offered: OfferedPlan, updates: Collection[tuple[int, int]]
-) -> None:
-    """Return only if an announcement asks for no more than the approved plan says.
-
-    Parameters
-    ----------
-    updates
-        Round and attempt of every update that has left for this run.
-
-    Raises
-    ------
-    NotApprovedError
-        It asks for another round, for a metric that is not in the plan, or for updates too often.
-    """
-    occasion, plan = announcement.occasion, offered.plan
-    first = plan.rounds.count if occasion.phase is Phase.EVALUATE else 1
-    if not first <= occasion.round_number <= plan.rounds.count:
-        raise NotApprovedError(
-            "A round was asked for that the approved plan does not have.",
-            "Tell the coordinator: an extended plan must be offered as a run of its own.",
-        )
-    asks_again = (occasion.round_number, occasion.attempt) in updates
-    if not asks_again and occasion.phase is Phase.TRAIN:
-        if any(number > occasion.round_number for number, _ in updates):
-            raise NotApprovedError(
-                "A round was asked for that comes before one that is done.", "Tell the coordinator."
-            )
-        if len(updates) >= MAX_UPDATES_PER_ROUND * plan.rounds.count:
-            raise NotApprovedError(
-                "More updates were asked for than the approved plan can need.",
-                "Ask the coordinator why rounds fail; a new run needs a new approval.",
-            )
-    if not set(announcement.metrics) <= set(plan.metrics):
-        raise NotApprovedError(
-            "A metric was asked for that the approved plan does not name.", "Tell the coordinator."
-        )

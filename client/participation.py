@@ -14,11 +14,12 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 
 from client.catalog import Catalog, Part
-from client.egress import Egress
+from client.egress import Egress, require_enough
 from client.enrolment import Membership
 from client.guard import Guard
 from client.store.audit import AuditLog
@@ -63,6 +64,10 @@ class Workplace:
     guard: Guard
     device: torch.device
     _datasets: dict[tuple[str, Part], FittedDataset | None] = field(default_factory=dict)
+
+    def watch(self, announcement: Announcement) -> Callable[[], bool]:
+        """Tells whether work on an announcement must stop."""
+        return partial(self.guard.must_stop, announcement)
 
     def dataset(self, plan: Plan, part: Part) -> FittedDataset | None:
         """The examples of a part, fitted to the plan's input; None if there is none."""
@@ -109,11 +114,13 @@ def take_part(envelope: bytes, workplace: Workplace) -> bytes:
             metrics = _evaluate(base, plan, Part.TEST, workplace)
         else:
             metrics = _evaluate(base, plan, Part.VALIDATION, workplace)
-            training, local = _train(base, plan, occasion, workplace)
-            workplace.guard.check_going_on()
-            update = workplace.egress.release_update(occasion, local, base)
-            workplace.transfer.send(update, workplace.blobs, should_stop=workplace.guard.must_stop)
-        workplace.guard.check_going_on()
+            training, local = _train(base, plan, announcement, workplace)
+            workplace.guard.check(announcement, workplace.membership)
+            update = workplace.egress.release_update(
+                occasion, local, base, training=training, metrics=metrics, policy=workplace.guard.policy()
+            )
+            workplace.transfer.send(update, workplace.blobs, should_stop=workplace.watch(announcement))
+        workplace.guard.check_release(announcement, workplace.membership)
         return workplace.egress.release_contribution(
             occasion,
             training=training,
@@ -124,7 +131,7 @@ def take_part(envelope: bytes, workplace: Workplace) -> bytes:
             duration_s=time.monotonic() - began,
         )
     except MammofedError as failure:
-        error = _cause(failure, workplace.guard)
+        error = _cause(failure, announcement, workplace.guard)
         log.error("no part in round %d: %s %s", occasion.round_number, error.message, error.hint)
         return workplace.egress.release_refusal(occasion, error)
 
@@ -142,11 +149,11 @@ def refuse(envelope: bytes, workplace: Workplace, error: MammofedError) -> bytes
     return workplace.egress.release_refusal(announcement.occasion, error)
 
 
-def _cause(failure: MammofedError, guard: Guard) -> MammofedError:
+def _cause(failure: MammofedError, announcement: Announcement, guard: Guard) -> MammofedError:
     """What stopped is told by why it was stopped."""
     if isinstance(failure, StoppedError | TransferError):
         try:
-            guard.check_going_on()
+            guard.check_going_on(announcement)
         except MammofedError as cause:
             return cause
     return failure
@@ -188,7 +195,7 @@ def _forget_other_rounds(announcement: Announcement, blobs: BlobStore) -> None:
 
 def _fetch_plan(announcement: Announcement, workplace: Workplace) -> Plan:
     # 4.
-    plan = Plan.from_toml(_fetch(announcement.plan, workplace))
+    plan = Plan.from_toml(_fetch(announcement.plan, announcement, workplace))
     if plan.sha256 != announcement.occasion.plan_sha256:
         raise TrustError("The plan is not the one that was announced.", "Tell the coordinator.")
     return plan
@@ -199,12 +206,12 @@ def _fetch_weights(announcement: Announcement, plan: Plan, workplace: Workplace)
     if announcement.base.digest != announcement.occasion.base_digest:
         raise TrustError("The weights are not the ones that were announced.", "Tell the coordinator.")
     like = weights_of(build_model(plan.model))
-    return from_bytes(_fetch(announcement.base, workplace), like=like)
+    return from_bytes(_fetch(announcement.base, announcement, workplace), like=like)
 
 
-def _fetch(blob: BlobRef, workplace: Workplace) -> bytes:
+def _fetch(blob: BlobRef, announcement: Announcement, workplace: Workplace) -> bytes:
     """A blob's bytes, fetched unless they are here and still what their digest names."""
-    workplace.transfer.fetch(blob, workplace.blobs, should_stop=workplace.guard.must_stop)
+    workplace.transfer.fetch(blob, workplace.blobs, should_stop=workplace.watch(announcement))
     content = workplace.blobs.path(blob.digest).read_bytes()
     if BlobRef.of(content) != blob:
         workplace.blobs.remove(blob.digest)
@@ -224,13 +231,15 @@ def _evaluate(weights: Weights, plan: Plan, part: Part, workplace: Workplace) ->
 
 
 def _train(
-    base: Weights, plan: Plan, occasion: Occasion, workplace: Workplace
+    base: Weights, plan: Plan, announcement: Announcement, workplace: Workplace
 ) -> tuple[TrainingResult, Weights]:
+    occasion, policy = announcement.occasion, workplace.guard.policy()
     dataset = workplace.training_dataset(plan, occasion.run_id)
     if dataset is None:
         raise NotReadyError(
             "This site has no example to train on.", "Add mammograms with `mammofed-site data add FOLDER`."
         )
+    require_enough(len(dataset), policy)
     model = build_model(plan.model)
     load_into(model, base)
     seed = training_seed(
@@ -240,7 +249,7 @@ def _train(
         attempt=occasion.attempt,
         site_id=occasion.site_id,
     )
-    limit_memory(workplace.device, workplace.guard.policy().limits.gpu_memory_gib)
+    limit_memory(workplace.device, policy.limits.gpu_memory_gib)
     try:
         result = train(
             model,
@@ -250,7 +259,7 @@ def _train(
             seed=seed,
             device=workplace.device,
             on_step=_log_step(occasion),
-            should_stop=workplace.guard.must_stop,
+            should_stop=workplace.watch(announcement),
         )
     except torch.OutOfMemoryError as error:
         raise NotReadyError(

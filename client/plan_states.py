@@ -12,7 +12,8 @@ class PlanState(StrEnum):
     """Where the plan of a run stands here.
 
     Waiting plans wait for a person; barred ones break the site's policy, and wait again when they no longer
-    do; plans are over when the coordinator's run is.
+    do; so do those approved without a person when the policy asks for one. Plans are over when the
+    coordinator's run is.
     """
 
     WAITING = "waiting"
@@ -25,7 +26,7 @@ class PlanState(StrEnum):
 PLAN_TRANSITIONS: Mapping[PlanState, frozenset[PlanState]] = {
     PlanState.WAITING: frozenset({PlanState.BARRED, PlanState.APPROVED, PlanState.REJECTED, PlanState.OVER}),
     PlanState.BARRED: frozenset({PlanState.WAITING, PlanState.REJECTED, PlanState.OVER}),
-    PlanState.APPROVED: frozenset({PlanState.REJECTED, PlanState.OVER}),
+    PlanState.APPROVED: frozenset({PlanState.WAITING, PlanState.REJECTED, PlanState.OVER}),
     PlanState.REJECTED: frozenset({PlanState.APPROVED, PlanState.OVER}),
     PlanState.OVER: frozenset(),
 }

@@ -8,6 +8,7 @@ from typing import Any
 
 from client.catalog import Catalog
 from client.consenting import Consenting
+from client.egress import DURATION_STEP_S
 from client.enrolment import Membership
 from client.policy.decisions import Ruling
 from client.readiness import PART_NAMES
@@ -114,6 +115,7 @@ class PlanView:
                 "tensors": self.tensors,
                 "update_bytes": self.update_bytes,
                 "metrics": list(plan.metrics),
+                "values": self._leaves(),
             },
             "policy_fault": self.policy_fault,
             "rules": [{"rule": each.rule, "met": each.met, "words": each.words} for each in self.rulings],
@@ -147,17 +149,29 @@ class PlanView:
             + " examples with masks"
         )
         yield "What leaves"
-        yield (
-            f"  in each round, an update of {self.tensors} tensors ({self.update_bytes / 1e6:.1f} MB) "
-            "and the number of training examples"
-        )
-        yield f"  means over images: {', '.join(plan.metrics) or 'none'}"
+        yield from (f"  {words}" for words in self._leaves().values())
         yield "Policy"
         if self.policy_fault:
             yield f"  ✗ {self.policy_fault}"
         for each in self.rulings:
             yield f"  {'✓' if each.met else '✗'} {each.rule}: {each.words}"
         yield from self._comparison()
+
+    def _leaves(self) -> dict[str, str]:
+        """What each part of a contribution tells, in words."""
+        metrics = self.offered.plan.metrics
+        means = ", ".join(name for name in metrics if name != "train_loss")
+        return {
+            "update": f"in a round, an update of {self.tensors} tensors ({self.update_bytes / 1e6:.1f} MB)",
+            "num_examples": "the number of training examples, rounded down as the policy says",
+            "train_loss": f"the mean loss of training: {'asked for' if 'train_loss' in metrics else 'no'}",
+            "evaluation": f"means over images: {means}; and the number of these images, rounded down likewise"
+            if means
+            else "means over images: none",
+            "duration_s": f"how long the site computed, rounded up to steps of {DURATION_STEP_S:.0f} seconds",
+            "occasion": "run, plan, round, attempt and weights that this answers, and the site's id",
+            "checkpoint": "where the site's audit log stands: the number of its lines, a hash, the time",
+        }
 
     def _comparison(self) -> Iterator[str]:
         if self.compared is None:

@@ -111,9 +111,13 @@ def _root_id(anchors: Anchors) -> str:
     return fingerprint(anchors.root_pem)[:KEY_ID_DIGITS]
 
 
-def revoked_error() -> TrustError:
+class RevokedError(TrustError):
+    """The coordinator has answered that this site is no member any more."""
+
+
+def revoked_error() -> RevokedError:
     """What a person learns whose site is no member any more."""
-    return TrustError(
+    return RevokedError(
         "This site was revoked by the coordinator.",
         "Call the coordinator; to take part again, join by a new invitation from a new home folder.",
     )

@@ -80,7 +80,7 @@ def init(
         )
     except ValidationError as error:
         raise ConfigError(
-            "A setting is out of range.", "Ports go from 1 to 65535, names to 80 letters."
+            "A setting is out of range.", "Ports go from 1 to 65535, names to 80 printable characters."
         ) from error
     actor = local_name(os.getuid())
     print_of_root = found(CoordinatorHome(home), settings, now=time.time(), actor=actor)

@@ -28,13 +28,15 @@ from shared.consent.records import (
     Presence,
     StatedDecision,
 )
-from shared.errors import MammofedError, TrustError
+from shared.errors import AggregationError, NotFoundError, TrustError
 from shared.transfer.rpc import REVOKED, RefusedCallError, answering, calling_site
 from shared.trust.envelope import Envelope, sign, verify
 
 logger = logging.getLogger(__name__)
 
 LEFT = "the site has left"
+FINAL = (TrustError, NotFoundError, AggregationError)
+"""What is wrong with a statement, and stays so."""
 
 
 class ConsentService(consent_pb2_grpc.ConsentServicer):
@@ -77,7 +79,8 @@ class ConsentService(consent_pb2_grpc.ConsentServicer):
             site_id = self._member(context)
             try:
                 self._keep(site_id, request.envelope)
-            except MammofedError as error:
+            except FINAL as error:
+                # The site does not say it again. A fault of our own store is another matter, and passes.
                 logger.warning("A statement of site %s was refused: %s", site_id, error.message)
                 raise RefusedCallError(grpc.StatusCode.FAILED_PRECONDITION, type(error).__name__) from error
             return consent_pb2.StateReply()

@@ -25,6 +25,7 @@ from shared.enrolment.refusal import Refusal
 from shared.enrolment.statement import PROTOCOL_VERSION, possession_statement
 from shared.enrolment.token import Secret, hash_secret
 from shared.errors import TokenError, TrustError
+from shared.transfer.open_calls import OpenCalls
 from shared.transfer.rpc import RefusedCallError, answering, listen, new_server
 from shared.trust.anchors import Anchors
 from shared.trust.certificates import check_csr, is_for_key, new_site_certificate
@@ -237,6 +238,6 @@ def serve_enrolment(
     ConfigError
         The address cannot be listened on.
     """
-    server = new_server(num_threads=_NUM_THREADS)
+    server = new_server(num_threads=_NUM_THREADS, interceptors=[OpenCalls(num_threads=_NUM_THREADS)])
     enrolment_pb2_grpc.add_EnrolmentServicer_to_server(service, server)  # type: ignore[no-untyped-call]
     return server, listen(server, host, port, credentials)

@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar
 import tomli_w
 from pydantic import Field
 
+from shared.display_name import DisplayName
 from shared.errors import ConfigError, HomeError
 from shared.files import sync_folder, write_file
 from shared.protection.organisation import OrganisationSettings
@@ -42,7 +43,7 @@ class CoordinatorSettings(Table):
         Who answers for the data; for the data-protection pack alone.
     """
 
-    name: Annotated[str, Field(min_length=1, max_length=80)]
+    name: DisplayName
     host: Annotated[str, Field(min_length=1, max_length=253)] = "127.0.0.1"
     listen: str = "127.0.0.1"
     fleet_port: Port = 8443

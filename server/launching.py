@@ -58,7 +58,7 @@ class Launcher:
             if run.state is not RunState.SUBMITTED or run.run_id in self._launched:
                 continue
             if not can_begin(run, self._coordinator):
-                failure = "Too few sites approve of the plan; `run show` tells why."
+                failure = "Too few sites approve of the plan; the command run show tells why."
                 self._coordinator.runs.move(run.run_id, RunState.FAILED, at=time.time(), failure=failure)
             elif may_begin(run, self._coordinator):
                 self._launch(run.run_id)

@@ -151,7 +151,7 @@ class Contribution(Record):
         The round's incoming weights on the validation part (train phase) or on the test part (evaluate
         phase); None if the site has no such examples, or too few to tell of.
     duration_s
-        Seconds that the site computed.
+        Seconds that the site computed, rounded up to steps of ten.
     checkpoint
         Where the site's audit log stands.
     """

@@ -25,10 +25,10 @@ from rich.table import Table
 from rich.text import Text
 
 from shared.errors import MammofedError
+from shared.logs import BriefFormatter
 
 PIPE_WIDTH = 120
 PRIVATE_UMASK = 0o077
-LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 
 
 Advance = Callable[[int, int], None]
@@ -92,8 +92,7 @@ class Output:
     def log_to(self, file: Path) -> None:
         """Send this process's log to a file of its own."""
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        logging.basicConfig(filename=file, level=logging.INFO, format=LOG_FORMAT)
-        _quiet_libraries()
+        _log_to(logging.FileHandler(file))
 
 
 def _stage(bars: Progress, title: str) -> Advance:
@@ -110,11 +109,12 @@ def _stage(bars: Progress, title: str) -> Advance:
 
 def log_to_standard_error() -> None:
     """Send a child process's log where its supervisor keeps it."""
-    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
-    _quiet_libraries()
+    _log_to(logging.StreamHandler())
 
 
-def _quiet_libraries() -> None:
+def _log_to(handler: logging.Handler) -> None:
+    handler.setFormatter(BriefFormatter())
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     for name in ("httpx", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
 

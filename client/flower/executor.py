@@ -30,7 +30,7 @@ from client.flower.pace import quicken
 from client.home import LOOPBACK, SiteHome
 from client.policy.reading import read_policy
 from client.workplace import catch_up, follow_membership, open_workplace
-from shared.errors import PolicyFileError
+from shared.errors import MammofedError, PolicyFileError
 from shared.flower.bundle import bundle_sha256
 from shared.flower.tasks import POLL_S, TaskSource
 from shared.supervision import follow_supervisor
@@ -121,7 +121,10 @@ def answer(app: ClientApp, message: Message, context: Context) -> Message:
     try:
         return app(message=message, context=context)
     except Exception as error:
-        log.exception("the app failed")
+        if isinstance(error, MammofedError):
+            log.error("%s %s", error.message, error.hint)
+        else:
+            log.exception("the app failed")
         return Message(Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, type(error).__name__), reply_to=message)
 
 

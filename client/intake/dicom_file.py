@@ -15,10 +15,11 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from pydicom import config, dcmread
 from pydicom.dataset import Dataset
+from pydicom.filereader import read_partial
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from client.imaging.mammogram import Mammogram, View
@@ -46,6 +47,13 @@ MAX_PIXELS = 100_000_000
 """Largest image that is decoded; the largest detectors have about 30 million pixels."""
 MAX_INFLATED_BYTES = 2 * MAX_PIXELS + (64 << 20)
 """The largest image and what goes with it."""
+MAX_HEADER_BYTES = 512 << 10
+"""That are read for a header; what is not listed is stepped over. Real headers have a tenth, and of nothing
+but empty items pydicom takes seconds for so many."""
+MAX_ITEMS = MAX_HEADER_BYTES // 8
+ITEM_TAG = b"\xfe\xff\x00\xe0"
+BULK_TAG = 0x52009230
+"""Per-Frame Functional Groups Sequence: what follows is as long as a volume has frames, or pixels."""
 CHUNK_BYTES = 1 << 20
 GROUP_LENGTH = struct.Struct("<4s4xI")
 GROUP_LENGTH_TAG = b"\x02\x00\x00\x00"
@@ -81,7 +89,14 @@ def read_header(path: Path) -> Header:
         It is DICOM, but damaged.
     """
     with _opened(path) as file:
-        return parse_header(*_read_up_to_pixels(file, HEADER_KEYWORDS))
+        _check_inflation(file)
+        dataset = read_partial(
+            cast("BinaryIO", _Sparing(file, MAX_HEADER_BYTES)),
+            stop_when=lambda tag, _vr, _length: int(tag) >= BULK_TAG,
+            force=True,
+            specific_tags=tags(HEADER_KEYWORDS),
+        )
+        return parse_header(reduced(dataset, HEADER_KEYWORDS), _is_more(file, dataset))
 
 
 def read_mammogram(path: Path) -> Mammogram:
@@ -119,14 +134,23 @@ def _read_up_to_pixels(file: BinaryIO, keywords: frozenset[str]) -> tuple[Datase
     """The elements listed, and whether pixels come after them."""
     _check_inflation(file)
     dataset = dcmread(file, force=True, stop_before_pixels=True, specific_tags=tags(keywords - PIXEL_DATA))
-    # pydicom stops in front of the pixels' tag: what is left of the file are the pixels. A deflated file has
-    # been inflated whole.
+    return reduced(dataset, keywords), _is_more(file, dataset)
+
+
+def _is_more(file: BinaryIO, dataset: Dataset) -> bool:
+    """Whether anything is left where pydicom has stopped, which is in front of the pixels.
+
+    A deflated file has been inflated whole.
+    """
     deflated = dataset.file_meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian
-    return reduced(dataset, keywords), bool(file.read(1)) or deflated
+    return bool(file.read(1)) or deflated
 
 
 def _check_inflation(file: BinaryIO) -> None:
-    """Refuse a deflated data set (PS3.5 A.5) that would fill the memory: pydicom inflates it at once."""
+    """Refuse a deflated data set (PS3.5 A.5) that would take too long, or fill the memory.
+
+    pydicom inflates it at once, so that `_Sparing` cannot bound what it reads.
+    """
     head = file.read(HEAD_SIZE_BYTES)
     if DeflatedExplicitVRLittleEndian.encode() in head:
         tag, length = GROUP_LENGTH.unpack_from(head, PREAMBLE_SIZE_BYTES + len(MAGIC))
@@ -134,12 +158,31 @@ def _check_inflation(file: BinaryIO) -> None:
             raise refusal(Reason.UNDECODABLE)
         file.seek(PREAMBLE_SIZE_BYTES + len(MAGIC) + GROUP_LENGTH.size + length)
         inflating = zlib.decompressobj(-zlib.MAX_WBITS)
-        inflated = 0
+        inflated = num_items = 0
         while chunk := inflating.unconsumed_tail or file.read(CHUNK_BYTES):
-            inflated += len(inflating.decompress(chunk, CHUNK_BYTES))
-            if inflated > MAX_INFLATED_BYTES:
+            content = inflating.decompress(chunk, CHUNK_BYTES)
+            inflated += len(content)
+            num_items += content.count(ITEM_TAG)
+            if inflated > MAX_INFLATED_BYTES or num_items > MAX_ITEMS:
                 raise refusal(Reason.UNDECODABLE)
     file.seek(0)
+
+
+class _Sparing:
+    """A file of which no more than so many bytes can be read, wherever they lie."""
+
+    def __init__(self, file: BinaryIO, limit_bytes: int) -> None:
+        self._file = file
+        self._left_bytes = limit_bytes
+        self.seek, self.tell = file.seek, file.tell
+
+    def read(self, size: int = -1) -> bytes:
+        """As a file's; raises UndecodableError beyond the limit."""
+        content = self._file.read(min(size, self._left_bytes + 1) if size >= 0 else self._left_bytes + 1)
+        self._left_bytes -= len(content)
+        if self._left_bytes < 0:
+            raise refusal(Reason.UNDECODABLE)
+        return content
 
 
 @contextmanager

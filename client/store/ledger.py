@@ -17,7 +17,7 @@ from sqlalchemy import Column, Engine, Float, Integer, RowMapping, String, Table
 from client.store.audit import append
 from client.store.schema import metadata
 from shared.audit.event import Event
-from shared.records import Occasion
+from shared.records import Occasion, Phase
 from shared.store import transaction
 
 ledger = Table(
@@ -35,6 +35,7 @@ ledger = Table(
     Column("tensors", Text, nullable=False, comment="shapes by name, JSON object"),
     Column("size_bytes", Integer, nullable=False),
     Column("sha256", String(64), nullable=False, comment="of the bytes that left, hex"),
+    Column("base_sha256", String(64), comment="of the weights it was made from, hex; null outside of runs"),
 )
 
 
@@ -118,6 +119,7 @@ class LedgerLine:
     tensors: Mapping[str, list[int]]
     size_bytes: int
     sha256: str
+    base_sha256: str | None
 
     def to_json(self) -> dict[str, object]:
         """For machines."""
@@ -131,6 +133,22 @@ def names_in(document: Mapping[str, Any], above: str = "") -> Iterator[str]:
             yield from names_in(value, f"{above}{name}.")
         elif value is not None:
             yield f"{above}{name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """An update or an evaluation of a run that was let go.
+
+    Attributes
+    ----------
+    base_sha256
+        Of the weights that it was made from; None in a line of an older version.
+    """
+
+    round_number: int
+    attempt: int
+    phase: Phase
+    base_sha256: str | None
 
 
 class Ledger:
@@ -156,6 +174,7 @@ class Ledger:
                     tensors=json.dumps(entry.tensors),
                     size_bytes=entry.size_bytes,
                     sha256=entry.sha256,
+                    base_sha256=occasion and occasion.base_digest,
                 )
             )
             if event is not None:

@@ -22,15 +22,17 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    and_,
     func,
     insert,
+    or_,
     select,
     update,
 )
 
 from client.plan_states import PlanState, require_plan_transition
 from client.store.audit import append
-from client.store.ledger import ledger
+from client.store.ledger import Kind, Release, ledger
 from client.store.schema import metadata
 from shared.audit.event import Event
 from shared.audit.events import PlanApproved, PlanRejected
@@ -38,6 +40,7 @@ from shared.audit.log import take_write_lock
 from shared.consent.records import Offer
 from shared.errors import NotFoundError, TrustError
 from shared.plan import Plan
+from shared.records import Phase
 from shared.store import transaction
 
 plan_table = Table(
@@ -96,9 +99,10 @@ class OfferedPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwedStatement:
-    """A statement that the coordinator does not have yet."""
+    """A statement that the coordinator does not have yet; of no run if it is about the whole site."""
 
     number: int
+    run_id: str | None
     envelope: bytes
 
 
@@ -223,29 +227,30 @@ class Plans:
             name, sha256 = Plan.from_toml(row["plan_toml"]).name, row["plan_sha256"]
             words = reason or ", ".join(rules) or None
             event = (
-                PlanApproved(subject=name, plan_sha256=sha256)
+                PlanApproved(subject=name, run_id=run_id, plan_sha256=sha256)
                 if state is PlanState.APPROVED
-                else PlanRejected(subject=name, plan_sha256=sha256, reason=words)
+                else PlanRejected(subject=name, run_id=run_id, plan_sha256=sha256, reason=words)
             )
             append(connection, event, actor=actor, at=at)
 
-    def state_notice(self, make: MakeStatement, *, event: Event, actor: str, at: float) -> None:
-        """Write down something about the whole site, and owe the coordinator a statement of it."""
+    def state_notice(self, make: MakeStatement, *, event: Event | None, actor: str, at: float) -> None:
+        """Owe the coordinator a statement about the whole site, and write down what has happened, if any."""
         with transaction(self._engine) as connection:
             take_write_lock(connection)
             _owe(connection, None, make, at)
-            append(connection, event, actor=actor, at=at)
+            if event is not None:
+                append(connection, event, actor=actor, at=at)
 
     def owed(self) -> list[OwedStatement]:
         """What the coordinator does not have yet, oldest first."""
         query = (
-            select(statement.c.number, statement.c.envelope)
+            select(statement.c.number, statement.c.run_id, statement.c.envelope)
             .where(statement.c.delivered_at.is_(None))
             .order_by(statement.c.number)
         )
         with transaction(self._engine) as connection:
-            rows = connection.execute(query).all()
-        return [OwedStatement(number=number, envelope=envelope) for number, envelope in rows]
+            rows = connection.execute(query).mappings().all()
+        return [OwedStatement(**row) for row in rows]
 
     def settle(self, number: int, *, envelope: bytes, at: float) -> None:
         """Note that the coordinator has answered to a statement, in the form in which it was sent."""
@@ -256,13 +261,22 @@ class Plans:
                 .values(delivered_at=at, envelope=envelope)
             )
 
-    def updates_of(self, run_id: str) -> frozenset[tuple[int, int]]:
-        """Round and attempt of every update that the ledger let go for a run."""
-        query = select(ledger.c.round_number, ledger.c.attempt).where(
-            ledger.c.run_id == run_id, ledger.c.kind == "update"
+    def releases_of(self, run_id: str) -> list[Release]:
+        """Every update and every evaluation that the ledger let go for a run, each as often as it left."""
+        columns = (ledger.c.round_number, ledger.c.attempt, ledger.c.phase, ledger.c.base_sha256)
+        query = select(*columns).where(
+            ledger.c.run_id == run_id,
+            or_(
+                ledger.c.kind == Kind.UPDATE,
+                and_(ledger.c.kind == Kind.CONTRIBUTION, ledger.c.phase == Phase.EVALUATE),
+            ),
         )
         with transaction(self._engine) as connection:
-            return frozenset((number, attempt) for number, attempt in connection.execute(query))
+            rows = connection.execute(query).all()
+        return [
+            Release(round_number=number, attempt=attempt, phase=Phase(phase), base_sha256=base_sha256)
+            for number, attempt, phase, base_sha256 in rows
+        ]
 
 
 def _owe(connection: Connection, run_id: str | None, make: MakeStatement, at: float) -> None:

@@ -189,9 +189,10 @@ def _is_news(row: RowMapping, number: int, envelope: bytes) -> bool:
 
 
 def _event(decision: Decision, plan_name: str) -> Event:
+    run_id, sha256 = decision.run_id, decision.plan_sha256
     if decision.verdict is Verdict.APPROVED:
-        return PlanApproved(subject=plan_name, plan_sha256=decision.plan_sha256)
-    return PlanRejected(subject=plan_name, plan_sha256=decision.plan_sha256, reason=_words(decision))
+        return PlanApproved(subject=plan_name, run_id=run_id, plan_sha256=sha256)
+    return PlanRejected(subject=plan_name, run_id=run_id, plan_sha256=sha256, reason=_words(decision))
 
 
 def _words(decision: Decision) -> str:

@@ -130,6 +130,7 @@ class PlanApproved(Event):
     """A person let this site train under a plan; the subject is the plan's name."""
 
     name = "plan.approved"
+    run_id: Identifier
     plan_sha256: Digest
 
 
@@ -138,6 +139,7 @@ class PlanRejected(Event):
     """A person did not let this site train under a plan; the subject is the plan's name."""
 
     name = "plan.rejected"
+    run_id: Identifier
     plan_sha256: Digest
     reason: Reason | None = None
 

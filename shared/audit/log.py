@@ -7,7 +7,7 @@ own line is written under, so that the chain cannot fork; a unique previous hash
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from sqlalchemy import Connection, Engine, RowMapping, delete, false, insert, select
 
@@ -89,6 +89,27 @@ class AuditLog:
         """Append a line in a transaction of its own."""
         with transaction(self._engine) as connection:
             return append(connection, event, actor=actor, at=at)
+
+    def last(self, kind: type[Event], *, subject: str) -> AuditLine | None:
+        """The last line of a kind about a subject."""
+        with transaction(self._engine) as connection:
+            return _last(connection, kind, subject)
+
+    def append_after_last(
+        self,
+        kind: type[Event],
+        make: Callable[[AuditLine | None], Event | None],
+        *,
+        subject: str,
+        actor: str,
+        at: float,
+    ) -> None:
+        """Append what follows from the last line of a kind, if anything does; no other line comes between."""
+        with transaction(self._engine) as connection:
+            take_write_lock(connection)
+            event = make(_last(connection, kind, subject))
+            if event is not None:
+                append(connection, event, actor=actor, at=at)
 
     def lines(self, *, after: int = 0, subject: str | None = None) -> Iterator[AuditLine]:
         """Lines with a higher number, in their order, of one subject if given.
@@ -179,6 +200,17 @@ def _head(connection: Connection) -> tuple[int, str]:
     query = select(audit.c.sequence, audit.c.hash).order_by(audit.c.sequence.desc()).limit(1)
     row = connection.execute(query).one_or_none()
     return (row.sequence, row.hash) if row else (0, GENESIS)
+
+
+def _last(connection: Connection, kind: type[Event], subject: str) -> AuditLine | None:
+    query = (
+        select(audit)
+        .where(audit.c.subject == subject, audit.c.name == kind.name)
+        .order_by(audit.c.sequence.desc())
+        .limit(1)
+    )
+    row = connection.execute(query).mappings().one_or_none()
+    return None if row is None else _to_line(row)
 
 
 def _checkpoints_of(connection: Connection, side: str, *, from_sequence: int) -> list[Checkpoint]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections import deque
 
+from shared.audit.chain import AuditLine
 from shared.audit.events import ConfigurationChanged, PolicyChanged
 from shared.audit.log import AuditLog
 
@@ -27,8 +27,12 @@ def note_settings(
     actor
         Who noticed it: a file's editor is not known.
     """
-    told = deque((line for line in log.lines(subject=subject) if line.name == event.name), maxlen=1)
-    old = str(told[0].details["new_sha256"]) if told else None
     new = hashlib.sha256(content).hexdigest()
-    if new != old:
-        log.append(event(subject=subject, old_sha256=old, new_sha256=new), actor=actor, at=at)
+
+    def change(told: AuditLine | None) -> ConfigurationChanged | PolicyChanged | None:
+        old = str(told.details["new_sha256"]) if told else None
+        return event(subject=subject, old_sha256=old, new_sha256=new) if new != old else None
+
+    # Looked at without the write lock first: a running site asks every other second.
+    if change(log.last(event, subject=subject)) is not None:
+        log.append_after_last(event, change, subject=subject, actor=actor, at=at)

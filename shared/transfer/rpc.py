@@ -7,7 +7,8 @@ No exception text crosses the wire: a refusal carries a stable word, anything un
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import NoReturn
@@ -15,6 +16,7 @@ from typing import NoReturn
 import grpc
 
 from shared.errors import ConfigError, TrustError
+from shared.transfer.open_calls import caller_of, refusals
 from shared.trust.certificates import site_id_of
 from shared.trust.tls import join_address
 
@@ -99,6 +101,7 @@ def answering(context: grpc.ServicerContext) -> Iterator[None]:
         yield
     except RefusedCallError as refusal:
         status = (refusal.code, refusal.reason)
+        refusals.note(caller_of(context), refusal.reason, now=time.monotonic())
     except grpc.RpcError:
         raise  # the caller is gone; gRPC knows its own errors and says no more
     except Exception as error:
@@ -114,10 +117,11 @@ def _abort(context: grpc.ServicerContext, code: grpc.StatusCode, reason: str) ->
     raise AssertionError("abort returns by raising")
 
 
-def new_server(*, num_threads: int) -> grpc.Server:
+def new_server(*, num_threads: int, interceptors: Sequence[grpc.ServerInterceptor] = ()) -> grpc.Server:
     """A server of the synchronous API; each call, streams included, holds one thread."""
     return grpc.server(
         ThreadPoolExecutor(num_threads, thread_name_prefix="rpc"),
+        interceptors=interceptors,
         options=_SERVER_OPTIONS,
         maximum_concurrent_rpcs=num_threads,
     )

@@ -7,7 +7,8 @@ Checks of every call, in this order:
 3. the digest and the size can be a blob's;
 4. the authorizer lets this site move this blob.
 
-Each stream holds at most two chunks in memory.
+Each stream holds at most two chunks in memory. `open_calls` keeps a site from holding the
+threads of all others.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from shared.errors import NotFoundError, StoreError, TamperedError, TransferErro
 from shared.transfer import transfer_pb2, transfer_pb2_grpc
 from shared.transfer.blob_ref import BlobRef, check_digest
 from shared.transfer.blob_store import BlobStore
+from shared.transfer.open_calls import OpenCalls
 from shared.transfer.partial_blob import PartialBlob
 from shared.transfer.rpc import (
     CHUNK_BYTES,
@@ -85,6 +87,10 @@ class TransferService(transfer_pb2_grpc.TransferServicer):
         self._authorizer = authorizer
         self._accepts = accepts
         self._uploads = _Uploads()
+
+    def is_active(self, site_id: str) -> bool:
+        """Whether the site is enrolled and not revoked."""
+        return self._authorizer.is_active(site_id)
 
     def Stat(  # noqa: N802 - named by the protocol
         self, request: transfer_pb2.StatRequest, context: grpc.ServicerContext
@@ -266,7 +272,8 @@ def serve_blobs(
     ConfigError
         The address cannot be listened on.
     """
-    server = new_server(num_threads=num_threads)
+    calls = OpenCalls(is_active=service.is_active, num_threads=num_threads)
+    server = new_server(num_threads=num_threads, interceptors=[calls])
     transfer_pb2_grpc.add_TransferServicer_to_server(service, server)  # type: ignore[no-untyped-call]
     add_others(server)
     return server, listen(server, host, port, credentials)

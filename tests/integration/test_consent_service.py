@@ -224,13 +224,13 @@ def test_a_decision_made_before_the_keys_were_exchanged_is_told_under_the_new_ke
 def test_pause_resume_and_leave_are_known_at_once(
     members: MemberCoordinator, home: SiteHome, run_id: str
 ) -> None:
-    assert pause(home, actor=WHO)
+    assert pause(home, actor=WHO).told
     assert members.coordinator.consents.paused() == {"site-aarhus"}
-    assert resume(home, actor=WHO)
+    assert resume(home, actor=WHO).told
     assert members.coordinator.consents.paused() == frozenset()
     assert not home.paused_file.exists()
 
-    assert leave(home, untold=False, actor=WHO)
+    assert leave(home, untold=False, actor=WHO).told
 
     at_the_site = [line for line in AuditLog(open_site_store(home.folder)).lines() if line.actor == WHO]
     assert [line.name for line in at_the_site] == ["site.paused", "site.resumed", "site.left"]
@@ -250,13 +250,13 @@ def test_a_pause_holds_here_and_is_told_later_if_the_coordinator_is_away(
 ) -> None:
     members.stop()
 
-    assert not pause(home, actor=WHO)
+    assert not pause(home, actor=WHO).told
     assert home.paused_file.exists()
     with pytest.raises(UnreachableError, match="cannot be told"):
         leave(home, untold=False, actor=WHO)
     assert home.has_joined()
 
-    assert not leave(home, untold=True, actor=WHO)
+    assert not leave(home, untold=True, actor=WHO).told
 
     assert not home.has_joined()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 import tracemalloc
 import zlib
 from collections.abc import Callable, Iterable
@@ -262,6 +263,31 @@ def test_attack_a_deflated_file_that_inflates_without_end_is_refused_before_it_f
         assert tracemalloc.get_traced_memory()[1] < 64 << 20
     finally:
         tracemalloc.stop()
+
+
+def many_items(make_dicom: MakeDicom, num_items: int) -> tuple[Path, bytes]:
+    """A mammogram whose view has so many empty codes, and its data set."""
+    path = make_dicom()
+    content = path.read_bytes()
+    start = 144 + int.from_bytes(content[140:144], "little")
+    element = b"\x54\x00\x20\x02SQ\x00\x00" + (8 * num_items).to_bytes(4, "little")
+    view = element + b"\xfe\xff\x00\xe0\x00\x00\x00\x00" * num_items
+    tags_before = content[start:].index(b"\xe0\x7f\x10\x00") + start
+    path.write_bytes(content[:tags_before] + view + content[tags_before:])
+    return path, path.read_bytes()[start:]
+
+
+@pytest.mark.parametrize("form", ["plain", "deflated"])
+def test_attack_a_header_of_a_million_empty_items_is_refused_within_seconds(
+    make_dicom: MakeDicom, tmp_path: Path, form: str
+) -> None:
+    path, data_set = many_items(make_dicom, 1_000_000)
+    if form == "deflated":
+        path = deflated(tmp_path / "bomb", [data_set])
+    began = time.process_time()
+    with pytest.raises(UndecodableError):
+        read_header(path)
+    assert time.process_time() - began < 10
 
 
 def frames() -> list[tuple[UID | None, bytes | None]]:

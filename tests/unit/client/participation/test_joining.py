@@ -16,7 +16,14 @@ from server.enrolment import CoordinatorIdentity, EnrolmentService, serve_enrolm
 from server.founding import found
 from server.home import CoordinatorHome, CoordinatorSettings
 from shared.enrolment.token import InvitationToken, Secret, hash_secret
-from shared.errors import EnrolmentError, FingerprintError, HomeError, TokenError, UnreachableError
+from shared.errors import (
+    EnrolmentError,
+    FingerprintError,
+    HomeError,
+    TokenError,
+    TrustError,
+    UnreachableError,
+)
 from shared.flower.bundle import build_bundle, bundle_sha256
 from shared.trust.certificates import check_issued_by, fingerprint, site_id_of
 from shared.trust.keys import NodeKey, SigningKey, TlsKey
@@ -26,7 +33,7 @@ from shared.trust.tls import enrolment_server_credentials
 class EnrollingCoordinator:
     """A founded coordinator whose enrolment service listens on loopback."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, shown_name: str = "Test") -> None:
         home = CoordinatorHome(folder)
         self.fingerprint = found(home, CoordinatorSettings(name="Test"), now=time.time(), actor="test")
         self.coordinator = Coordinator.open(home)
@@ -34,7 +41,7 @@ class EnrollingCoordinator:
         self.server, self.port = serve_enrolment(
             EnrolmentService(
                 coordinator=CoordinatorIdentity(
-                    name="Test",
+                    name=shown_name,
                     anchors=self.coordinator.anchors,
                     fleet_address="127.0.0.1:1",
                     transfer_address="127.0.0.1:2",
@@ -182,3 +189,16 @@ def test_a_token_of_a_coordinator_that_is_not_there_leaves_a_home_that_can_try_a
     assert not home.has_joined()
     with pytest.raises(HomeError):
         home.membership()
+
+
+def test_a_coordinator_whose_name_holds_terminal_control_is_not_joined(
+    tmp_path: Path, home: SiteHome
+) -> None:
+    hostile = EnrollingCoordinator(tmp_path / "hostile", shown_name="Test\x1b[2J\x1b]0;owned\x07")
+    try:
+        with pytest.raises(TrustError, match="does not hold together"):
+            join(home, hostile.invite(), actor="local:test")
+    finally:
+        hostile.server.stop(None).wait(10)
+
+    assert not home.has_joined()

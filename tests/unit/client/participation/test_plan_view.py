@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 from client.catalog import Part
 from client.consenting import Consenting
 from client.participation import Workplace
 from client.plan_view import PlanView, differences, view_plan
+from client.store.ledger import Kind, Rule
 from shared.consent.records import Offer
 from shared.plan import Plan
+from shared.records import Contribution, Evaluation
 from shared.trust.envelope import Envelope
 from tests.unit.client.participation.conftest import OWNER, PLAN, POLICY, MinimalCoordinator
 
@@ -55,6 +58,28 @@ def test_the_first_plan_has_nothing_to_be_compared_with_and_tells_what_runs_and_
     assert f"an update of {shown.tensors} tensors" in text
     assert shown.update_bytes > 4 * shown.tensors > 0
     assert "No plan was approved here before." in text
+
+
+def test_nothing_leaves_in_a_contribution_that_was_not_told_before_the_decision(
+    coordinator: MinimalCoordinator, workplace: Workplace
+) -> None:
+    shown = view(coordinator, workplace, "run-1")
+
+    told, text = shown.to_json()["leaves"]["values"], "\n".join(shown.lines())
+
+    assert set(told) == set(Contribution.model_fields)
+    for words in told.values():
+        assert words in text
+    for name in set(Evaluation.model_fields) - {"num_examples"}:
+        assert name in told["evaluation"]
+    assert "number of these images" in told["evaluation"]
+
+
+def test_every_kind_in_the_ledger_is_explained_with_its_rule() -> None:
+    table = (Path(__file__).parents[4] / "docs" / "audit.md").read_text().partition("## Egress ledger")[2]
+
+    assert {kind for kind in Kind if f"`{kind}`" not in table} == set()
+    assert {rule for rule in Rule if f"`{rule}`" not in table} == set()
 
 
 def test_a_child_is_compared_with_its_parent_and_any_other_with_the_plan_approved_last(

@@ -381,7 +381,7 @@ def test_an_unnecessary_approval_waits_for_nobody_and_a_broken_rule_bars_until_i
             ("limits = 3\n", PlanState.BARRED, ("policy_file",)),
             ("", PlanState.WAITING, ()),
             ("approval = 'not needed'\n", PlanState.APPROVED, ()),
-            ("limits.rounds = 1\n", PlanState.APPROVED, ()),
+            ("approval = 'not needed'\nlimits.rounds = 1\n", PlanState.APPROVED, ()),
         ):
             home.policy_file.write_text(POLICY + policy)
             consenting.apply_policy()

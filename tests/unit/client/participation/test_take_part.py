@@ -16,12 +16,12 @@ from client.catalog import Catalog, Part
 from client.egress import Egress
 from client.home import STORE_FILE, SiteHome
 from client.participation import Workplace, take_part
-from client.policy.policy import EgressTable
+from client.policy.policy import EgressTable, Policy
 from client.training.evaluation import Metrics
 from client.training.trainer import TrainingResult
 from client.workplace import open_workplace
 from shared.errors import EgressError, MammofedError, StoreError, TamperedError, TrustError
-from shared.model import initial_model
+from shared.model import Weights, initial_model
 from shared.model.weights import from_bytes, to_bytes, weights_of
 from shared.plan import ModelPlan
 from shared.records import (
@@ -78,6 +78,7 @@ def test_a_site_trains_and_contributes_its_update_and_means(
     assert contribution.evaluation.num_examples == len(workplace.catalog.examples(Part.VALIDATION))
     assert contribution.train_loss is not None
     assert contribution.duration_s > 0
+    assert contribution.duration_s % 10 == 0  # nothing finer tells how many examples there are
     base = weights_of(initial_model(PLAN))
     update = from_bytes(coordinator.received(contribution.update), like=base)
     assert any(bool(tensor.abs().max() > 0) for tensor in update.values())
@@ -396,6 +397,23 @@ def egress(workplace: Workplace) -> Egress:
     return workplace.egress
 
 
+def release_update(
+    egress: Egress,
+    coordinator: MinimalCoordinator,
+    local: Weights,
+    base: Weights,
+    training: TrainingResult = TrainingResult(loss=0.5, num_steps=1, num_examples=6),  # noqa: B008 - frozen
+) -> None:
+    egress.release_update(
+        coordinator.announcement().occasion,
+        local,
+        base,
+        training=training,
+        metrics=None,
+        policy=Policy(),
+    )
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 def test_local_weights_that_are_not_finite_never_leave(
     value: float, egress: Egress, coordinator: MinimalCoordinator
@@ -405,7 +423,7 @@ def test_local_weights_that_are_not_finite_never_leave(
     local["dense_decoder.head.bias"].view(-1)[0] = value
 
     with pytest.raises(EgressError):
-        egress.release_update(coordinator.announcement().occasion, local, base)
+        release_update(egress, coordinator, local, base)
 
     assert ledger_rows(coordinator.home) == []
     assert egress.blobs.digests() == []
@@ -427,7 +445,27 @@ def test_an_update_of_another_form_than_the_weights_that_came_in_never_leaves(
     base = weights_of(initial_model(PLAN))
 
     with pytest.raises(EgressError):
-        egress.release_update(coordinator.announcement().occasion, change(dict(base)), base)
+        release_update(egress, coordinator, change(dict(base)), base)
+
+    assert ledger_rows(coordinator.home) == []
+    assert egress.blobs.digests() == []
+
+
+@pytest.mark.parametrize(
+    "training",
+    [
+        TrainingResult(loss=0.5, num_steps=1, num_examples=4),
+        TrainingResult(loss=float("nan"), num_steps=1, num_examples=6),
+    ],
+    ids=["of too few examples", "with a loss that is not finite"],
+)
+def test_an_update_whose_numbers_could_not_leave_does_not_leave_before_them(
+    training: TrainingResult, egress: Egress, coordinator: MinimalCoordinator
+) -> None:
+    base = weights_of(initial_model(PLAN))
+
+    with pytest.raises(EgressError):
+        release_update(egress, coordinator, dict(base), base, training)
 
     assert ledger_rows(coordinator.home) == []
     assert egress.blobs.digests() == []

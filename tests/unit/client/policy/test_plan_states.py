@@ -17,6 +17,7 @@ LEGAL = {
     (PlanState.BARRED, PlanState.WAITING),
     (PlanState.BARRED, PlanState.REJECTED),
     (PlanState.BARRED, PlanState.OVER),
+    (PlanState.APPROVED, PlanState.WAITING),
     (PlanState.APPROVED, PlanState.REJECTED),
     (PlanState.APPROVED, PlanState.OVER),
     (PlanState.REJECTED, PlanState.APPROVED),

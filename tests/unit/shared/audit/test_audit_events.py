@@ -40,8 +40,8 @@ model.published manifest_sha256 run_id
 model.used manifest_sha256 num_images
 person.added key_id role
 person.disabled
-plan.approved plan_sha256
-plan.rejected plan_sha256 reason
+plan.approved plan_sha256 run_id
+plan.rejected plan_sha256 reason run_id
 policy.changed new_sha256 old_sha256
 report.written num_examples
 round.aggregated attempt number phase

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -39,3 +41,19 @@ def test_files_and_kinds_of_files_do_not_answer_for_each_other(log: AuditLog) ->
     note_settings(log, b"a", subject="policy", event=PolicyChanged, actor="site-a", at=1.0)
 
     assert [line.name for line in log.lines()] == [ConfigurationChanged.name, PolicyChanged.name]
+
+
+def test_processes_that_notice_a_change_at_one_time_tell_of_it_once(tmp_path: Path) -> None:
+    logs = [AuditLog(open_coordinator_store(tmp_path)) for _ in range(4)]
+    contents = [str(number).encode() for number in range(10)]
+    together = threading.Barrier(len(logs))
+
+    def notice(log: AuditLog) -> None:
+        for content in contents:
+            together.wait(30)
+            note_settings(log, content, subject="policy", event=PolicyChanged, actor="site-a", at=1.0)
+
+    with ThreadPoolExecutor(len(logs)) as processes:
+        list(processes.map(notice, logs))
+
+    assert [line.details["new_sha256"] for line in logs[0].lines()] == list(map(sha256, contents))

@@ -1,0 +1,85 @@
+"""How much a run may ask of this site: what was approved, and how often what has left may leave again.
+
+A round has one set of base weights. Whoever could have it computed from weights of his choosing, again and
+again, would ask as much about the examples as he liked under one approval.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from client.store.ledger import Release
+from client.store.plans import OfferedPlan
+from shared.errors import NotApprovedError
+from shared.records import Announcement, Occasion, Phase
+
+MAX_UPDATES_PER_ROUND = 3
+"""On the average of a run: a round is tried three times, and more only if the coordinator's process dies."""
+
+MAX_RELEASES_PER_ATTEMPT = 5
+"""An answer that the coordinator did not get is asked for again; its update is the same while the data is."""
+
+MAX_EVALUATIONS = 5
+"""Of a run's final weights: one is needed, and another each time that the coordinator's process dies."""
+
+
+def check_extent(announcement: Announcement, offered: OfferedPlan, releases: Sequence[Release]) -> None:
+    """Return only if an announcement asks for no more than the approved plan says.
+
+    Parameters
+    ----------
+    releases
+        Every update and every evaluation that has left for this run.
+
+    Raises
+    ------
+    NotApprovedError
+        It asks for another round, for a metric that is not in the plan, for other weights than before, or too
+        often.
+    """
+    occasion, plan = announcement.occasion, offered.plan
+    first = plan.rounds.count if occasion.phase is Phase.EVALUATE else 1
+    if not first <= occasion.round_number <= plan.rounds.count:
+        raise NotApprovedError(
+            "A round was asked for that the approved plan does not have.",
+            "Tell the coordinator: an extended plan must be offered as a run of its own.",
+        )
+    if not set(announcement.metrics) <= set(plan.metrics):
+        raise NotApprovedError(
+            "A metric was asked for that the approved plan does not name.", "Tell the coordinator."
+        )
+    same_phase = [each for each in releases if each.phase is occasion.phase]
+    _check_base(occasion, same_phase)
+    if occasion.phase is Phase.EVALUATE:
+        if len(same_phase) >= MAX_EVALUATIONS:
+            raise _too_often("Evaluations were asked for more often than the approved plan can need.")
+    else:
+        _check_updates(occasion, same_phase, most=MAX_UPDATES_PER_ROUND * plan.rounds.count)
+
+
+def _check_base(occasion: Occasion, releases: Sequence[Release]) -> None:
+    if any(
+        each.round_number == occasion.round_number and each.base_sha256 != occasion.base_digest
+        for each in releases
+    ):
+        raise NotApprovedError(
+            "A round was asked for from other weights than before.",
+            "Tell the coordinator: a round has one set of weights, however often it is tried.",
+        )
+
+
+def _check_updates(occasion: Occasion, releases: Sequence[Release], *, most: int) -> None:
+    if any(each.round_number > occasion.round_number for each in releases):
+        raise NotApprovedError(
+            "A round was asked for that comes before one that is done.", "Tell the coordinator."
+        )
+    attempts = [(each.round_number, each.attempt) for each in releases]
+    this = (occasion.round_number, occasion.attempt)
+    if attempts.count(this) >= MAX_RELEASES_PER_ATTEMPT or (
+        this not in attempts and len(set(attempts)) >= most
+    ):
+        raise _too_often("More updates were asked for than the approved plan can need.")
+
+
+def _too_often(message: str) -> NotApprovedError:
+    return NotApprovedError(message, "Ask the coordinator why rounds fail; a new run needs a new approval.")
