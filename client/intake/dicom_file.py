@@ -52,8 +52,8 @@ MAX_HEADER_BYTES = 512 << 10
 but empty items pydicom takes seconds for so many."""
 MAX_ITEMS = MAX_HEADER_BYTES // 8
 ITEM_TAG = b"\xfe\xff\x00\xe0"
-BULK_TAG = 0x52009230
-"""Per-Frame Functional Groups Sequence: what follows is as long as a volume has frames, or pixels."""
+BULK_TAGS = frozenset({0x52009230, 0x7FE00008, 0x7FE00009, 0x7FE00010})
+"""Per-Frame Functional Groups Sequence, as long as a volume has frames, and the three forms of pixels."""
 CHUNK_BYTES = 1 << 20
 GROUP_LENGTH = struct.Struct("<4s4xI")
 GROUP_LENGTH_TAG = b"\x02\x00\x00\x00"
@@ -92,7 +92,7 @@ def read_header(path: Path) -> Header:
         _check_inflation(file)
         dataset = read_partial(
             cast("BinaryIO", _Sparing(file, MAX_HEADER_BYTES)),
-            stop_when=lambda tag, _vr, _length: int(tag) >= BULK_TAG,
+            stop_when=lambda tag, _vr, _length: int(tag) in BULK_TAGS,
             force=True,
             specific_tags=tags(HEADER_KEYWORDS),
         )
