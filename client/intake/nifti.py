@@ -12,7 +12,7 @@ import gzip
 import math
 import zlib
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import nibabel
 import numpy as np
@@ -68,7 +68,7 @@ def read_nifti(path: Path) -> npt.NDArray[Any]:
 def _inflated(file: IO[bytes]) -> IO[bytes]:
     compressed = file.read(len(GZIP)) == GZIP
     file.seek(0)
-    return gzip.GzipFile(fileobj=file) if compressed else file  # type: ignore[return-value]
+    return cast("IO[bytes]", gzip.GzipFile(fileobj=file)) if compressed else file
 
 
 def _version(start: bytes) -> Any:

@@ -25,6 +25,7 @@ from enum import StrEnum
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from shared.errors import ConfigError
@@ -197,7 +198,7 @@ def _work(function: Callable[[Any], Any], pipe: Connection) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _limit_memory()
     # A decoder that dies may say on standard error what it was reading.
-    with open(os.devnull, "wb") as nowhere:  # noqa: PTH123
+    with Path(os.devnull).open("wb") as nowhere:
         os.dup2(nowhere.fileno(), 2)
     with contextlib.suppress(EOFError, BrokenPipeError):
         pipe.send(READY)

@@ -107,10 +107,10 @@ def _fits(value: object, kind: Any) -> bool:
     return isinstance(value, kind)
 
 
-def _plain(value: Any) -> Detail:
+def _plain(value: tuple[object, ...] | str | int | bool | None) -> Detail:
     """Members of enumerations become plain words, tuples become lists."""
     if isinstance(value, tuple):
         return [str(each) for each in value]
     if isinstance(value, str):
         return str(value)
-    return value  # type: ignore[no-any-return]
+    return value

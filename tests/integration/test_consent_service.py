@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,13 +50,6 @@ WHO = "local:it"
 OWNER = Decider(actor=Actor(name="local:test", role=Role.ADMINISTRATOR), token=None)
 POLICY = "data.min_examples = 1\negress.smallest_count = 1\n"
 TIMEOUT_S = 10.0
-
-
-@pytest.fixture
-def members(tmp_path: Path) -> Iterator[MemberCoordinator]:
-    coordinator = MemberCoordinator(tmp_path / "coordinator")
-    yield coordinator
-    coordinator.stop()
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,13 +40,6 @@ from shared.trust.tls import mutual_server_credentials
 from tests.integration.member_coordinator import MemberCoordinator
 
 TIMEOUT_S = 15.0
-
-
-@pytest.fixture
-def members(tmp_path: Path) -> Iterator[MemberCoordinator]:
-    coordinator = MemberCoordinator(tmp_path / "coordinator")
-    yield coordinator
-    coordinator.stop()
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +30,6 @@ from tests.integration.member_coordinator import BUNDLE_SHA256, MemberCoordinato
 PLAN = Plan(name="density", rounds=RoundsPlan(count=3))
 WHO = "local:it"
 POLICY = "data.min_examples = 1\negress.smallest_count = 1\n"
-
-
-@pytest.fixture
-def members(tmp_path: Path) -> Iterator[MemberCoordinator]:
-    coordinator = MemberCoordinator(tmp_path / "coordinator")
-    yield coordinator
-    coordinator.stop()
 
 
 @pytest.fixture

@@ -30,13 +30,6 @@ SOON_S = 10.0
 
 
 @pytest.fixture
-def members(tmp_path: Path) -> Iterator[MemberCoordinator]:
-    coordinator = MemberCoordinator(tmp_path / "coordinator")
-    yield coordinator
-    coordinator.stop()
-
-
-@pytest.fixture
 def rogue(members: MemberCoordinator, tmp_path: Path) -> SiteHome:
     return members.member(tmp_path / "rogue", "rogue")
 

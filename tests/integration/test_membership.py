@@ -52,13 +52,6 @@ MB = 1_000_000
 
 
 @pytest.fixture
-def members(tmp_path: Path) -> Iterator[MemberCoordinator]:
-    coordinator = MemberCoordinator(tmp_path / "coordinator")
-    yield coordinator
-    coordinator.stop()
-
-
-@pytest.fixture
 def home(members: MemberCoordinator, tmp_path: Path) -> SiteHome:
     return members.member(tmp_path / "aarhus")
 
