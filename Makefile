@@ -32,8 +32,8 @@ install: $(VENV)/installed ## Make the environment (locked versions; torch first
 demo: install ## Run the main job: a coordinator and three hospitals on this machine (DATA=folder for open data)
 	$(BIN)/python -m deploy.demo.run $(if $(DATA),--data $(DATA)) $(DEMO)
 
-test: install ## Run the tests
-	$(BIN)/python -m pytest
+test: install ## Run the tests, on two cores
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 check: install ## Formatting, lint, types, import rules, docs, tests
 	$(BIN)/ruff format --check .

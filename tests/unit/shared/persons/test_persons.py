@@ -278,6 +278,16 @@ GOOD = PersonToken.generate().reveal()
         GOOD[:-1] + "!",
         "mf1_" + GOOD,
     ],
+    ids=[
+        "empty",
+        "prefix",
+        "no prefix",
+        "too short",
+        "too long",
+        "padded",
+        "another alphabet",
+        "another prefix",
+    ],
 )
 def test_what_is_no_token_is_refused_without_being_repeated(text: str) -> None:
     with pytest.raises(TrustError) as caught:
