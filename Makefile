@@ -10,7 +10,7 @@ DATA ?=
 DEMO ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check bench-intake format lock protos docs clean
+.PHONY: help install demo test faults check bench-intake bench-frugal format lock protos docs clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -35,6 +35,9 @@ demo: install ## Run the main job: a coordinator and three hospitals on this mac
 test: install ## Run the tests, on two cores
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
+faults: install ## Run the whole fault suite (make test runs a shortened form of it)
+	$(BIN)/python -m pytest tests/faults -m "long or not long"
+
 check: install ## Formatting, lint, types, import rules, docs, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -46,6 +49,9 @@ check: install ## Formatting, lint, types, import rules, docs, tests
 
 bench-intake: install ## Measure the intake beside pydicom with MONAI, and beside decoding alone
 	$(BIN)/python -m bench.intake
+
+bench-frugal: install ## Measure what integers and hostile sites cost a model (DATA=folder for open data)
+	$(BIN)/python -m bench.frugal $(if $(DATA),--data $(DATA))
 
 format: install ## Format the code
 	$(BIN)/ruff format .

@@ -1,9 +1,9 @@
 """The gate out of the hospital: what leaves is built here from an allow-list, and written down first.
 
-Leaves: an update with exactly the names, shapes and types of the weights that came in, all finite; counts
-of examples, none smaller than the site's policy tells; those means over images that were asked for and that
-the policy lets go; where the audit log stands. Nothing that belongs to one image, no text but identifiers of
-the run.
+Leaves: an update with exactly the names and shapes that the plan's strategy sends, all finite, rounded to
+the round's grid; counts of examples, none smaller than the site's policy tells; how many values the grid cut
+off; those means over images that were asked for and that the policy lets go; where the audit log stands.
+Nothing that belongs to one image, no text but identifiers of the run.
 """
 
 from __future__ import annotations
@@ -11,8 +11,11 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+
+import torch
+from torch import Tensor
 
 from client.policy.decisions import reported_count
 from client.policy.policy import EgressTable, Policy
@@ -23,8 +26,10 @@ from client.training.trainer import TrainingResult
 from shared.audit.event import Event
 from shared.audit.events import ContributionRefused, ContributionReleased
 from shared.errors import EgressError, MammofedError, NotNowError, PolicyError
-from shared.model import Weights
-from shared.model.weights import subtract, to_bytes
+from shared.fixed_point.grid import Shape
+from shared.fixed_point.rounding import Rounding
+from shared.fixed_point.update_file import write_update
+from shared.model.weights import check
 from shared.plan import MetricName
 from shared.records import (
     CONTRIBUTION_TYPE,
@@ -53,17 +58,21 @@ class Egress:
     blobs: BlobStore
     signing_key: SigningKey
 
-    def release_update(
+    def round_update(
         self,
-        occasion: Occasion,
-        local: Weights,
-        base: Weights,
+        update: Mapping[str, Tensor],
+        rounding: Rounding,
         *,
         training: TrainingResult,
         metrics: Metrics | None,
-        policy: Policy,
+        compress: bool,
     ) -> BlobRef:
-        """Put the update of a round where it can be sent from.
+        """Round the update of a round, and lay it down where it can be sent from; nothing leaves yet.
+
+        Parameters
+        ----------
+        update
+            Exactly the tensors of the round's grid.
 
         Parameters
         ----------
@@ -73,43 +82,52 @@ class Egress:
         Raises
         ------
         EgressError
-            It has not the form of the weights that came in, is not finite, or stands for too few examples.
+            It has not the form that was asked for, or something of it is not finite.
         """
-        require_enough(training.num_examples, policy)
         _require_finite(training, metrics)
         try:
-            update = to_bytes(subtract(local, base))
+            check(update, like={name: torch.empty(shape) for name, shape in rounding.grid.shapes.items()})
         except MammofedError as error:
             raise EgressError(f"The update does not leave. {error.message}", error.hint) from error
-        blob = self.blobs.put_bytes(update)
+        with self.blobs.draft() as draft:
+            with draft.open("wb") as file:
+                blocks = rounding.blocks({name: tensor.numpy() for name, tensor in update.items()})
+                write_update(file, rounding.grid, blocks, compress=compress)
+            return self.blobs.put_file(draft)
+
+    def release_update(self, occasion: Occasion, update: BlobRef, shapes: Mapping[str, Shape]) -> None:
+        """Write down a rounded update, which may be sent then; once more whenever it is sent again."""
         self.ledger.append(
             LedgerEntry(
                 occasion=occasion,
                 kind=Kind.UPDATE,
-                rule=Rule.WEIGHTS_AS_THEY_CAME,
-                tensors={name: tuple(tensor.shape) for name, tensor in local.items()},
-                size_bytes=blob.size_bytes,
-                sha256=blob.digest,
+                rule=Rule.WEIGHTS_OF_THE_PLAN,
+                tensors=shapes,
+                size_bytes=update.size_bytes,
+                sha256=update.digest,
             ),
             at=time.time(),
         )
-        return blob
 
-    def release_contribution(
+    def compose_contribution(
         self,
         occasion: Occasion,
         *,
-        training: TrainingResult | None,
-        update: BlobRef | None,
-        metrics: Metrics | None,
+        num_examples: int | None,
+        training: TrainingResult | None = None,
+        update: BlobRef | None = None,
+        num_clipped: int = 0,
+        metrics: Metrics | None = None,
         asked: Collection[MetricName],
         rules: EgressTable,
         duration_s: float,
-    ) -> bytes:
-        """The signed envelope of a contribution.
+    ) -> Contribution:
+        """A contribution as it may leave; nothing leaves yet.
 
         Parameters
         ----------
+        num_examples
+            In the training part; None where it is not asked for.
         asked
             The metrics that the round asks for; of these leave those that the rules let go.
         rules
@@ -122,15 +140,20 @@ class Egress:
         """
         _require_finite(training, metrics)
         let_go = frozenset(asked) & frozenset(rules.metrics)
-        contribution = Contribution(
+        return Contribution(
             occasion=occasion,
-            num_examples=_training_count(training, rules) if training else 0,
+            num_examples=0 if num_examples is None else _training_count(num_examples, rules),
             update=update,
+            num_clipped=num_clipped,
             train_loss=training.loss if training and "train_loss" in let_go else None,
             evaluation=_to_evaluation(metrics, let_go, rules) if metrics else None,
             duration_s=math.ceil(duration_s / DURATION_STEP_S) * DURATION_STEP_S,
             checkpoint=self._checkpoint(),
         )
+
+    def release_contribution(self, contribution: Contribution) -> bytes:
+        """The signed envelope of a contribution, written down."""
+        occasion = contribution.occasion
         envelope = sign(CONTRIBUTION_TYPE, contribution.to_bytes(), self.signing_key).to_bytes()
         blob = BlobRef.of(envelope)
         event = ContributionReleased(
@@ -229,8 +252,8 @@ def _numbers(metrics: Metrics) -> list[float]:
     ]
 
 
-def _training_count(training: TrainingResult, rules: EgressTable) -> int:
-    count = reported_count(rules, training.num_examples)
+def _training_count(num_examples: int, rules: EgressTable) -> int:
+    count = reported_count(rules, num_examples)
     if count is None:
         raise EgressError(
             "The training part is smaller than the smallest count that this site tells.",

@@ -19,8 +19,8 @@ MAX_UPDATES_PER_ROUND = 3
 MAX_RELEASES_PER_ATTEMPT = 5
 """An answer that the coordinator did not get is asked for again; its update is the same while the data is."""
 
-MAX_EVALUATIONS = 5
-"""Of a run's final weights: one is needed, and another each time that the coordinator's process dies."""
+MAX_ANSWERS = 5
+"""To the count, and of the final weights: one is needed, and another when the coordinator's process died."""
 
 
 def check_extent(announcement: Announcement, offered: OfferedPlan, releases: Sequence[Release]) -> None:
@@ -29,7 +29,7 @@ def check_extent(announcement: Announcement, offered: OfferedPlan, releases: Seq
     Parameters
     ----------
     releases
-        Every update and every evaluation that has left for this run.
+        Every update, count and evaluation that has left for this run.
 
     Raises
     ------
@@ -38,8 +38,12 @@ def check_extent(announcement: Announcement, offered: OfferedPlan, releases: Seq
         often.
     """
     occasion, plan = announcement.occasion, offered.plan
-    first = plan.rounds.count if occasion.phase is Phase.EVALUATE else 1
-    if not first <= occasion.round_number <= plan.rounds.count:
+    rounds = {
+        Phase.COUNT: range(1),
+        Phase.TRAIN: range(1, plan.rounds.count + 1),
+        Phase.EVALUATE: range(plan.rounds.count, plan.rounds.count + 1),
+    }
+    if occasion.round_number not in rounds[occasion.phase]:
         raise NotApprovedError(
             "A round was asked for that the approved plan does not have.",
             "Tell the coordinator: an extended plan must be offered as a run of its own.",
@@ -50,11 +54,10 @@ def check_extent(announcement: Announcement, offered: OfferedPlan, releases: Seq
         )
     same_phase = [each for each in releases if each.phase is occasion.phase]
     _check_base(occasion, same_phase)
-    if occasion.phase is Phase.EVALUATE:
-        if len(same_phase) >= MAX_EVALUATIONS:
-            raise _too_often("Evaluations were asked for more often than the approved plan can need.")
-    else:
+    if occasion.phase is Phase.TRAIN:
         _check_updates(occasion, same_phase, most=MAX_UPDATES_PER_ROUND * plan.rounds.count)
+    elif len(same_phase) >= MAX_ANSWERS:
+        raise _too_often("Counts or evaluations were asked for more often than the approved plan can need.")
 
 
 def _check_base(occasion: Occasion, releases: Sequence[Release]) -> None:

@@ -4,8 +4,8 @@ An announcement is followed only if
 
 1. the site is not paused, and its policy can be read;
 2. a plan was approved here for this very run, and it is this very plan;
-3. the round is one of the plan's, comes after those before it, from the same weights as before, and nothing
-   is asked for too often (`client.extent`);
+3. the round is one of the plan's, or the count before them; it comes after those before it, from the same
+   weights as before, and nothing is asked for too often (`client.extent`);
 4. it asks for no other metric than the plan;
 5. the plan still keeps to every rule of the policy, which may have changed since;
 6. it comes within the site's hours.

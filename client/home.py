@@ -108,6 +108,11 @@ class SiteHome:
         return self.folder / "blobs"
 
     @property
+    def rounds(self) -> Path:
+        """Folder of what the site keeps of its rounds."""
+        return self.folder / "rounds"
+
+    @property
     def logs(self) -> Path:
         """Folder of the processes' logs."""
         return self.folder / "logs"

@@ -6,6 +6,9 @@ An announcement is followed only if
 2. it is meant for this site, and its time is not over;
 3. it asks for nothing but what was approved here, now (`client.guard`); until then nothing is fetched;
 4. plan and weights are the very bytes that it names.
+
+What was computed for it is on record before any of it leaves. Asked again, a site sends that update anew, if
+points 1 to 3 hold still.
 """
 
 from __future__ import annotations
@@ -17,15 +20,26 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import torch
+from torch import nn
 
 from client.catalog import Catalog, Part
 from client.egress import Egress, require_enough
 from client.enrolment import Membership
 from client.guard import Guard
+from client.round_records import RoundRecord, RoundRecords
 from client.store.audit import AuditLog
 from client.training.dataset import FittedDataset
 from client.training.device import limit_memory
 from client.training.evaluation import Metrics, evaluate
+from client.training.local_round import (
+    Correct,
+    Train,
+    control_like,
+    own_weights,
+    residual_state,
+    rounding_of,
+    train_round,
+)
 from client.training.schedule import training_seed
 from client.training.trainer import Step, TrainingResult, train
 from shared.errors import (
@@ -37,10 +51,11 @@ from shared.errors import (
     TransferError,
     TrustError,
 )
-from shared.model import Weights, build_model
-from shared.model.weights import from_bytes, load_into, weights_of
+from shared.model import Weights, blank_model, model_around
+from shared.model.sent import EXPONENTS, control_of
+from shared.model.weights import from_bytes
 from shared.plan import Plan
-from shared.records import ANNOUNCEMENT_TYPE, Announcement, Occasion, Phase
+from shared.records import ANNOUNCEMENT_TYPE, Announcement, Contribution, Occasion, Phase
 from shared.transfer.blob_ref import BlobRef
 from shared.transfer.blob_store import BlobStore
 from shared.transfer.client import BlobClient
@@ -60,6 +75,7 @@ class Workplace:
     blobs: BlobStore
     transfer: BlobClient
     egress: Egress
+    records: RoundRecords
     audit: AuditLog
     guard: Guard
     device: torch.device
@@ -106,30 +122,21 @@ def take_part(envelope: bytes, workplace: Workplace) -> bytes:
     try:
         _keep_checkpoint(announcement, workplace)
         workplace.guard.check(announcement, workplace.membership)
+        record = workplace.records.find(occasion)
+        if record is not None and workplace.blobs.has(record.update.digest):
+            return _send(record, announcement, workplace)
         _forget_other_rounds(announcement, workplace.blobs)
         plan = _fetch_plan(announcement, workplace)
+        if occasion.phase is Phase.COUNT:
+            return _count(announcement, workplace, began)
         base = _fetch_weights(announcement, plan, workplace)
-        if occasion.phase is Phase.EVALUATE:
-            training, update = None, None
-            metrics = _evaluate(base, plan, Part.TEST, workplace)
-        else:
-            metrics = _evaluate(base, plan, Part.VALIDATION, workplace)
-            training, local = _train(base, plan, announcement, workplace)
-            workplace.guard.check(announcement, workplace.membership)
-            update = workplace.egress.release_update(
-                occasion, local, base, training=training, metrics=metrics, policy=workplace.guard.policy()
-            )
-            workplace.transfer.send(update, workplace.blobs, should_stop=workplace.watch(announcement))
-        workplace.guard.check_release(announcement, workplace.membership)
-        return workplace.egress.release_contribution(
-            occasion,
-            training=training,
-            update=update,
-            metrics=metrics,
-            asked=announcement.metrics,
-            rules=workplace.guard.policy().egress,
-            duration_s=time.monotonic() - began,
-        )
+        state = workplace.records.state_before(occasion)
+        if occasion.phase is Phase.TRAIN:
+            record = _train_round(announcement, base, plan, state, workplace, began)
+            workplace.records.keep(record)
+            return _send(record, announcement, workplace)
+        metrics = _evaluate(own_weights(base, plan, state), plan, Part.TEST, workplace)
+        return _answer(announcement, workplace, began, num_examples=None, metrics=metrics)
     except MammofedError as failure:
         error = _cause(failure, announcement, workplace.guard)
         log.error("no part in round %d: %s %s", occasion.round_number, error.message, error.hint)
@@ -157,6 +164,88 @@ def _cause(failure: MammofedError, announcement: Announcement, guard: Guard) -> 
         except MammofedError as cause:
             return cause
     return failure
+
+
+def _count(announcement: Announcement, workplace: Workplace, began: float) -> bytes:
+    """Tell how many examples there are to train on, as the policy lets it be told: the site's weight."""
+    num_examples = len(workplace.catalog.examples(Part.TRAIN))
+    return _answer(announcement, workplace, began, num_examples=num_examples, metrics=None)
+
+
+def _answer(
+    announcement: Announcement,
+    workplace: Workplace,
+    began: float,
+    *,
+    num_examples: int | None,
+    metrics: Metrics | None,
+) -> bytes:
+    """An answer without an update."""
+    workplace.guard.check_release(announcement, workplace.membership)
+    told = workplace.egress.compose_contribution(
+        announcement.occasion,
+        num_examples=num_examples,
+        metrics=metrics,
+        asked=announcement.metrics,
+        rules=workplace.guard.policy().egress,
+        duration_s=time.monotonic() - began,
+    )
+    return workplace.egress.release_contribution(told)
+
+
+def _train_round(
+    announcement: Announcement, base: Weights, plan: Plan, state: Weights, workplace: Workplace, began: float
+) -> RoundRecord:
+    """Train and round the update: all that a site has to do for an answer, and the state that follows."""
+    occasion = announcement.occasion
+    rounding = rounding_of(announcement.terms, plan, occasion, state)
+    common = _fetch_control(announcement, base, workplace)
+    metrics = _evaluate(own_weights(base, plan, state), plan, Part.VALIDATION, workplace)
+    trained = train_round(base, plan, state, common, _trainer(plan, announcement, workplace))
+    update = workplace.egress.round_update(
+        trained.update,
+        rounding,
+        training=trained.result,
+        metrics=metrics,
+        compress=plan.aggregation.compression != "none",
+    )
+    if rounding.num_clipped:
+        log.warning("%d values of the update lay beyond the round's grid", rounding.num_clipped)
+    return RoundRecord(
+        occasion=occasion,
+        update=update,
+        shapes=rounding.grid.shapes,
+        training=trained.result,
+        num_clipped=rounding.num_clipped,
+        metrics=metrics,
+        duration_s=time.monotonic() - began,
+        state={**trained.state, **residual_state(rounding)},
+    )
+
+
+def _told(record: RoundRecord, announcement: Announcement, workplace: Workplace) -> Contribution:
+    """What may be told of a round, as it is asked for and as the policy stands now."""
+    return workplace.egress.compose_contribution(
+        record.occasion,
+        num_examples=record.training.num_examples,
+        training=record.training,
+        update=record.update,
+        num_clipped=record.num_clipped,
+        metrics=record.metrics,
+        asked=announcement.metrics,
+        rules=workplace.guard.policy().egress,
+        duration_s=record.duration_s,
+    )
+
+
+def _send(record: RoundRecord, announcement: Announcement, workplace: Workplace) -> bytes:
+    """Send an update that is on record, and answer with what goes with it."""
+    workplace.guard.check(announcement, workplace.membership)
+    require_enough(record.training.num_examples, workplace.guard.policy())
+    workplace.egress.release_update(record.occasion, record.update, record.shapes)
+    workplace.transfer.send(record.update, workplace.blobs, should_stop=workplace.watch(announcement))
+    workplace.guard.check_release(announcement, workplace.membership)
+    return workplace.egress.release_contribution(_told(record, announcement, workplace))
 
 
 def _read(envelope: bytes, membership: Membership) -> Announcement:
@@ -188,6 +277,8 @@ def _keep_checkpoint(announcement: Announcement, workplace: Workplace) -> None:
 def _forget_other_rounds(announcement: Announcement, blobs: BlobStore) -> None:
     """What earlier rounds left is of no use any more; what this one needs may be here already."""
     needed = {announcement.plan.digest, announcement.base.digest}
+    if announcement.terms is not None and announcement.terms.state is not None:
+        needed.add(announcement.terms.state.digest)
     for digest in blobs.digests():
         if digest not in needed:
             blobs.remove(digest)
@@ -205,8 +296,18 @@ def _fetch_weights(announcement: Announcement, plan: Plan, workplace: Workplace)
     # 4.
     if announcement.base.digest != announcement.occasion.base_digest:
         raise TrustError("The weights are not the ones that were announced.", "Tell the coordinator.")
-    like = weights_of(build_model(plan.model))
+    like = blank_model(plan.model).state_dict()
     return from_bytes(_fetch(announcement.base, announcement, workplace), like=like)
+
+
+def _fetch_control(announcement: Announcement, base: Weights, workplace: Workplace) -> Weights:
+    """The federation's control variate by names of weights; empty if the terms name none."""
+    terms = announcement.terms
+    if terms is None or terms.state is None:
+        return {}
+    like = {**control_like(base), EXPONENTS: torch.empty(len(terms.exponents))}
+    control = from_bytes(_fetch(terms.state, announcement, workplace), like=like)
+    return {name: control[control_of(name)] for name in base}
 
 
 def _fetch(blob: BlobRef, announcement: Announcement, workplace: Workplace) -> bytes:
@@ -225,14 +326,11 @@ def _evaluate(weights: Weights, plan: Plan, part: Part, workplace: Workplace) ->
     dataset = workplace.dataset(plan, part)
     if dataset is None:
         return None
-    model = build_model(plan.model)
-    load_into(model, weights)
+    model = model_around(weights, plan.model)
     return evaluate(model, dataset, plan, workplace.device)
 
 
-def _train(
-    base: Weights, plan: Plan, announcement: Announcement, workplace: Workplace
-) -> tuple[TrainingResult, Weights]:
+def _trainer(plan: Plan, announcement: Announcement, workplace: Workplace) -> Train:
     occasion, policy = announcement.occasion, workplace.guard.policy()
     dataset = workplace.training_dataset(plan, occasion.run_id)
     if dataset is None:
@@ -240,8 +338,6 @@ def _train(
             "This site has no example to train on.", "Add mammograms with `mammofed-site data add FOLDER`."
         )
     require_enough(len(dataset), policy)
-    model = build_model(plan.model)
-    load_into(model, base)
     seed = training_seed(
         plan.seed,
         run_id=occasion.run_id,
@@ -249,24 +345,28 @@ def _train(
         attempt=occasion.attempt,
         site_id=occasion.site_id,
     )
-    limit_memory(workplace.device, policy.limits.gpu_memory_gib)
-    try:
-        result = train(
-            model,
-            dataset,
-            plan,
-            round_number=occasion.round_number,
-            seed=seed,
-            device=workplace.device,
-            on_step=_log_step(occasion),
-            should_stop=workplace.watch(announcement),
-        )
-    except torch.OutOfMemoryError as error:
-        raise NotReadyError(
-            "The plan needs more GPU memory than this site has or lets it use.",
-            "Ask for a smaller batch, or raise `limits.gpu_memory_gib` in policy.toml.",
-        ) from error
-    return result, weights_of(model)
+
+    def train_with(model: nn.Module, correct: Correct) -> TrainingResult:
+        limit_memory(workplace.device, policy.limits.gpu_memory_gib)
+        try:
+            return train(
+                model,
+                dataset,
+                plan,
+                round_number=occasion.round_number,
+                seed=seed,
+                device=workplace.device,
+                on_step=_log_step(occasion),
+                should_stop=workplace.watch(announcement),
+                correct=correct,
+            )
+        except torch.OutOfMemoryError as error:
+            raise NotReadyError(
+                "The plan needs more GPU memory than this site has or lets it use.",
+                "Ask for a smaller batch, or raise `limits.gpu_memory_gib` in policy.toml.",
+            ) from error
+
+    return train_with
 
 
 def _log_step(occasion: Occasion) -> Callable[[Step], None]:

@@ -13,7 +13,7 @@ class PlanState(StrEnum):
 
     Waiting plans wait for a person; barred ones break the site's policy, and wait again when they no longer
     do; so do those approved without a person when the policy asks for one. Plans are over when the
-    coordinator's run is.
+    coordinator's run is; if it is resumed, they stand where they stood.
     """
 
     WAITING = "waiting"
@@ -28,7 +28,7 @@ PLAN_TRANSITIONS: Mapping[PlanState, frozenset[PlanState]] = {
     PlanState.BARRED: frozenset({PlanState.WAITING, PlanState.REJECTED, PlanState.OVER}),
     PlanState.APPROVED: frozenset({PlanState.WAITING, PlanState.REJECTED, PlanState.OVER}),
     PlanState.REJECTED: frozenset({PlanState.APPROVED, PlanState.OVER}),
-    PlanState.OVER: frozenset(),
+    PlanState.OVER: frozenset({PlanState.WAITING, PlanState.BARRED, PlanState.APPROVED, PlanState.REJECTED}),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,8 +15,8 @@ from client.policy.decisions import Ruling
 from client.readiness import PART_NAMES
 from client.store.plans import OfferedPlan
 from shared.errors import PolicyFileError
-from shared.model import build_model
-from shared.model.weights import weights_of
+from shared.model import blank_model
+from shared.model.sent import sent_shapes
 from shared.plan import Plan
 
 
@@ -28,7 +29,7 @@ def view_plan(run_id: str, consenting: Consenting, catalog: Catalog, membership:
         No plan of this run was offered.
     """
     offered = consenting.plans.get(run_id)
-    weights = weights_of(build_model(offered.plan.model))
+    sent = sent_shapes(blank_model(offered.plan.model), offered.plan.aggregation)
     counts = catalog.counts()
     try:
         rulings, fault = consenting.guard.rulings(offered, membership), ""
@@ -37,8 +38,8 @@ def view_plan(run_id: str, consenting: Consenting, catalog: Catalog, membership:
     return PlanView(
         offered=offered,
         examples={name: counts.by_part[part] for part, name in PART_NAMES.items()},
-        tensors=len(weights),
-        update_bytes=sum(each.numel() * each.element_size() for each in weights.values()),
+        tensors=len(sent),
+        update_bytes=sum(map(math.prod, sent.values())) * offered.plan.aggregation.bits // 8,
         rulings=rulings,
         policy_fault=fault,
         compared=_parent(offered, consenting) or consenting.plans.last_approved(before=offered),
@@ -79,7 +80,7 @@ class PlanView:
     examples
         Examples with masks here, by part; for eyes at the site.
     tensors, update_bytes
-        Of the update that leaves in each round.
+        Of the update that leaves in each round; bytes before compression.
     rulings
         Every rule of the policy held against the plan; none while the policy cannot be read.
     policy_fault
@@ -139,7 +140,7 @@ class PlanView:
         yield (
             f"  {plan.rounds.count} rounds of {training.local_epochs} epoch(s) in batches of "
             f"{training.batch_size}; {model.network} ({model.size}) on "
-            f"{model.input_height_px} x {model.input_width_px} px"
+            f"{model.input_height_px} x {model.input_width_px} px; strategy {plan.aggregation.strategy}"
         )
         yield f"  the app installed here, named by bundle {offered.bundle_sha256[:12]}; no code comes with it"
         yield "On what"
@@ -159,11 +160,14 @@ class PlanView:
 
     def _leaves(self) -> dict[str, str]:
         """What each part of a contribution tells, in words."""
-        metrics = self.offered.plan.metrics
+        metrics, bits = self.offered.plan.metrics, self.offered.plan.aggregation.bits
         means = ", ".join(name for name in metrics if name != "train_loss")
         return {
-            "update": f"in a round, an update of {self.tensors} tensors ({self.update_bytes / 1e6:.1f} MB)",
-            "num_examples": "the number of training examples, rounded down as the policy says",
+            "update": f"in a round, an update of {self.tensors} tensors in numbers of {bits} bits (at most "
+            f"{self.update_bytes / 1e6:.1f} MB)",
+            "num_examples": "the number of training examples, rounded down as the policy says: once before "
+            "the first round, for this site's weight, and in every round",
+            "num_clipped": "how many numbers of the update were cut off at the round's limits",
             "train_loss": f"the mean loss of training: {'asked for' if 'train_loss' in metrics else 'no'}",
             "evaluation": f"means over images: {means}; and the number of these images, rounded down likewise"
             if means

@@ -32,6 +32,11 @@ RETENTION = (
     ("Catalog: view, laterality, year, vendor, keyed hashes", "site.db", "with its example"),
     ("Who was removed, when, how many", "site.db", "kept: later imports leave a withdrawn patient out"),
     ("Files being imported", "incoming/", "for as long as their import takes"),
+    (
+        "Weights of the last message; of each run's last two rounds what was answered, and layers that stay",
+        "blobs/, rounds/",
+        "until later rounds replace them; a run's last ones are kept",
+    ),
     ("Egress ledger and audit log", "site.db", "kept: never changed, never removed"),
     ("Keys and certificate", "keys/", "until the next renewal or `leave`"),
     ("Logs of the service", "logs/", "rotated by the hospital; they name no patient and no file"),

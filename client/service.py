@@ -12,10 +12,11 @@ from collections.abc import Callable
 from client.consent_upkeep import ConsentUpkeep
 from client.home import LOOPBACK, SiteHome
 from client.renewal import is_under_older_root, jitter_of, renew, renewal_due
-from client.standing import learn, revoked_error
+from client.standing import check_standing, learn, revoked_error
 from client.store.audit import AuditLog
 from client.store.opening import open_site_store
 from shared.audit.settings import note_settings
+from shared.disk_watch import DiskWatch
 from shared.errors import MammofedError
 from shared.files import hold_folder
 from shared.flower.environment import flower_environment
@@ -79,6 +80,7 @@ class Upkeep:
         self.revoked = threading.Event()
         self._home = home
         self._look = threading.Event()
+        self._disk = DiskWatch(home.folder)
 
     def start(self) -> None:
         """Look now, and from then on every `UPKEEP_EVERY_S`, sooner after trouble; ends with the process."""
@@ -107,6 +109,7 @@ class Upkeep:
             self._look.clear()
 
     def _once(self) -> None:
+        self._disk.look()
         if not learn(self._home):
             log.error("%s", revoked_error().message)
             self.revoked.set()
@@ -116,6 +119,8 @@ class Upkeep:
         if due or is_under_older_root(membership):
             renew(self._home)
             log.info("The certificate of this site is renewed")
+        # A node whose clock is wrong is refused by the coordinator's Flower, which does not say why.
+        check_standing(self._home)
 
 
 def _program(home: SiteHome, name: str, runtime_port: int) -> Program:
@@ -125,6 +130,7 @@ def _program(home: SiteHome, name: str, runtime_port: int) -> Program:
         arguments=[str(home.folder), str(runtime_port)],
         environment=flower_environment(home.flower / name),
         log_file=home.logs / f"{name}.log",
+        has_pulse=True,
     )
 
 

@@ -11,6 +11,7 @@ from client.enrolment import Membership
 from client.guard import Guard
 from client.home import SiteHome
 from client.participation import Workplace
+from client.round_records import RoundRecords
 from client.standing import learn
 from client.store.audit import AuditLog
 from client.store.ledger import Ledger
@@ -46,6 +47,7 @@ def open_workplace(home: SiteHome) -> Workplace:
         membership=membership,
         catalog=catalog,
         blobs=blobs,
+        records=RoundRecords(home.rounds),
         transfer=_connect(home, membership),
         egress=Egress(
             site_id=membership.site_id,

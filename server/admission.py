@@ -5,7 +5,7 @@ A reply is checked in this order:
 1. it is an envelope of the expected kind, signed by the site's own key;
 2. it answers exactly the occasion that this site was asked for;
 3. its count of examples is plausible;
-4. its update is the announced blob, with the base weights' exact names, shapes and types, all finite;
+4. its update is the announced blob, with the exact names, shapes and steps of the round's grid;
 5. its update is none of the coordinator's own blobs: an update is dropped after its round.
 
 The store records each answer once, so that a second reply for the same occasion cannot pass.
@@ -13,9 +13,13 @@ The store records each answer once, so that a second reply for the same occasion
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterator
+
 from shared.errors import AdmissionError, MammofedError
-from shared.model import Weights
-from shared.model.weights import from_bytes
+from shared.fixed_point.grid import Grid
+from shared.fixed_point.rounding import Integers
+from shared.fixed_point.update_file import read_update
 from shared.records import CONTRIBUTION_TYPE, REFUSAL_TYPE, Contribution, Occasion, Phase, Refusal
 from shared.transfer.blob_store import BlobStore
 from shared.trust.envelope import Envelope, verify
@@ -51,15 +55,20 @@ def _verified(envelope_bytes: bytes, key: VerifyKey) -> Contribution | Refusal:
 
 
 def _check_counts(contribution: Contribution) -> None:
-    if contribution.occasion.phase is Phase.EVALUATE:
-        if contribution.update is not None or contribution.num_examples:
-            raise _rejected("An evaluation brings an update.")
-    elif contribution.update is None or not 1 <= contribution.num_examples <= MAX_EXAMPLES:
-        raise _rejected("A training answer lacks its update or a plausible number of examples.")
+    phase = contribution.occasion.phase
+    if contribution.update is None and phase is Phase.TRAIN:
+        raise _rejected("A training answer lacks its update.")
+    if contribution.update is not None and phase is not Phase.TRAIN:
+        raise _rejected(
+            "An evaluation brings an update." if phase is Phase.EVALUATE else "A count brings one."
+        )
+    least, most = (0, 0) if phase is Phase.EVALUATE else (1, MAX_EXAMPLES)
+    if not least <= contribution.num_examples <= most:
+        raise _rejected("It lacks a plausible number of examples.")
 
 
-def read_update(contribution: Contribution, base: Weights, blobs: BlobStore) -> Weights:
-    """Check 4: the update itself.
+def check_update(contribution: Contribution, grid: Grid, blobs: BlobStore) -> None:
+    """Check 4: the update itself, read once to its end.
 
     Raises
     ------
@@ -69,9 +78,22 @@ def read_update(contribution: Contribution, base: Weights, blobs: BlobStore) -> 
     assert contribution.update is not None
     try:
         blobs.verify(contribution.update)
-        return from_bytes(blobs.path(contribution.update.digest).read_bytes(), like=base)
+        deque(read_blocks(contribution, grid, blobs), maxlen=0)
     except MammofedError as error:
         raise _rejected(error.message) from error
+
+
+def read_blocks(contribution: Contribution, grid: Grid, blobs: BlobStore) -> Iterator[Integers]:
+    """An update, block by block.
+
+    Raises
+    ------
+    WeightsError
+        It is not an update on this grid.
+    """
+    assert contribution.update is not None
+    with blobs.path(contribution.update.digest).open("rb") as file:
+        yield from read_update(file, grid)
 
 
 def check_ownership(contribution: Contribution, own_digests: frozenset[str]) -> None:

@@ -1,56 +1,140 @@
-"""Combining admitted updates into the round's new weights.
+"""A round's updates on their way into the next checkpoint.
 
-Federated averaging (McMahan et al. 2017): base + sum of n_i u_i / sum of n_i, over updates u_i with n_i
-training examples. Sums run in float64 in the order of site ids, so that the same answers give the same
-bytes whatever the order they arrived in. One update is in memory at a time.
+A folding strategy needs the sum alone: an update is added as it arrives. A robust one reads single updates
+from the blob store. Either way no update is ever held whole.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 
-import torch
+from server.admission import check_update, read_blocks
+from server.checkpoints import CheckpointFiles, read_grid, write_first_state, write_next
+from server.combining import changes_by_robust_mean, changes_by_sum
+from server.store import Checkpoint
+from server.strategies import strategy_of
+from server.strategies.strategy import Change, RobustStrategy
+from server.weighting import SiteWeights, first_of_a_quorum
+from shared.fixed_point.grid import Grid, Shape
+from shared.fixed_point.sums import IntegerSum
+from shared.model import blank_model, initial_model
+from shared.model.sent import sent_shapes
+from shared.model.tensor_file import write_model
+from shared.plan import Plan
+from shared.records import Contribution, Terms
+from shared.transfer.blob_ref import BlobRef
+from shared.transfer.blob_store import BlobStore
 
-from shared.errors import AggregationError, NonFiniteError
-from shared.model import Weights
 
-MIN_CONTRIBUTIONS = 2
-"""The mean of one contribution is that site's own update: never made."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Share:
-    """One site's part in an aggregate; `read` loads its update."""
-
-    site_id: str
-    num_examples: int
-    read: Callable[[], Weights]
+def first_checkpoint(plan: Plan, blobs: BlobStore) -> Checkpoint:
+    """The weights that a run starts from, and the strategy's state beside them."""
+    with blobs.draft() as draft:
+        write_model(draft, initial_model(plan))
+        weights = blobs.put_file(draft)
+    # A share is at most 1, whatever the counts will be.
+    return Checkpoint(number=0, weights=weights, state=_first_state(plan, weights, blobs, largest_share=1.0))
 
 
-def average(base: Weights, shares: Sequence[Share]) -> Weights:
-    """The new weights, float32.
+def _first_state(plan: Plan, weights: BlobRef, blobs: BlobStore, *, largest_share: float) -> BlobRef:
+    with blobs.draft() as state:
+        files = CheckpointFiles(weights=blobs.path(weights.digest), state=state)
+        strategy, bits = strategy_of(plan.aggregation), plan.aggregation.bits
+        write_first_state(files, strategy, _sent(plan), bits=bits, largest_share=largest_share)
+        return blobs.put_file(state)
 
-    Raises
-    ------
-    AggregationError
-        Fewer than `MIN_CONTRIBUTIONS` shares.
-    NonFiniteError
-        The result holds a value that is not finite.
-    """
-    if len(shares) < MIN_CONTRIBUTIONS:
-        raise AggregationError(
-            "An aggregate of a single site was asked for.", "At least two sites must contribute."
+
+@dataclass(slots=True, kw_only=True)
+class Aggregation:
+    """One attempt at a round: an `Intake` for its exchange, then its checkpoint."""
+
+    plan: Plan
+    base: Checkpoint
+    weights: SiteWeights
+    blobs: BlobStore
+    grid: Grid = field(init=False)
+    _sum: IntegerSum | None = field(init=False)
+    _contributions: list[Contribution] = field(init=False, default_factory=list)
+
+    def __post_init__(self) -> None:
+        for blob in (self.base.weights, self.base.state):
+            self.blobs.verify(blob)
+        self.grid = read_grid(self._files(), _sent(self.plan), bits=self.plan.aggregation.bits)
+        robust = strategy_of(self.plan.aggregation).needs_single_updates
+        self._sum = None if robust else IntegerSum(self.grid)
+
+    def terms(self, site_id: str) -> Terms:
+        """The site's weight, the grid and, where the site needs it, the strategy's state."""
+        return Terms(
+            weight=self.weights.weights[site_id],
+            total=self.weights.total,
+            bits=self.grid.bits,
+            exponents=list(self.grid.exponents.values()),
+            state=self.base.state if self.plan.aggregation.strategy == "scaffold" else None,
         )
-    total = sum(share.num_examples for share in shares)
-    sums = {name: tensor.to(torch.float64) for name, tensor in base.items()}
-    for share in sorted(shares, key=lambda share: share.site_id):
-        for name, update in share.read().items():
-            sums[name].add_(update.to(torch.float64), alpha=share.num_examples / total)
-    weights = {name: tensor.to(torch.float32) for name, tensor in sums.items()}
-    if not all(bool(torch.isfinite(tensor).all()) for tensor in weights.values()):
-        raise NonFiniteError(
-            "The aggregate holds a value that is not finite.",
-            "The last good model is unchanged; lower the plan's learning rate.",
+
+    def check(self, contribution: Contribution) -> None:
+        """Read the update once to its end. Raises AdmissionError."""
+        check_update(contribution, self.grid, self.blobs)
+
+    def take(self, contribution: Contribution) -> None:
+        """Add the update to the sum, or remember where it is for a robust mean."""
+        self._contributions.append(contribution)
+        if self._sum is not None:
+            self._sum.add(read_blocks(contribution, self.grid, self.blobs))
+
+    def checkpoint(self) -> Checkpoint:
+        """Take the step to the next checkpoint.
+
+        Raises
+        ------
+        AggregationError
+            Too few updates were taken in.
+        NonFiniteError
+            A new weight is not finite.
+        """
+        with self.blobs.draft() as weights, self.blobs.draft() as state:
+            write_next(
+                self._files(),
+                CheckpointFiles(weights=weights, state=state),
+                strategy_of(self.plan.aggregation),
+                self.grid,
+                self._changes(),
+                largest_share=self.weights.largest_share,
+            )
+            return Checkpoint(
+                number=self.base.number + 1,
+                weights=self.blobs.put_file(weights),
+                state=self.blobs.put_file(state),
+            )
+
+    def _changes(self) -> Iterator[Change]:
+        contributions = sorted(self._contributions, key=lambda each: each.occasion.site_id)
+        site_ids = [each.occasion.site_id for each in contributions]
+        if self._sum is not None:
+            return changes_by_sum(self._sum, self.grid, answered=self.weights.answered(site_ids))
+        strategy = strategy_of(self.plan.aggregation)
+        assert isinstance(strategy, RobustStrategy)
+        reads = [partial(read_blocks, each, self.grid, self.blobs) for each in contributions]
+        return changes_by_robust_mean(strategy, reads, self.grid, share=1 / self.weights.total)
+
+    def _files(self) -> CheckpointFiles:
+        return CheckpointFiles(
+            weights=self.blobs.path(self.base.weights.digest), state=self.blobs.path(self.base.state.digest)
         )
+
+
+def weights_of_run(plan: Plan, counts: Sequence[Mapping[str, int]]) -> SiteWeights | None:
+    """The sites' weights, from the counts of each exchange of counting; None before a quorum is counted."""
+    batches = first_of_a_quorum(counts, quorum=plan.rounds.quorum)
+    if not batches:
+        return None
+    weights = SiteWeights.of_batches(batches)
+    if strategy_of(plan.aggregation).needs_single_updates:
+        return weights.alike(num_first=len(batches[0]))
     return weights
+
+
+def _sent(plan: Plan) -> dict[str, Shape]:
+    return sent_shapes(blank_model(plan.model), plan.aggregation)

@@ -9,10 +9,17 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """What came back for one message: an envelope, or None if the node failed before it could answer."""
+    """What came back for one message: an envelope, or None if the node failed before it could answer.
+
+    Attributes
+    ----------
+    is_of_site
+        Whether the site's node has sent it; no sign of life comes with a reply that was made in its place.
+    """
 
     message_id: str
     envelope: bytes | None
+    is_of_site: bool = True
 
 
 class SiteChannel(Protocol):

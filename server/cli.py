@@ -16,6 +16,7 @@ from server.acting import open_for, open_side
 from server.cli_keys import keys_app
 from server.cli_options import HOME, HomeOption, JsonOption
 from server.cli_protection import protection_pack
+from server.cli_run import run_resume, run_stop
 from server.cli_site import site_app
 from server.home import CoordinatorHome, CoordinatorSettings
 from shared.audit.terminal import audit_commands
@@ -170,6 +171,10 @@ def run_start(
         )
     else:
         watch_run(coordinator, run.run_id, output)
+
+
+run_app.command("stop")(run_stop)
+run_app.command("resume")(run_resume)
 
 
 @run_app.command("watch")

@@ -5,16 +5,25 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
-from server.admission import check_ownership, read_answer, read_update
+from server.admission import check_ownership, read_answer
 from server.channel import Reply, SiteChannel
 from server.coordinator import Coordinator
+from server.lateness import Lateness
 from server.lifecycle import AnswerState, ConsentState, RoundState
+from server.patience import missed_deadlines, patience_s, training_times_s
 from server.store import Checkpoint, Round, Run, Site
-from shared.errors import AdmissionError, PausedError, QuorumError, TamperedError, TransferError
-from shared.model import Weights
+from shared.errors import (
+    AdmissionError,
+    AggregationError,
+    PausedError,
+    QuorumError,
+    TamperedError,
+    TransferError,
+)
 from shared.plan import Plan
-from shared.records import ANNOUNCEMENT_TYPE, Announcement, Contribution, Occasion, Phase, Refusal
+from shared.records import ANNOUNCEMENT_TYPE, Announcement, Contribution, Occasion, Phase, Refusal, Terms
 from shared.transfer.blob_ref import BlobRef
 from shared.trust.envelope import Envelope, sign
 from shared.trust.keys import VerifyKey
@@ -47,6 +56,20 @@ class Session:
     channel: SiteChannel
     coordinator: Coordinator
     resting: dict[str, float] = field(default_factory=dict)
+    lateness: Lateness = field(default_factory=Lateness)
+
+
+class Intake(Protocol):
+    """What becomes of updates in one exchange, and on which terms they are asked for."""
+
+    def terms(self, site_id: str) -> Terms:
+        """What a site is told."""
+
+    def check(self, contribution: Contribution) -> None:
+        """Look at an update before it is admitted. Raises AdmissionError."""
+
+    def take(self, contribution: Contribution) -> None:
+        """Take an admitted update in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +80,12 @@ class _Asked:
     occasion: Occasion
     envelope: bytes
     asked_at: float
+
+
+def require_open(session: Session) -> None:
+    """Return only if nobody has stopped the run. Raises AggregationError."""
+    if session.coordinator.runs.get(session.run.run_id).state.is_over:
+        raise AggregationError("The run was stopped.", "`mammofed-coordinator run resume` lets it go on.")
 
 
 def present(session: Session) -> list[Site]:
@@ -98,6 +127,7 @@ def gather(session: Session, *, patience_s: float) -> list[Site]:
     began = time.monotonic()
     quorum = session.plan.rounds.quorum
     while True:
+        require_open(session)
         cohort, num_expected = present(session), len(_expected(session))
         waited_s = time.monotonic() - began
         if len(cohort) >= quorum and (len(cohort) == num_expected or waited_s >= patience_s):
@@ -116,7 +146,10 @@ def gather(session: Session, *, patience_s: float) -> list[Site]:
 
 def open_round(session: Session, cohort: list[Site], base: Checkpoint, *, number: int, phase: Phase) -> Round:
     """Record an attempt at a phase before any site is asked."""
-    now = time.time()
+    now, wait_s = time.time(), session.plan.rounds.timeout_s
+    if phase is Phase.TRAIN:
+        took_s = training_times_s(session.coordinator.runs.timings(session.run.run_id))
+        wait_s = patience_s(wait_s, [*took_s, *session.lateness.training_times_s()])
     opened = Round(
         run_id=session.run.run_id,
         number=number,
@@ -124,39 +157,78 @@ def open_round(session: Session, cohort: list[Site], base: Checkpoint, *, number
         phase=phase,
         state=RoundState.OPEN,
         base=base.weights,
+        base_state=base.state if phase is Phase.TRAIN else None,
         aggregate=None,
         opened_at=now,
-        deadline=now + session.plan.rounds.timeout_s,
+        deadline=now + wait_s,
         closed_at=None,
     )
     session.coordinator.runs.open_round(opened, [site.site_id for site in cohort])
     return opened
 
 
-def exchange(session: Session, opened: Round, cohort: list[Site], base: Weights) -> list[Contribution]:
-    """Ask the cohort and collect what is admitted, until all have answered or the deadline is over."""
+def exchange(
+    session: Session, opened: Round, cohort: list[Site], intake: Intake | None = None, *, needed: int = 0
+) -> list[Contribution]:
+    """Ask the cohort and collect what is admitted, until all have answered or the deadline is over.
+
+    Sites that have missed a deadline are asked as the others are, but not waited for until they have shown
+    that they live: by any answer, or a node that was started since.
+
+    Parameters
+    ----------
+    intake
+        Without one no updates are asked for.
+    needed
+        Answers without which every site is waited for.
+    """
+    silent = _silent(session, cohort)
     pending = {}
     for site in cohort:
-        asked = _announce(session, opened, site)
+        asked = _announce(session, opened, site, intake.terms(site.site_id) if intake else None)
         if message_id := _send(session, asked):
             pending[message_id] = asked
-    contributions = []
+    contributions: list[Contribution] = []
     looked_at = time.time()
-    while pending and time.time() < opened.deadline:
-        for reply in session.channel.receive(pending.keys()):
+    while (
+        any(asked.site.site_id not in silent for asked in pending.values())
+        or (pending and len(contributions) < needed)
+    ) and time.time() < opened.deadline:
+        overdue = session.lateness.message_ids()
+        for reply in session.channel.receive([*pending, *overdue]):
+            if reply.message_id in overdue:
+                silent.discard(session.lateness.hear(reply, now=time.time()) or "")
+                continue
             asked = pending.pop(reply.message_id)
             if reply.envelope is None and (moved := _moved(session, asked)) is not None:
                 pending |= _ask_again(session, asked, moved)
-            elif (contribution := _take(session, asked, reply, base)) is not None:
+            elif (contribution := _take(session, asked, reply, intake)) is not None:
                 contributions.append(contribution)
         if time.time() - looked_at > PRESENCE_POLL_S:
             looked_at = time.time()
-            pending = _follow_presence(session, pending)
+            require_open(session)
+            before, pending = pending, _follow_presence(session, pending)
+            silent -= {pending[new].site.site_id for new in pending.keys() - before.keys()}
         time.sleep(POLL_S)
+    for message_id, asked in pending.items():
+        site_id = asked.site.site_id
+        session.lateness.note(site_id, message_id, asked.occasion.phase, asked_at=asked.asked_at)
     return contributions
 
 
-def _announce(session: Session, opened: Round, site: Site) -> _Asked:
+def _silent(session: Session, cohort: list[Site]) -> set[str]:
+    """The sites of a cohort that have missed a deadline and shown no sign of life since."""
+    missed = missed_deadlines(session.coordinator.runs.timings(session.run.run_id))
+    online = session.channel.online()
+    return {
+        site.site_id
+        for site in cohort
+        if missed.get(site.site_id, 0.0)
+        > max(online.get(site.node_id or 0, 0.0), session.lateness.heard_at(site.site_id))
+    }
+
+
+def _announce(session: Session, opened: Round, site: Site, terms: Terms | None) -> _Asked:
     plan_toml = session.run.plan_toml.encode()
     occasion = Occasion(
         run_id=opened.run_id,
@@ -171,7 +243,8 @@ def _announce(session: Session, opened: Round, site: Site) -> _Asked:
         occasion=occasion,
         plan=BlobRef.of(plan_toml),
         base=opened.base,
-        metrics=session.plan.metrics,
+        terms=terms,
+        metrics=() if opened.phase is Phase.COUNT else session.plan.metrics,
         deadline=opened.deadline,
         checkpoint=session.coordinator.checkpoint(),
     )
@@ -182,9 +255,10 @@ def _announce(session: Session, opened: Round, site: Site) -> _Asked:
 def _send(session: Session, asked: _Asked) -> str | None:
     """Send an announcement; a site that it cannot be sent to is lost to this attempt."""
     assert asked.site.node_id is not None
-    remaining_s = session.plan.rounds.timeout_s
+    # Beyond the deadline, so that a late answer still shows that the site lives.
+    expires_in_s = 2 * session.plan.rounds.timeout_s
     try:
-        return session.channel.send(asked.site.node_id, asked.envelope, expires_in_s=remaining_s)
+        return session.channel.send(asked.site.node_id, asked.envelope, expires_in_s=expires_in_s)
     except TransferError as error:
         session.coordinator.runs.record_answer(
             asked.occasion, AnswerState.LOST, at=time.time(), reason=error.message
@@ -192,7 +266,7 @@ def _send(session: Session, asked: _Asked) -> str | None:
         return None
 
 
-def _take(session: Session, asked: _Asked, reply: Reply, base: Weights) -> Contribution | None:
+def _take(session: Session, asked: _Asked, reply: Reply, intake: Intake | None) -> Contribution | None:
     """Admit one reply or record why not."""
     runs = session.coordinator.runs
     if reply.envelope is None:
@@ -208,9 +282,9 @@ def _take(session: Session, asked: _Asked, reply: Reply, base: Weights) -> Contr
         if isinstance(answer, Refusal):
             _record_refusal(session, asked, answer, reply.envelope)
             return None
-        if answer.update is not None:
-            read_update(answer, base, session.coordinator.blobs)
+        if intake is not None:
             check_ownership(answer, session.coordinator.kept_digests())
+            intake.check(answer)
     except AdmissionError as error:
         log.warning("%s: %s", asked.site.site_id, error.message)
         runs.record_answer(
@@ -228,6 +302,8 @@ def _take(session: Session, asked: _Asked, reply: Reply, base: Weights) -> Contr
         envelope=reply.envelope,
         contribution=answer,
     )
+    if intake is not None:
+        intake.take(answer)
     return answer
 
 

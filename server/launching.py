@@ -41,12 +41,13 @@ def can_begin(run: Run, coordinator: Coordinator) -> bool:
 
 
 class Launcher:
-    """Hands over to Flower the runs that may begin, each once in the life of a SuperLink."""
+    """Hands over to Flower the runs that may begin, each once in the life of a SuperLink, and
+    once more when it was resumed."""
 
     def __init__(self, coordinator: Coordinator, control: RunControl) -> None:
         self._coordinator = coordinator
         self._control = control
-        self._launched: set[str] = set()
+        self._launched: set[tuple[str, float | None]] = set()
 
     def forget(self) -> None:
         """A SuperLink has started with an empty state; runs that had begun are the runner's to hand over."""
@@ -55,18 +56,18 @@ class Launcher:
     def follow_consents(self) -> None:
         """Begin the runs that may, and end those that too many sites refuse."""
         for run in self._coordinator.runs.unfinished():
-            if run.state is not RunState.SUBMITTED or run.run_id in self._launched:
+            if run.state is not RunState.SUBMITTED or (run.run_id, run.resumed_at) in self._launched:
                 continue
             if not can_begin(run, self._coordinator):
                 failure = "Too few sites approve of the plan; the command run show tells why."
                 self._coordinator.runs.move(run.run_id, RunState.FAILED, at=time.time(), failure=failure)
             elif may_begin(run, self._coordinator):
-                self._launch(run.run_id)
+                self._launch(run)
 
-    def _launch(self, run_id: str) -> None:
+    def _launch(self, run: Run) -> None:
         try:
-            self._control.start_run(run_id)
+            self._control.start_run(run.run_id)
         except (HTTPError, UnreachableError) as error:
             log.debug("the SuperLink does not answer: %s", type(error).__name__)
         else:
-            self._launched.add(run_id)
+            self._launched.add((run.run_id, run.resumed_at))

@@ -27,12 +27,21 @@ class ConsentState(StrEnum):
 
 
 class RunState(StrEnum):
-    """One training under one frozen plan; until enough sites approve of the plan it stays submitted."""
+    """One training under one frozen plan; until enough sites approve of the plan it stays submitted.
+
+    A run that a person has stopped, or that has failed, is submitted again when it is resumed.
+    """
 
     SUBMITTED = "submitted"
     RUNNING = "running"
     FINISHED = "finished"
     FAILED = "failed"
+    STOPPED = "stopped"
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more happens in it, unless it is resumed."""
+        return self not in {RunState.SUBMITTED, RunState.RUNNING}
 
 
 class RoundState(StrEnum):
@@ -67,10 +76,11 @@ CONSENT_TRANSITIONS: Mapping[ConsentState, frozenset[ConsentState]] = {
     ConsentState.REFUSED: frozenset({ConsentState.APPROVED}),
 }
 RUN_TRANSITIONS: Mapping[RunState, frozenset[RunState]] = {
-    RunState.SUBMITTED: frozenset({RunState.RUNNING, RunState.FAILED}),
-    RunState.RUNNING: frozenset({RunState.FINISHED, RunState.FAILED}),
+    RunState.SUBMITTED: frozenset({RunState.RUNNING, RunState.FAILED, RunState.STOPPED}),
+    RunState.RUNNING: frozenset({RunState.FINISHED, RunState.FAILED, RunState.STOPPED}),
     RunState.FINISHED: frozenset(),
-    RunState.FAILED: frozenset(),
+    RunState.FAILED: frozenset({RunState.SUBMITTED}),
+    RunState.STOPPED: frozenset({RunState.SUBMITTED}),
 }
 ROUND_TRANSITIONS: Mapping[RoundState, frozenset[RoundState]] = {
     RoundState.OPEN: frozenset({RoundState.AGGREGATED, RoundState.VOID}),

@@ -45,12 +45,24 @@ class Nodes:
         self._memberships = memberships
         self._control = control
         self._lock = threading.Lock()
+        self._is_forgotten = False
 
     def introduce_all(self) -> None:
-        """Make every active site's node known to a SuperLink that has just started with an empty state."""
+        """Make every active site's node known to a SuperLink that has just started with an empty state.
+
+        Raises
+        ------
+        httpx.HTTPError
+            The SuperLink does not answer.
+        """
         self._federation.forget_nodes()
+        self._is_forgotten = False
         for site in self._federation.active():
             self.introduce(site.site_id)
+
+    def forget(self) -> None:
+        """A SuperLink is starting with an empty state: the next `follow_register` begins anew."""
+        self._is_forgotten = True
 
     def introduce(self, site_id: str) -> None:
         """Make a site's node known, and the one of a node key that it has changed to, unless they are.
@@ -70,18 +82,23 @@ class Nodes:
                 )
 
     def follow_register(self) -> None:
-        """Move sites to their new nodes that have come online, and end the nodes of nobody."""
-        with self._lock:
-            try:
-                nodes = self._control.nodes()
+        """Give every site its node, move sites to new ones that have come online, end the nodes of nobody."""
+        try:
+            nodes = self._control.nodes()
+            if self._is_forgotten:
+                self.introduce_all()
+                return
+            for site in self._federation.active():
+                self.introduce(site.site_id)
+            with self._lock:
                 for site in self._federation.active():
                     if site.next_node_id is not None and nodes.get(site.next_node_id, False):
                         self._memberships.move_to_next_node(site.site_id)
                         log.info("Site %s goes on with its new node key", site.site_id)
                 for node_id in nodes.keys() - self._wanted():
                     self._control.unregister_node(node_id)
-            except HTTPError as error:
-                log.debug("the SuperLink does not answer: %s", type(error).__name__)
+        except HTTPError as error:
+            log.debug("the SuperLink does not answer: %s", type(error).__name__)
 
     def _wanted(self) -> set[int | None]:
         active = self._federation.active()

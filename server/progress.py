@@ -40,7 +40,7 @@ def watch_run(coordinator: Coordinator, run_id: str, output: Output) -> None:
     NotFoundError
         No run has this id.
     AggregationError
-        The run failed.
+        The run failed, or was stopped.
     """
     if output.as_json or not output.console.is_terminal:
         summary = _watch_lines(coordinator, run_id, output)
@@ -52,6 +52,8 @@ def watch_run(coordinator: Coordinator, run_id: str, output: Output) -> None:
             live.update(_picture(summary))
     if summary.run.state is RunState.FAILED:
         raise AggregationError(f"The run failed. {summary.run.failure}", "`run show` tells more.")
+    if summary.run.state is RunState.STOPPED:
+        raise AggregationError("The run was stopped.", "`mammofed-coordinator run resume` lets it go on.")
     if output.as_json:
         output.json({"event": "finished", "run_id": run_id, "model_id": summary.model_id})
     else:
@@ -230,6 +232,8 @@ def _sites_table(summary: RunSummary) -> Table:
             "" if part.duration_s is None else f"{part.duration_s:.1f}",
             part.reason or "",
         )
+    for part in summary.uncounted:
+        table.add_row(part.site, "not counted", "", "", "", part.reason or part.state.value)
     return table
 
 

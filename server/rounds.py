@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import time
-from functools import partial
 
-from server.admission import read_update
-from server.aggregation import Share, average
+from server.aggregation import Aggregation, first_checkpoint, weights_of_run
 from server.channel import SiteChannel
 from server.coordinator import Coordinator
 from server.exchange import Session, exchange, gather, open_round, present
 from server.lifecycle import RoundState, RunState
 from server.publication import publish
-from server.store import Checkpoint, Run
-from shared.errors import MammofedError, QuorumError
-from shared.model import Weights, initial_model
-from shared.model.weights import from_bytes, to_bytes, weights_of
+from server.store import Checkpoint, Run, Site
+from server.weighting import SiteWeights
+from shared.errors import MammofedError, NotFoundError, QuorumError, StoreError, TransferError
 from shared.plan import Plan
-from shared.records import ROUND_PHASES, Contribution, Phase
+from shared.records import ROUND_PHASES, Phase
 
 GATHER_S = 20.0
 """How long the first round waits for sites that are still starting, once there is a quorum."""
@@ -31,19 +28,23 @@ def run_rounds(run_id: str, channel: SiteChannel, coordinator: Coordinator) -> N
     Every aggregate is a checkpoint before anything else happens with it; a run that was interrupted goes on
     from the last one.
 
-    A run that is over already is left as it is.
+    A run that is over already, or is stopped meanwhile, is left as it is.
 
     Raises
     ------
+    StoreError
+        The store or its disk refuses; the run is as it was, and can be carried on.
     MammofedError
         The run cannot go on; it is recorded as failed, and its checkpoints stay.
     """
     run = coordinator.runs.get(run_id)
-    if run.state in {RunState.FINISHED, RunState.FAILED}:
+    if run.state.is_over:
         return
     try:
         session = _begin(run, channel, coordinator)
-        checkpoint = coordinator.runs.last_checkpoint(run_id) or _first_checkpoint(session)
+        checkpoint = coordinator.runs.last_checkpoint(run_id) or first_checkpoint(
+            session.plan, coordinator.blobs
+        )
         while checkpoint.number < session.plan.rounds.count:
             checkpoint = _run_round(session, checkpoint)
         _evaluate(session, checkpoint)
@@ -51,8 +52,17 @@ def run_rounds(run_id: str, channel: SiteChannel, coordinator: Coordinator) -> N
             publish(coordinator, session.run, checkpoint)
         coordinator.runs.move(run_id, RunState.FINISHED, at=time.time())
     except MammofedError as error:
+        if is_of_the_disk(error):
+            raise
+        if coordinator.runs.get(run_id).state is not RunState.RUNNING:
+            return  # stopped in the middle, and perhaps resumed since: whoever takes it up begins anew
         coordinator.runs.move(run_id, RunState.FAILED, at=time.time(), failure=error.message)
         raise
+
+
+def is_of_the_disk(error: MammofedError) -> bool:
+    """Whether the store or its disk refuses for now: a fault of this machine, which no run is ended for."""
+    return isinstance(error, StoreError) and not isinstance(error, NotFoundError | TransferError)
 
 
 def _begin(run: Run, channel: SiteChannel, coordinator: Coordinator) -> Session:
@@ -61,11 +71,6 @@ def _begin(run: Run, channel: SiteChannel, coordinator: Coordinator) -> Session:
     coordinator.runs.void_open_rounds(run.run_id, at=time.time())
     coordinator.blobs.put_bytes(run.plan_toml.encode())
     return Session(run=run, plan=Plan.from_toml(run.plan_toml), channel=channel, coordinator=coordinator)
-
-
-def _first_checkpoint(session: Session) -> Checkpoint:
-    weights = weights_of(initial_model(session.plan))
-    return Checkpoint(number=0, weights=session.coordinator.blobs.put_bytes(to_bytes(weights)))
 
 
 def _run_round(session: Session, base: Checkpoint) -> Checkpoint:
@@ -78,24 +83,50 @@ def _run_round(session: Session, base: Checkpoint) -> Checkpoint:
     """
     runs, blobs = session.coordinator.runs, session.coordinator.blobs
     number = base.number + 1
-    weights = _read_weights(session, base)
     for _ in range(MAX_ATTEMPTS):
-        cohort = gather(session, patience_s=GATHER_S if number == 1 else 0)
+        there = gather(session, patience_s=GATHER_S if number == 1 else 0)
+        weights = _weigh(session, there, base)
+        cohort = [site for site in there if weights is not None and site.site_id in weights.weights]
+        if weights is None or len(cohort) < session.plan.rounds.quorum:
+            continue
+        aggregation = Aggregation(plan=session.plan, base=base, weights=weights, blobs=blobs)
         for phase in ROUND_PHASES:
             opened = open_round(session, cohort, base, number=number, phase=phase)
-            contributions = exchange(session, opened, cohort, weights)
+            contributions = exchange(session, opened, cohort, aggregation, needed=session.plan.rounds.quorum)
         if len(contributions) >= session.plan.rounds.quorum:
-            aggregate = average(weights, [_share(session, weights, each) for each in contributions])
-            blob = blobs.put_bytes(to_bytes(aggregate))
-            runs.close_round(opened, blob, state=RoundState.AGGREGATED, at=time.time())
+            checkpoint = aggregation.checkpoint()
+            runs.close_round(opened, checkpoint, state=RoundState.AGGREGATED, at=time.time())
             _forget_updates(session.coordinator)
-            return Checkpoint(number=number, weights=blob)
+            return checkpoint
         runs.close_round(opened, None, state=RoundState.VOID, at=time.time())
         _forget_updates(session.coordinator)
+    if not _counts(session):
+        raise QuorumError(
+            "No site counts its examples for this run.", "`run show` tells what became of each site."
+        )
     raise QuorumError(
         f"Round {number} got fewer than {session.plan.rounds.quorum} answers in {MAX_ATTEMPTS} attempts.",
         "`run show` tells what became of each site; the checkpoints of earlier rounds stay.",
     )
+
+
+def _weigh(session: Session, there: list[Site], base: Checkpoint) -> SiteWeights | None:
+    """The weights of all sites that were ever counted; those that are new to the run are asked to count."""
+    counted = {site_id for batch in _counts(session) for site_id in batch}
+    if new := [site for site in there if site.site_id not in counted]:
+        opened = open_round(session, new, base, number=0, phase=Phase.COUNT)
+        exchange(session, opened, new, needed=session.plan.rounds.quorum - len(counted))
+        session.coordinator.runs.close_round(opened, None, state=RoundState.AGGREGATED, at=time.time())
+    return weights_of_run(session.plan, _counts(session))
+
+
+def _counts(session: Session) -> list[dict[str, int]]:
+    """Training examples by site, of each exchange in which sites were counted, in order."""
+    batches: dict[int, dict[str, int]] = {}
+    for answer in session.coordinator.runs.answers(session.run.run_id):
+        if answer.phase is Phase.COUNT and answer.contribution is not None:
+            batches.setdefault(answer.attempt, {})[answer.site_id] = answer.contribution.num_examples
+    return list(batches.values())
 
 
 def _forget_updates(coordinator: Coordinator) -> None:
@@ -108,24 +139,10 @@ def _forget_updates(coordinator: Coordinator) -> None:
 
 def _evaluate(session: Session, final: Checkpoint) -> None:
     """Ask every site that is online how the final weights do on its test part."""
-    weights = _read_weights(session, final)
+    session.coordinator.blobs.verify(final.weights)
     cohort = present(session)
     if not cohort:
         return
     opened = open_round(session, cohort, final, number=final.number, phase=Phase.EVALUATE)
-    exchange(session, opened, cohort, weights)
+    exchange(session, opened, cohort)
     session.coordinator.runs.close_round(opened, None, state=RoundState.AGGREGATED, at=time.time())
-
-
-def _read_weights(session: Session, checkpoint: Checkpoint) -> Weights:
-    like = weights_of(initial_model(session.plan))
-    session.coordinator.blobs.verify(checkpoint.weights)
-    return from_bytes(session.coordinator.blobs.path(checkpoint.weights.digest).read_bytes(), like=like)
-
-
-def _share(session: Session, base: Weights, contribution: Contribution) -> Share:
-    return Share(
-        site_id=contribution.occasion.site_id,
-        num_examples=contribution.num_examples,
-        read=partial(read_update, contribution, base, session.coordinator.blobs),
-    )

@@ -24,6 +24,7 @@ from server.store import Federation, Runs
 from server.store.memberships import Memberships
 from server.store.runs import COORDINATOR
 from shared.audit.settings import note_settings
+from shared.disk_watch import DiskWatch
 from shared.errors import StoreError
 from shared.files import hold_folder
 from shared.flower.bundle import build_bundle, bundle_sha256
@@ -100,23 +101,39 @@ def serve(home: CoordinatorHome, on_ready: Callable[[], None]) -> None:
         launcher = Launcher(coordinator, control)
         supervisor = Supervisor([_program(home, SUPERLINK), _program(home, RUNNER)])
         servers = _listen(home, coordinator, nodes)
-        followed_at = time.monotonic()
+        disk = DiskWatch(home.folder)
+        followed_at, trouble = time.monotonic(), ""
         try:
-            while not stopping.is_set():
+            supervisor.tend()
+            _wait_for_superlink(control)
+            nodes.introduce_all()
+            on_ready()
+            while not stopping.wait(TEND_S):
                 if SUPERLINK in supervisor.tend():
-                    _wait_for_superlink(control)
-                    nodes.introduce_all()
+                    # What the runner worked for is gone with the SuperLink before; its successor resumes it.
+                    supervisor.kill(RUNNER)
                     launcher.forget()
-                    on_ready()
+                    nodes.forget()
                 if time.monotonic() - followed_at > FOLLOW_EVERY_S:
-                    nodes.follow_register()
-                    launcher.follow_consents()
+                    trouble = _follow(nodes, launcher, trouble)
+                    disk.look()
                     followed_at = time.monotonic()
-                stopping.wait(TEND_S)
         finally:
             supervisor.stop()
             for server in servers:
                 server.stop(grace=1).wait()
+
+
+def _follow(nodes: Nodes, launcher: Launcher, trouble: str) -> str:
+    """Bring SuperLink up to the register; that the store refuses is told once, and tried again."""
+    try:
+        nodes.follow_register()
+        launcher.follow_consents()
+    except StoreError as error:
+        if error.message != trouble:
+            log.error("%s %s", error.message, error.hint)
+        return error.message
+    return ""
 
 
 def _program(home: CoordinatorHome, name: str) -> Program:
@@ -126,6 +143,7 @@ def _program(home: CoordinatorHome, name: str) -> Program:
         arguments=[str(home.folder)],
         environment=flower_environment(home.flower / name),
         log_file=home.logs / f"{name}.log",
+        has_pulse=True,
     )
 
 

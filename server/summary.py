@@ -81,6 +81,8 @@ class RunSummary:
         Where each active site stands, and each other one that has decided, by site.
     quorum
         Approvals that the run needs to begin, and answers that a round needs.
+    uncounted
+        Sites that were asked for their count of examples and take no part without it, with their last word.
     rounds
         Training rounds that were opened, by number.
     test
@@ -91,6 +93,7 @@ class RunSummary:
     num_rounds: int
     quorum: int
     consents: Sequence[SiteConsent]
+    uncounted: Sequence[SitePart]
     rounds: Sequence[RoundSummary]
     test: Sequence[SitePart]
     model_id: str | None
@@ -113,6 +116,7 @@ class RunSummary:
             "model_id": self.model_id,
             "quorum": self.quorum,
             "consents": [asdict(each) for each in self.consents],
+            "uncounted": [_part(part) for part in self.uncounted],
             "rounds": [
                 {**asdict(one), "incoming": _json(one.incoming), "parts": [_part(part) for part in one.parts]}
                 for one in self.rounds
@@ -141,6 +145,7 @@ def summarize(run: Run, coordinator: Coordinator) -> RunSummary:
         num_rounds=plan.rounds.count,
         quorum=plan.rounds.quorum,
         consents=_consents(run.run_id, coordinator, names),
+        uncounted=_uncounted(answers, names),
         rounds=rounds,
         test=_parts(tests[-1], answers, names) if tests else [],
         model_id=model.model_id if model else None,
@@ -186,6 +191,17 @@ def _consents(run_id: str, coordinator: Coordinator, names: dict[str, str]) -> l
         for site_id in active | decided
     ]
     return sorted(stands, key=lambda each: each.site)
+
+
+def _uncounted(answers: Sequence[Answer], names: dict[str, str]) -> list[SitePart]:
+    """Answers come by attempt, so that a site's last one stands."""
+    last = {answer.site_id: answer for answer in answers if answer.phase is Phase.COUNT}
+    parts = [
+        _to_part(answer, names[answer.site_id])
+        for answer in last.values()
+        if answer.state not in {AnswerState.ASKED, AnswerState.ADMITTED}
+    ]
+    return sorted(parts, key=lambda part: part.site)
 
 
 def _parts(attempt: Round, answers: Sequence[Answer], names: dict[str, str]) -> list[SitePart]:

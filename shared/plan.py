@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal, Self, get_args
 
 import tomli_w
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from shared.errors import PlanError
 from shared.tables import Table, read_table
@@ -52,6 +52,38 @@ class RoundsPlan(Table):
     timeout_s: Annotated[float, Field(ge=5, le=7 * 86_400)] = 3600.0
 
 
+StrategyName = Literal[
+    "fedavg", "fedprox", "fedadam", "fedyogi", "fedbn", "scaffold", "trimmed_mean", "median", "multi_krum"
+]
+
+
+class AggregationPlan(Table):
+    """How updates travel, and what the coordinator makes of them.
+
+    `proximal_mu` is for fedprox; `server_learning_rate`, both momenta and `adaptivity` are for fedadam and
+    fedyogi; `hostile_sites` is for trimmed_mean and multi_krum.
+    """
+
+    strategy: StrategyName = "fedavg"
+    bits: Literal[8, 16] = 16
+    compression: Literal["zstd", "none"] = "zstd"
+    proximal_mu: Annotated[float, Field(gt=0, le=10)] = 0.01
+    server_learning_rate: Annotated[float, Field(gt=0, le=10)] = 0.01
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    second_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    adaptivity: Annotated[float, Field(gt=0, le=1)] = 1e-3
+    hostile_sites: Annotated[int, Field(ge=1, le=1000)] = 1
+
+    @property
+    def least_answers(self) -> int:
+        """Answers without which the strategy means nothing."""
+        return {
+            "median": 3,
+            "trimmed_mean": 2 * self.hostile_sites + 1,
+            "multi_krum": 2 * self.hostile_sites + 3,
+        }.get(self.strategy, 2)
+
+
 def _each_once(names: Sequence[MetricName]) -> tuple[MetricName, ...]:
     if len(set(names)) < len(names):
         raise ValueError("a metric is named twice")
@@ -77,6 +109,14 @@ class Plan(Table):
     rounds: RoundsPlan
     model: ModelPlan = ModelPlan()
     training: TrainingPlan = TrainingPlan()
+    aggregation: AggregationPlan = AggregationPlan()
+
+    @model_validator(mode="after")
+    def _insist_on_enough_answers(self) -> Self:
+        least = self.aggregation.least_answers
+        if self.rounds.quorum < least:
+            raise ValueError(f"{self.aggregation.strategy} needs a 'rounds.quorum' of at least {least}")
+        return self
 
     @classmethod
     def from_toml(cls, text: str | bytes) -> Plan:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from enum import StrEnum
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -34,12 +34,13 @@ Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 class Phase(StrEnum):
     """One exchange between the coordinator and the cohort."""
 
+    COUNT = "count"
     TRAIN = "train"
     EVALUATE = "evaluate"
 
 
 ROUND_PHASES: tuple[Phase, ...] = (Phase.TRAIN,)
-"""The phases of a round, in order. Plain averaging has one."""
+"""The phases of a round, in order. Every strategy so far has one."""
 
 
 class Record(BaseModel):
@@ -82,6 +83,26 @@ class Occasion(Record):
     base_digest: Sha256
 
 
+class Terms(Record):
+    """How a site scales and rounds its update, and what it needs beside the weights.
+
+    Attributes
+    ----------
+    weight, total
+        The site's share is `weight / total`.
+    bits, exponents
+        The round's grid: one exponent for each tensor that is sent, in sorted order of names.
+    state
+        The strategy's state after the last round, in the blob service; `scaffold` needs it, others have none.
+    """
+
+    weight: Annotated[int, Field(ge=1)]
+    total: Annotated[int, Field(ge=1)]
+    bits: Literal[8, 16]
+    exponents: list[Annotated[int, Field(ge=-120, le=60)]]
+    state: BlobRef | None
+
+
 class Announcement(Record):
     """The coordinator asks one site to take part in one phase.
 
@@ -91,8 +112,10 @@ class Announcement(Record):
         Run, round, attempt, phase and the site that is asked.
     plan, base
         Where the plan and the weights of the round stand in the blob service.
+    terms
+        Of the update; in the train phase alone.
     metrics
-        What the site is asked to tell; never more than the plan names.
+        What the site is asked to tell; never more than the plan names, and nothing in the count phase.
     deadline
         Seconds since the Unix epoch; an answer after it is dropped.
     checkpoint
@@ -102,6 +125,7 @@ class Announcement(Record):
     occasion: Occasion
     plan: BlobRef
     base: BlobRef
+    terms: Terms | None
     metrics: tuple[MetricName, ...]
     deadline: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     checkpoint: SignedCheckpoint
@@ -142,9 +166,13 @@ class Contribution(Record):
     occasion
         Echo of the announcement's.
     num_examples
-        Training examples behind the update, rounded down as the site's policy says; 0 in the evaluate phase.
+        Training examples of the site, or behind the update, rounded down as the site's policy says; 0 in the
+        evaluate phase.
     update
-        Local weights minus the round's weights (safetensors, float32); None in the evaluate phase.
+        Local weights minus the round's weights, by the round's terms; in the train phase alone. See
+        `shared.fixed_point`.
+    num_clipped
+        Values of the update that lay beyond the round's grid.
     train_loss
         Mean loss over the steps of this round; None in the evaluate phase, and where it was not asked for.
     evaluation
@@ -159,6 +187,7 @@ class Contribution(Record):
     occasion: Occasion
     num_examples: Annotated[int, Field(ge=0)]
     update: BlobRef | None
+    num_clipped: Annotated[int, Field(ge=0)]
     train_loss: Annotated[float, Field(allow_inf_nan=False)] | None
     evaluation: Evaluation | None
     duration_s: Annotated[float, Field(ge=0, allow_inf_nan=False)]

@@ -1,14 +1,17 @@
 """Child processes that are kept alive, and that never outlive their supervisor.
 
-A child is one of our own modules, started as `python -P -m MODULE`. Its standard input is a pipe whose
-other end the supervisor holds: when the supervisor dies, by whatever signal, the pipe closes and
-`follow_supervisor` ends the child.
+A child is one of our own modules, started as `python -P -m MODULE`. Its standard input is one end of a socket
+pair whose other end the supervisor holds. When the supervisor dies, by whatever signal, that closes and
+`follow_supervisor` ends the child. The other way the child tells by its `Pulse` that it is alive: one that
+says nothing for `SILENT_AFTER_S`, because it was stopped or hangs, is killed by its id and started again.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -23,6 +26,42 @@ FIRST_RESTART_DELAY_S = 0.5
 LONGEST_RESTART_DELAY_S = 15.0
 STEADY_AFTER_S = 30.0
 TERMINATION_GRACE_S = 5.0
+BEAT_EVERY_S = 1.0
+SILENT_AFTER_S = 15.0
+STARTUP_S = 120.0
+"""How long a child may say nothing from its start on: importing torch from a cold disk takes its time."""
+
+
+class Pulse:
+    """Tells this process's supervisor that it is alive, for as long as its work goes on.
+
+    A thread says so every `BEAT_EVERY_S`, but only until the time that the work itself has named: whoever
+    works calls `expect` before each step, and so is missed when a step takes longer than it may.
+    """
+
+    def __init__(self) -> None:
+        self._until = time.monotonic() + STARTUP_S
+
+    def expect(self, within_s: float) -> None:
+        """The next call comes within this time; after that the supervisor may end this process."""
+        self._until = time.monotonic() + within_s
+
+    def is_due(self, now: float) -> bool:
+        """Whether to say at this time (monotonic) that the process is alive."""
+        return now <= self._until
+
+    def start(self) -> None:
+        """Say so from now on, in the background, over the standard input that the supervisor has given."""
+
+        def beat() -> None:
+            with socket.socket(fileno=os.dup(0)) as supervisor:
+                while True:
+                    if self.is_due(time.monotonic()):
+                        with contextlib.suppress(BlockingIOError):  # it will read later
+                            supervisor.send(b".", socket.MSG_DONTWAIT)
+                    time.sleep(BEAT_EVERY_S)
+
+        threading.Thread(target=beat, name="pulse", daemon=True).start()
 
 
 def follow_supervisor() -> None:
@@ -50,6 +89,8 @@ class Program:
         Its whole environment.
     log_file
         Where its output is appended.
+    has_pulse
+        Whether it starts a `Pulse`; one that does not is never taken for hung.
     """
 
     name: str
@@ -57,10 +98,11 @@ class Program:
     arguments: Sequence[str]
     environment: Mapping[str, str]
     log_file: Path
+    has_pulse: bool = False
 
 
 class Supervisor:
-    """Keeps programs running: an ended one is started again, after a delay that grows while it fails."""
+    """Keeps programs running: an ended or silent one is started again, later and later while it fails."""
 
     def __init__(self, programs: Sequence[Program]) -> None:
         self._kept = [_Kept(program) for program in programs]
@@ -74,6 +116,12 @@ class Supervisor:
         """
         return [kept.program.name for kept in self._kept if kept.tend(time.monotonic())]
 
+    def kill(self, name: str) -> None:
+        """End a program that has outlived what it worked for; `tend` starts it again."""
+        for kept in self._kept:
+            if kept.program.name == name:
+                kept.kill()
+
     def stop(self) -> None:
         """End all children, the last one started first."""
         for kept in reversed(self._kept):
@@ -86,7 +134,9 @@ class _Kept:
     def __init__(self, program: Program) -> None:
         self.program = program
         self._process: subprocess.Popen[bytes] | None = None
+        self._line: socket.socket | None = None
         self._started_at = 0.0
+        self._heard_until = 0.0
         self._due_at = 0.0
         self._delay_s = 0.0
 
@@ -94,36 +144,55 @@ class _Kept:
         if self._process is not None:
             code = self._process.poll()
             if code is None:
+                self._listen(now)
                 return False
-            self._note_end(code, now)
+            self._note_end(f"ended with code {code}", now)
         if now < self._due_at:
             return False
-        self._start(now)
+        try:
+            self._start(now)
+        except OSError as error:  # of this machine, not of the program: no process, file or memory left
+            self._note_end(f"cannot be started ({error.strerror})", now)
+            return False
         return True
 
-    def _note_end(self, code: int, now: float) -> None:
+    def _listen(self, now: float) -> None:
+        """Hear whether the process is alive; kill one that has been silent for too long."""
+        assert self._line is not None
+        with contextlib.suppress(BlockingIOError):
+            while self._line.recv(64, socket.MSG_DONTWAIT):
+                self._heard_until = now + SILENT_AFTER_S
+        if self.program.has_pulse and now > self._heard_until:
+            log.error("%s does not answer any more; it is ended", self.program.name)
+            self.kill()
+
+    def _note_end(self, what: str, now: float) -> None:
         lived_s = now - self._started_at
         last_delay_s = 0.0 if lived_s > STEADY_AFTER_S else self._delay_s
         self._delay_s = min(max(2 * last_delay_s, FIRST_RESTART_DELAY_S), LONGEST_RESTART_DELAY_S)
         self._due_at = now + self._delay_s
         self._close()
-        log.warning(
-            "%s ended with code %d; starting it again in %.1f s", self.program.name, code, self._delay_s
-        )
+        log.warning("%s %s; starting it again in %.1f s", self.program.name, what, self._delay_s)
 
     def _start(self, now: float) -> None:
         self.program.log_file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with self.program.log_file.open("ab") as output:
+        self._started_at = now
+        self._line, theirs = socket.socketpair()
+        with theirs, self.program.log_file.open("ab") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", self.program.module, *self.program.arguments],
-                stdin=subprocess.PIPE,
+                stdin=theirs.fileno(),
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env=dict(self.program.environment),
                 start_new_session=True,
             )
-        self._started_at = now
+        self._heard_until = now + STARTUP_S
         log.info("%s started as process %d", self.program.name, self._process.pid)
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
 
     def stop(self) -> None:
         if self._process is None:
@@ -137,7 +206,6 @@ class _Kept:
         self._close()
 
     def _close(self) -> None:
-        assert self._process is not None
-        if self._process.stdin is not None:
-            self._process.stdin.close()
-        self._process = None
+        if self._line is not None:
+            self._line.close()
+        self._line = self._process = None

@@ -61,6 +61,10 @@ def _explain(
     first = min(faults, key=lambda one: one["type"] != "extra_forbidden")
     location = first["loc"]
     name = ".".join(part for part in location if isinstance(part, str))
+    if not location:
+        return error(
+            f"The {what}'s settings do not go together: {first['ctx']['error']}.", "Change one of them."
+        )
     if first["type"] == "extra_forbidden":
         nearest = difflib.get_close_matches(str(location[-1]), _known(table, location), n=1, cutoff=0.0)
         return error(f"The {what} has an unknown setting '{name}'.", f"Did you mean '{nearest[0]}'?")

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import flwr.supercore.heartbeat as flower_heartbeat
+import flwr.supernode.runtime.run_clientapp as flower_task
 import torch
 from flwr.app import Context, Message
 from flwr.app.error import Error
@@ -26,23 +27,31 @@ from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, 
 from httpx import HTTPError, TransportError
 
 from client.flower.app import make_app, make_refusing_app
-from client.flower.pace import quicken
+from client.flower.pace import quicken, shorten_waits
 from client.home import LOOPBACK, SiteHome
 from client.policy.reading import read_policy
 from client.workplace import catch_up, follow_membership, open_workplace
 from shared.errors import MammofedError, PolicyFileError
 from shared.flower.bundle import bundle_sha256
+from shared.flower.pulls import pull_soon
 from shared.flower.tasks import POLL_S, TaskSource
-from shared.supervision import follow_supervisor
+from shared.supervision import Pulse, follow_supervisor
 from shared.terminal import log_to_standard_error
 
 log = logging.getLogger(__name__)
 
+IDLE_S = 60.0
+"""A look for a task, with its calls' own limits, is over by then."""
 
-def serve(home: SiteHome, runtime_port: int) -> None:
+OVERTIME_S = 60.0
+"""What a task may take beyond the time in which its answer is of use."""
+
+
+def serve(home: SiteHome, runtime_port: int, pulse: Pulse) -> None:
     """Take and run tasks, one at a time, until told to stop.
 
-    A membership that was renewed is followed between tasks: a task ends with the keys that it began with.
+    A membership that was renewed is followed between tasks: a task ends with the keys that it began with. The
+    pulse stops for a task that goes on when nobody waits for its answer any more: it hangs.
     """
     workplace = open_workplace(home)
     app = make_app(workplace, lambda: catch_up(workplace, home))
@@ -56,6 +65,7 @@ def serve(home: SiteHome, runtime_port: int) -> None:
     )
     log.info("ready")
     while True:
+        pulse.expect(IDLE_S)
         token = _acquire(source)
         if token is None:
             time.sleep(POLL_S)
@@ -65,13 +75,14 @@ def serve(home: SiteHome, runtime_port: int) -> None:
             source.client_for(token),
             lambda sha256: app if is_approved(home, sha256) else refusing_app,
             workplace.egress.release_failure,
+            pulse,
         )
 
 
 def _acquire(source: TaskSource) -> str | None:
     try:
         return source.acquire()
-    except TransportError:
+    except TransportError:  # the SuperNode is being started again
         return None
 
 
@@ -92,6 +103,7 @@ def _run_task(
     client: RuntimeHttpClient,
     app_for: Callable[[str], ClientApp],
     release_failure: Callable[[str], None],
+    pulse: Pulse,
 ) -> None:
     """Take one task through; `app_for` chooses the app by the SHA-256 of the bundle, which stays unopened."""
     heartbeat = HeartbeatSender(make_task_heartbeat_fn_http(client))
@@ -100,6 +112,7 @@ def _run_task(
     status, details = SubStatus.FAILED, ""
     try:
         message, context, _run, bundle = pull_task_input(client)
+        pulse.expect(message.metadata.ttl + OVERTIME_S)
         reply = answer(app_for(bundle_sha256(bundle.content)), message, context)
         if reply.has_error():
             release_failure(reply.error.reason or "")
@@ -130,9 +143,13 @@ def answer(app: ClientApp, message: Message, context: Context) -> Message:
 
 if __name__ == "__main__":
     follow_supervisor()
+    site_pulse = Pulse()
+    site_pulse.start()
     quicken(flower_heartbeat)
+    pull_soon(flower_task, "pull_and_inflate_object_from_tree")
+    shorten_waits()
     log_to_standard_error()
     site_home = SiteHome(Path(sys.argv[1]))
     if threads := site_home.settings().threads:
         torch.set_num_threads(threads)
-    serve(site_home, int(sys.argv[2]))
+    serve(site_home, int(sys.argv[2]), site_pulse)

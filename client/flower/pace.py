@@ -1,16 +1,95 @@
-"""How often Flower's processes at a site say that they are alive, and are taken for dead after twice as long.
+"""How often Flower's processes at a site ask, how soon they notice a break, and when they are missed.
 
-A hook internal to Flower 1.41; `tests/integration/test_flower_contract.py` holds it.
+1. A node asks for messages after a share of the time since its last one (`NodeClock`).
+2. They say that they are alive about twice in `HEARTBEAT_S`. An executor is missed after two of these, a node
+   after two of `NODE_HEARTBEAT_S`: a line that is cut for half a minute costs its site no contribution.
+3. A call that gets no answer is given up after `CALL_TIMEOUT_S` instead of 30 s, and tried again after
+   `LONGEST_WAIT_S` at the latest instead of 20 s: after an outage a site is back within half a minute.
+4. A heartbeat that ends on an error takes its process with it: the stock thread ends alone, and leaves a node
+   that looks alive and is offline for good.
+
+Hooks internal to Flower 1.41; `tests/integration/test_flower_contract.py` holds them.
 """
 
 from __future__ import annotations
 
+import logging
+import os
+import time
+from collections.abc import Callable
 from types import ModuleType
+from typing import Any
+
+import flwr.supercore.retry.http_retry as flower_retry
+from flwr.supercore.heartbeat import HeartbeatSender
+from flwr.supercore.retry import constant
+from flwr.supernode.fleet_http_client import FleetHttpClient
+
+log = logging.getLogger(__name__)
 
 HEARTBEAT_S = 10
+NODE_HEARTBEAT_S = 23
+CALL_TIMEOUT_S = 10.0
+LONGEST_WAIT_S = 3
+
+SHORTEST_PAUSE_S = 0.05
+LONGEST_PAUSE_S = 1.0
+SHARE_OF_IDLE = 0.05
+"""Waiting grows by a twentieth at most; a thousand sites that wait ask a thousand times a second, not twenty
+thousand times."""
+
+FLOWERS_IDLE_PAUSE_S = 3.0
+"""What the node's loop sleeps when there was no message; it sleeps shorter while one is worked on."""
 
 
-def quicken(*modules: ModuleType) -> None:
-    """Let these modules of Flower, in this process, send or expect a heartbeat every `HEARTBEAT_S`."""
+def quicken(*modules: ModuleType, interval_s: int = HEARTBEAT_S) -> None:
+    """Let these modules of Flower, in this process, send, expect or announce a heartbeat in each interval."""
     for module in modules:
-        vars(module)["HEARTBEAT_DEFAULT_INTERVAL"] = HEARTBEAT_S
+        vars(module)["HEARTBEAT_DEFAULT_INTERVAL"] = interval_s
+
+
+def pause_after(idle_s: float) -> float:
+    """Seconds until a node asks again that has had no message for so long."""
+    return min(LONGEST_PAUSE_S, max(SHORTEST_PAUSE_S, SHARE_OF_IDLE * idle_s))
+
+
+class NodeClock:
+    """The `time` of Flower's node loop, which uses of it nothing but `sleep`."""
+
+    def __init__(self) -> None:
+        self._busy_at = time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        """Sleep shorter than asked: a share of the time since the last message, least within one."""
+        now = time.monotonic()
+        if seconds < FLOWERS_IDLE_PAUSE_S:
+            self._busy_at = now
+        time.sleep(min(seconds, pause_after(now - self._busy_at)))
+
+
+def shorten_waits() -> None:
+    """Let this process try a failed call again after `LONGEST_WAIT_S` at the latest."""
+    vars(flower_retry)["MAX_RETRY_DELAY"] = LONGEST_WAIT_S
+
+
+class BriefFleetClient(FleetHttpClient):
+    """Gives a call up that gets no answer within `CALL_TIMEOUT_S`; control messages are small."""
+
+    def __init__(self, base_url: str, **settings: Any) -> None:
+        super().__init__(base_url, **{**settings, "timeout": CALL_TIMEOUT_S})
+
+
+class FatalHeartbeats(HeartbeatSender):
+    """Tries a failed heartbeat again each second; ends the process when the heartbeats end on an error."""
+
+    def __init__(self, heartbeat_fn: Callable[[], bool]) -> None:
+        super().__init__(heartbeat_fn)
+        self._retry_invoker.wait_gen_factory = constant
+
+    def _run(self) -> None:
+        try:
+            super()._run()
+        except Exception:
+            # Whatever it was: this node would be offline from now on.
+            log.exception("the heartbeats ended")
+            os._exit(1)

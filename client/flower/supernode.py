@@ -2,11 +2,15 @@
 
 The stock program differs in that
 
-1. it sleeps 3 s when there is no message; here the pause is `POLL_S`;
-2. its heartbeats are 30 s apart, so that the coordinator takes a minute to miss it, and it a minute to
-   miss its executor; here `client.flower.pace` sets them;
-3. when its loop has ended on an error the process lives on, offline for good; here the process ends, and
-   the supervisor starts it again.
+1. it sleeps 3 s when there is no message, and 0.5 s while one is worked on; here `client.flower.pace` says
+   how long;
+2. it waits 1 s and more for parts of a message that are still arriving; here `shared.flower.pulls` says how
+   long;
+3. its heartbeats are 30 s apart, so that it takes a minute to miss its executor; here `client.flower.pace`
+   sets them;
+4. after a break it waits for up to half a minute before it tries again; here for a few seconds;
+5. when its loop or its heartbeats have ended on an error the process lives on, offline for good; here the
+   process ends, and the supervisor starts it again, as it does with one that stands still.
 
 These hooks are internal to Flower 1.41; `tests/integration/test_flower_contract.py` holds them.
 """
@@ -14,12 +18,12 @@ These hooks are internal to Flower 1.41; `tests/integration/test_flower_contract
 from __future__ import annotations
 
 import logging
+import math
 import os
 import sys
 import threading
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import flwr.supercore.corestate.in_memory_corestate as flower_tasks
 import flwr.supercore.heartbeat as flower_heartbeat
@@ -32,22 +36,32 @@ from flwr.supercore.object_store import ObjectStoreFactory
 from flwr.supernode.main import create_app
 from flwr.supernode.nodestate import NodeStateFactory
 
-from client.flower.pace import quicken
+from client.flower.pace import (
+    NODE_HEARTBEAT_S,
+    BriefFleetClient,
+    FatalHeartbeats,
+    NodeClock,
+    quicken,
+    shorten_waits,
+)
 from client.home import LOOPBACK, SiteHome
-from shared.supervision import follow_supervisor
+from shared.flower.pulls import pull_soon
+from shared.supervision import Pulse, follow_supervisor
 from shared.trust.keys import NodeKey
 
 log = logging.getLogger(__name__)
 
-POLL_S = 0.15
 FOLLOW_S = 1.0
 
 
 def hasten() -> None:
     """Shorten Flower's pauses in this process."""
-    clock = SimpleNamespace(sleep=lambda seconds: time.sleep(min(seconds, POLL_S)))
-    vars(flower_node)["time"] = clock
-    quicken(flower_connection, flower_heartbeat, flower_tasks)
+    vars(flower_node)["time"] = NodeClock()
+    pull_soon(flower_node, "pull_objects")
+    quicken(flower_heartbeat, flower_tasks)
+    quicken(flower_connection, interval_s=NODE_HEARTBEAT_S)
+    shorten_waits()
+    vars(flower_connection).update(FleetHttpClient=BriefFleetClient, HeartbeatSender=FatalHeartbeats)
 
 
 def serve(home: SiteHome, runtime_port: int) -> None:
@@ -98,6 +112,10 @@ def _end_with_node_key(home: SiteHome, generation: int, node_key: NodeKey) -> No
 
 if __name__ == "__main__":
     follow_supervisor()
+    pulse = Pulse()
+    # Its calls and its heartbeats have limits of their own; what remains is a process that stands still.
+    pulse.expect(math.inf)
+    pulse.start()
     hasten()
     try:
         serve(SiteHome(Path(sys.argv[1])), int(sys.argv[2]))

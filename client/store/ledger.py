@@ -55,7 +55,7 @@ class Rule(StrEnum):
     """Why something may leave."""
 
     PUBLIC_KEYS = "public-keys"
-    WEIGHTS_AS_THEY_CAME = "weights-as-they-came"
+    WEIGHTS_OF_THE_PLAN = "weights-of-the-plan"
     LISTED_NUMBERS = "listed-numbers"
     KIND_OF_ERROR = "kind-of-error"
     DECISIONS = "decisions"
@@ -63,7 +63,8 @@ class Rule(StrEnum):
 
 EXPLANATIONS: Mapping[Rule, str] = {
     Rule.PUBLIC_KEYS: "Public keys, a certificate request and the software's version: what membership needs.",
-    Rule.WEIGHTS_AS_THEY_CAME: "Changes of weights, by the names, shapes and types that came in, all finite.",
+    Rule.WEIGHTS_OF_THE_PLAN: "Changes of weights, by the names and shapes that the plan's strategy sends, "
+    "all finite, rounded to the round's grid.",
     Rule.LISTED_NUMBERS: "Counts and means over images, of a fixed list, and where the audit log stands.",
     Rule.DECISIONS: "What was decided about a plan, with the reason; pausing, going on, leaving.",
     Rule.KIND_OF_ERROR: "The kind of an error, never its text, and where the audit log stands.",
@@ -137,7 +138,7 @@ def names_in(document: Mapping[str, Any], above: str = "") -> Iterator[str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
-    """An update or an evaluation of a run that was let go.
+    """An update, a count or an evaluation of a run that was let go.
 
     Attributes
     ----------

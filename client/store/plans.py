@@ -35,10 +35,10 @@ from client.store.audit import append
 from client.store.ledger import Kind, Release, ledger
 from client.store.schema import metadata
 from shared.audit.event import Event
-from shared.audit.events import PlanApproved, PlanRejected
+from shared.audit.events import PlanApproved, PlanRejected, PlanReopened
 from shared.audit.log import take_write_lock
 from shared.consent.records import Offer
-from shared.errors import NotFoundError, TrustError
+from shared.errors import NotFoundError, PolicyError, TrustError
 from shared.plan import Plan
 from shared.records import Phase
 from shared.store import transaction
@@ -57,6 +57,7 @@ plan_table = Table(
     Column("decided_by", String(80)),
     Column("received_at", Float, nullable=False, comment="seconds since the epoch, UTC"),
     Column("decided_at", Float),
+    Column("closed_from", String(16), comment="where it stood when its run was over"),
     CheckConstraint("state IN ('waiting', 'barred', 'approved', 'rejected', 'over')", name="state_known"),
 )
 
@@ -113,7 +114,7 @@ class Plans:
         self._engine = engine
 
     def keep(self, offer: Offer, *, envelope: bytes, at: float) -> bool:
-        """Keep an offer whose signature was verified; whether it is new.
+        """Keep an offer whose signature was verified; whether it is new, or open again.
 
         Raises
         ------
@@ -132,7 +133,10 @@ class Plans:
                         "A run was offered again under another plan.",
                         "Tell the coordinator: a changed plan is a run of its own; the first one holds.",
                     )
-                return False
+                if PlanState(known["state"]) is not PlanState.OVER:
+                    return False
+                _reopen(connection, known, at=at)
+                return True
             connection.execute(
                 insert(plan_table).values(
                     run_id=offer.run_id,
@@ -153,7 +157,7 @@ class Plans:
         for each in self.all():
             if each.state is not PlanState.OVER and each.run_id not in still_open:
                 with transaction(self._engine) as connection:
-                    _set(connection, each.run_id, state=PlanState.OVER)
+                    _set(connection, each.run_id, state=PlanState.OVER, closed_from=each.state)
 
     def all(self) -> list[OfferedPlan]:
         """Every plan, oldest first."""
@@ -211,8 +215,13 @@ class Plans:
         with transaction(self._engine) as connection:
             take_write_lock(connection)
             row = _load(connection, run_id)
+            old = PlanState(row["state"])
+            if old is PlanState.OVER and state is not PlanState.REJECTED:
+                raise PolicyError(
+                    "The run of this plan is over.", "If it is resumed, the plan stands where it stood."
+                )
             # Barred anew: by other rules than before.
-            if (old := PlanState(row["state"])) is not PlanState.BARRED or state is not old:
+            if old is not PlanState.BARRED or state is not old:
                 require_plan_transition(old, state)
             _set(
                 connection,
@@ -262,13 +271,13 @@ class Plans:
             )
 
     def releases_of(self, run_id: str) -> list[Release]:
-        """Every update and every evaluation that the ledger let go for a run, each as often as it left."""
+        """Every update, count and evaluation that the ledger let go for a run, each as often as it left."""
         columns = (ledger.c.round_number, ledger.c.attempt, ledger.c.phase, ledger.c.base_sha256)
         query = select(*columns).where(
             ledger.c.run_id == run_id,
             or_(
                 ledger.c.kind == Kind.UPDATE,
-                and_(ledger.c.kind == Kind.CONTRIBUTION, ledger.c.phase == Phase.EVALUATE),
+                and_(ledger.c.kind == Kind.CONTRIBUTION, ledger.c.phase != Phase.TRAIN),
             ),
         )
         with transaction(self._engine) as connection:
@@ -284,6 +293,16 @@ def _owe(connection: Connection, run_id: str | None, make: MakeStatement, at: fl
     # Not below the time: numbers must go on growing also after the home was restored from a backup.
     number = max((last or 0) + 1, int(at))
     connection.execute(insert(statement).values(number=number, run_id=run_id, envelope=make(number), at=at))
+
+
+def _reopen(connection: Connection, row: RowMapping, *, at: float) -> None:
+    """A run is resumed: its plan stands where it stood, and of that is told."""
+    state = PlanState(row["closed_from"] or PlanState.WAITING)
+    require_plan_transition(PlanState.OVER, state)
+    _set(connection, row["run_id"], state=state, closed_from=None)
+    plan = Plan.from_toml(row["plan_toml"])
+    event = PlanReopened(subject=plan.name, run_id=row["run_id"], plan_sha256=plan.sha256)
+    append(connection, event, actor="coordinator", at=at)
 
 
 def _find(connection: Connection, run_id: str) -> RowMapping | None:

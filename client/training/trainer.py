@@ -58,6 +58,7 @@ def train(
     device: torch.device,
     on_step: Callable[[Step], None] = lambda _step: None,
     should_stop: Callable[[], bool] = lambda: False,
+    correct: Callable[[nn.Module], None] = lambda _model: None,
 ) -> TrainingResult:
     """Train a model in place for one round, with an optimiser of its own.
 
@@ -81,6 +82,8 @@ def train(
         Told of every step.
     should_stop
         Asked before every step.
+    correct
+        Changes the gradients of every step, before they are clipped; see `client.training.corrections`.
 
     Raises
     ------
@@ -116,6 +119,7 @@ def train(
         _insist_on_finite(loss)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        correct(model)
         _insist_on_finite(clip_grad_norm_(model.parameters(), MAX_GRADIENT_NORM))
         optimizer.step()
         total_loss += loss.item()

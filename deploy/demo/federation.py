@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -153,8 +154,12 @@ def stopped_at_end(*roles: Role) -> Iterator[None]:
 
 
 def free_ports(count: int) -> int:
-    """The first of `count` ports in a row that are free on loopback now."""
-    for first in range(20_000 + os.getpid() % 10_000, 60_000, count):
+    """The first of `count` ports in a row that are free on loopback now.
+
+    They are drawn, so that two processes that ask at once get different ones, and lie below those that the
+    system gives to outgoing connections.
+    """
+    for first in random.sample(range(20_000, 32_000 - count), 1_000):
         if all(_is_free(port) for port in range(first, first + count)):
             return first
     raise CommandError("no free ports")

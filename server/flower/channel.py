@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 
 from flwr.app import Message
+from flwr.common.constant import ErrorCode
 from flwr.superlink.grid import HttpGrid
 
 from server.channel import Reply
 from shared.errors import TransferError, TrustError
 from shared.flower.wire import MESSAGE_TYPE, pack, unpack
 
+MADE_BY_SUPERLINK = frozenset(
+    {ErrorCode.MESSAGE_UNAVAILABLE, ErrorCode.REPLY_MESSAGE_UNAVAILABLE, ErrorCode.NODE_UNAVAILABLE}
+)
+"""Errors that the SuperLink answers with in the place of a node, such as of a message whose time is over."""
+
 
 class GridChannel:
-    """`SiteChannel` over the grid of one Flower run."""
+    """`SiteChannel` over the grid of one Flower run.
 
-    def __init__(self, grid: HttpGrid) -> None:
+    Parameters
+    ----------
+    on_call
+        Called at each call: rounds make several a second, except while they compute.
+    """
+
+    def __init__(self, grid: HttpGrid, on_call: Callable[[], None] = lambda: None) -> None:
         self._grid = grid
+        self._on_call = on_call
 
     def online(self) -> Mapping[int, float]:
         """Node ids that are online, each with the time it was last activated (seconds since the epoch)."""
+        self._on_call()
         return {
             node.node_id: datetime.fromisoformat(node.last_activated_at).timestamp()
             for node in self._grid.get_nodes()
@@ -44,13 +58,16 @@ class GridChannel:
 
     def receive(self, message_ids: Collection[str]) -> list[Reply]:
         """The replies to these messages that have arrived; each is handed over once."""
+        self._on_call()
         return [_to_reply(message) for message in self._grid.pull_messages(list(message_ids))]
 
 
 def _to_reply(message: Message) -> Reply:
     message_id = message.metadata.reply_to_message_id
     if message.has_error():
-        return Reply(message_id=message_id, envelope=None)
+        return Reply(
+            message_id=message_id, envelope=None, is_of_site=message.error.code not in MADE_BY_SUPERLINK
+        )
     try:
         return Reply(message_id=message_id, envelope=unpack(message))
     except TrustError:

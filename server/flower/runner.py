@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import flwr.superlink.grid.http_grid as flower_grid
 from flwr.common.constant import SubStatus
 from flwr.common.serde import run_from_proto
 from flwr.proto.runtime_pb2 import PullTaskInputRequest, PushTaskOutputRequest
@@ -21,25 +22,32 @@ from flwr.supercore.task_identity import TaskIdentity
 from flwr.superlink.grid import HttpGrid
 from httpx import HTTPError
 
+from server.channel import SiteChannel
 from server.coordinator import Coordinator
 from server.flower.channel import GridChannel
 from server.flower.control import Control
 from server.home import LOOPBACK, CoordinatorHome
 from server.launching import may_begin
 from server.lifecycle import RunState
-from server.rounds import run_rounds
-from shared.errors import MammofedError
+from server.rounds import is_of_the_disk, run_rounds
+from shared.errors import MammofedError, StoreError
 from shared.flower.bundle import RUN_SETTING
+from shared.flower.pulls import pull_soon
 from shared.flower.tasks import POLL_S, TaskSource
-from shared.supervision import follow_supervisor
+from shared.supervision import Pulse, follow_supervisor
 from shared.terminal import log_to_standard_error
 
 log = logging.getLogger(__name__)
 
 STARTUP_TIMEOUT_S = 60.0
+IDLE_S = 60.0
+COMPUTING_S = 900.0
+"""The longest that a run may be between two looks at its sites: an aggregate of a very large model."""
+
+STORE_RETRY_S = 10.0
 
 
-def serve(home: CoordinatorHome) -> None:
+def serve(home: CoordinatorHome, pulse: Pulse) -> None:
     """Take and run server tasks, one at a time, until told to stop.
 
     Runs that an earlier process left unfinished are handed to Flower again first: they go on from their last
@@ -67,18 +75,19 @@ def serve(home: CoordinatorHome) -> None:
         root_certificate=root,
     )
     while True:
+        pulse.expect(IDLE_S)
         token = source.acquire()
         if token is None:
             time.sleep(POLL_S)
             continue
         grid = HttpGrid(runtime_api_address=address, insecure=False, root_certificates=root, token=token)
         try:
-            _run_task(grid, source.client_for(token), coordinator)
+            _run_task(grid, source.client_for(token), coordinator, pulse)
         finally:
             grid.close()
 
 
-def _run_task(grid: HttpGrid, client: RuntimeHttpClient, coordinator: Coordinator) -> None:
+def _run_task(grid: HttpGrid, client: RuntimeHttpClient, coordinator: Coordinator, pulse: Pulse) -> None:
     heartbeat = HeartbeatSender(make_task_heartbeat_fn_http(client))
     heartbeat.start()
     status, details = SubStatus.FAILED, "see the coordinator's log"
@@ -88,7 +97,8 @@ def _run_task(grid: HttpGrid, client: RuntimeHttpClient, coordinator: Coordinato
         TaskIdentity.task_id, TaskIdentity.run_id = task.task_id, run.run_id
         TaskIdentity.node_id = task.context.node_id
         grid.set_run(run)
-        _carry_through(str(run.override_config[RUN_SETTING]), GridChannel(grid), coordinator)
+        channel = GridChannel(grid, on_call=lambda: pulse.expect(COMPUTING_S))
+        carry_through(str(run.override_config[RUN_SETTING]), channel, coordinator)
         status, details = SubStatus.COMPLETED, ""
     finally:
         # First: a heartbeat for a task that is over makes Flower interrupt this process.
@@ -98,10 +108,29 @@ def _run_task(grid: HttpGrid, client: RuntimeHttpClient, coordinator: Coordinato
         client.close()
 
 
-def _carry_through(run_id: str, channel: GridChannel, coordinator: Coordinator) -> None:
+def carry_through(run_id: str, channel: SiteChannel, coordinator: Coordinator) -> None:
+    """Carry a run on until it is over, however often the store or its disk refuse meanwhile.
+
+    That is this machine's fault and not the run's: it is said, and the run goes on from its last checkpoint
+    when the store takes it again.
+    """
+    while True:
+        try:
+            _carry_on(run_id, channel, coordinator)
+        except StoreError as error:
+            log.error("the run waits: %s %s", error.message, error.hint)
+            time.sleep(STORE_RETRY_S)
+            channel.online()  # the way to the sites must be there still, and the pulse must go on
+        else:
+            return
+
+
+def _carry_on(run_id: str, channel: SiteChannel, coordinator: Coordinator) -> None:
     try:
         run_rounds(run_id, channel, coordinator)
     except MammofedError as error:
+        if is_of_the_disk(error):
+            raise
         log.error("%s %s", error.message, error.hint)
     except HTTPError:
         raise
@@ -115,4 +144,7 @@ def _carry_through(run_id: str, channel: GridChannel, coordinator: Coordinator) 
 if __name__ == "__main__":
     follow_supervisor()
     log_to_standard_error()
-    serve(CoordinatorHome(Path(sys.argv[1])))
+    own_pulse = Pulse()
+    own_pulse.start()
+    pull_soon(flower_grid, "pull_objects")
+    serve(CoordinatorHome(Path(sys.argv[1])), own_pulse)

@@ -19,6 +19,7 @@ import logging
 import ssl
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -42,8 +43,12 @@ from flwr.superlink.config_loader import SuperLinkLifespanConfig
 from flwr.superlink.main import create_app
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from server.flower.control import Control
 from server.home import LOOPBACK, CoordinatorHome
-from shared.supervision import follow_supervisor
+from shared.supervision import Pulse, follow_supervisor
+
+PROBE_EVERY_S = 2.0
+DEAF_AFTER_S = 30.0
 
 
 class TokenPlugin(NoOpControlAuthnPlugin):
@@ -134,9 +139,23 @@ def make_app(home: CoordinatorHome) -> FastAPI:
     return app
 
 
-def serve(home: CoordinatorHome) -> None:
+def listen_to_itself(home: CoordinatorHome, pulse: Pulse) -> None:
+    """Let the pulse go on, in the background, for as long as the private listener answers."""
+    control = Control(home)
+
+    def probe() -> None:
+        while True:
+            if control.is_up():
+                pulse.expect(DEAF_AFTER_S)
+            time.sleep(PROBE_EVERY_S)
+
+    threading.Thread(target=probe, name="probe", daemon=True).start()
+
+
+def serve(home: CoordinatorHome, pulse: Pulse) -> None:
     """Serve until told to stop."""
     settings = home.settings()
+    listen_to_itself(home, pulse)
     logging.getLogger("flwr").addFilter(is_worth_a_line)
     app = make_app(home)
     private = _listener(app, LOOPBACK, settings.control_port, home, lifespan="on")
@@ -165,4 +184,6 @@ def _listener(app: Any, host: str, port: int, home: CoordinatorHome, *, lifespan
 
 if __name__ == "__main__":
     follow_supervisor()
-    serve(CoordinatorHome(Path(sys.argv[1])))
+    own_pulse = Pulse()
+    own_pulse.start()
+    serve(CoordinatorHome(Path(sys.argv[1])), own_pulse)

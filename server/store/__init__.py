@@ -4,7 +4,7 @@ from server.store.audit import AuditLog, Persons
 from server.store.federation import Federation, Site
 from server.store.models import Model, ModelFile, Models
 from server.store.opening import open_coordinator_store
-from server.store.run import Answer, Checkpoint, Round, Run
+from server.store.run import Answer, Checkpoint, Round, Run, Timing
 from server.store.runs import Runs
 
 __all__ = [
@@ -20,5 +20,6 @@ __all__ = [
     "Run",
     "Runs",
     "Site",
+    "Timing",
     "open_coordinator_store",
 ]

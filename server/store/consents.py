@@ -53,10 +53,11 @@ class Consents:
         self._engine = engine
 
     def offer(self, run_id: str, site_id: str, *, at: float) -> None:
-        """Record that a site was shown the plan of a run, unless it was before."""
+        """Record that a site was shown the plan of a run, unless it was before, or since it was resumed."""
         with transaction(self._engine) as connection:
             _take_write_lock(connection)
-            if _find(connection, run_id, site_id) is None:
+            row = _find(connection, run_id, site_id)
+            if row is None:
                 connection.execute(
                     insert(consent).values(
                         run_id=run_id,
@@ -67,6 +68,9 @@ class Consents:
                         offered_at=at,
                     )
                 )
+            elif row["offered_at"] < _resumed_at(connection, run_id):
+                this = (consent.c.run_id == run_id, consent.c.site_id == site_id)
+                connection.execute(update(consent).where(*this).values(offered_at=at))
 
     def decide(self, decision: Decision, *, envelope: bytes, at: float) -> None:
         """Record a site's decision, whose signatures were verified; the same one again changes nothing.
@@ -124,8 +128,17 @@ class Consents:
         ]
 
     def sites_in(self, state: ConsentState, run_id: str) -> frozenset[str]:
-        """The sites whose consent to a run is in this state."""
-        return frozenset(each.site_id for each in self.of_run(run_id) if each.state is state)
+        """The sites whose consent to a run is in this state.
+
+        None is counted as approving before it has seen that a resumed run is open again: it would refuse.
+        """
+        query = select(consent.c.site_id, consent.c.offered_at).where(
+            consent.c.run_id == run_id, consent.c.state == state
+        )
+        with transaction(self._engine) as connection:
+            resumed_at = _resumed_at(connection, run_id) if state is ConsentState.APPROVED else 0.0
+            rows = connection.execute(query).all()
+        return frozenset(row.site_id for row in rows if row.offered_at >= resumed_at)
 
     def note(self, notice: Notice, *, envelope: bytes, at: float) -> None:
         """Record that a site pauses or goes on; the same notice again changes nothing.
@@ -164,6 +177,11 @@ class Consents:
 def _take_write_lock(connection: Connection) -> None:
     """Keep two statements of one site apart; changes nothing."""
     connection.execute(update(consent).where(consent.c.run_id == "").values(run_id=""))
+
+
+def _resumed_at(connection: Connection, run_id: str) -> float:
+    """When a run was last resumed; 0 if never."""
+    return connection.execute(select(run.c.resumed_at).where(run.c.run_id == run_id)).scalar_one() or 0.0
 
 
 def _find(connection: Connection, run_id: str, site_id: str) -> RowMapping | None:

@@ -8,10 +8,27 @@ from server.lifecycle import AnswerState, RoundState, RunState
 from shared.records import Contribution, Phase
 from shared.transfer.blob_ref import BlobRef
 
+NO_ANSWER = "no answer"
+"""Of a site that had not answered when its attempt was closed."""
+
+INTERRUPTED = "the coordinator was interrupted"
+"""Of a site that had not answered when the coordinator's process ended."""
+
+STOPPED = "the run was stopped"
+"""Of a site that had not answered when a person stopped the run."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One training under one frozen plan; times in seconds since the Unix epoch."""
+    """One training under one frozen plan; times in seconds since the Unix epoch.
+
+    Attributes
+    ----------
+    finished_at
+        When it came to its end, was stopped or failed.
+    resumed_at
+        When it was last resumed.
+    """
 
     run_id: str
     name: str
@@ -21,6 +38,7 @@ class Run:
     created_at: float
     finished_at: float | None = None
     failure: str | None = None
+    resumed_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +51,7 @@ class Round:
     phase: Phase
     state: RoundState
     base: BlobRef
+    base_state: BlobRef | None
     aggregate: BlobRef | None
     opened_at: float
     deadline: float
@@ -55,8 +74,29 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """When a site was asked in an attempt, and what became of it until when.
+
+    Attributes
+    ----------
+    deadline, closed_at
+        Of the attempt; it is open while `closed_at` is None.
+    """
+
+    site_id: str
+    phase: Phase
+    state: AnswerState
+    reason: str | None
+    asked_at: float
+    answered_at: float | None
+    deadline: float
+    closed_at: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """The weights after a finished round."""
+    """The weights after a finished round, and the strategy's state beside them."""
 
     number: int
     weights: BlobRef
+    state: BlobRef

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 
-from sqlalchemy import ColumnElement, Connection, Engine, Select, and_, func, insert, select, update
+from sqlalchemy import (
+    Connection,
+    Engine,
+    Select,
+    and_,
+    func,
+    insert,
+    select,
+    update,
+)
 
 from server.lifecycle import (
     ANSWER_TRANSITIONS,
@@ -18,35 +27,36 @@ from server.lifecycle import (
     require_transition,
 )
 from server.store.audit import append
-from server.store.run import Answer, Checkpoint, Round, Run
+from server.store.run import INTERRUPTED, NO_ANSWER, STOPPED, Answer, Checkpoint, Round, Run, Timing
+from server.store.run_rows import (
+    ANSWER_EVENTS,
+    answer_of,
+    blob_of,
+    columns_of,
+    columns_of_move,
+    event_of_move,
+    key_of,
+    to_answer,
+    to_round,
+    to_run,
+)
 from server.store.schema import answer, consent, round_, run
-from shared.audit.event import Event
 from shared.audit.events import (
-    AnswerAdmitted,
     AnswerLost,
-    AnswerRefused,
-    AnswerRejected,
     RoundAggregated,
     RoundOpened,
     RoundVoid,
-    RunFailed,
-    RunFinished,
-    RunRunning,
     RunSubmitted,
 )
-from shared.errors import NotFoundError
+from shared.audit.log import take_write_lock
+from shared.errors import AggregationError, NotFoundError
 from shared.records import Contribution, Occasion, Phase
 from shared.store import transaction
-from shared.transfer.blob_ref import BlobRef
 
 COORDINATOR = "coordinator"
-NO_ANSWER = "no answer"
-ANSWER_EVENTS: Mapping[AnswerState, type[AnswerAdmitted | AnswerRejected | AnswerRefused | AnswerLost]] = {
-    AnswerState.ADMITTED: AnswerAdmitted,
-    AnswerState.REJECTED: AnswerRejected,
-    AnswerState.REFUSED: AnswerRefused,
-    AnswerState.LOST: AnswerLost,
-}
+
+
+ATTEMPT_KEY = ("run_id", "number", "attempt", "phase")
 
 
 class Runs:
@@ -77,13 +87,34 @@ class Runs:
         """Every run, oldest first."""
         with transaction(self._engine) as connection:
             rows = connection.execute(select(run).order_by(run.c.created_at)).mappings().all()
-        return [Run(**{**row, "state": RunState(row["state"])}) for row in rows]
+        return [to_run(row) for row in rows]
 
     def unfinished(self) -> list[Run]:
-        """Runs that are neither finished nor failed, oldest first."""
-        return [one for one in self.all() if one.state in {RunState.SUBMITTED, RunState.RUNNING}]
+        """Runs that are not over, oldest first."""
+        return [one for one in self.all() if not one.state.is_over]
 
-    def move(self, run_id: str, state: RunState, *, at: float, failure: str | None = None) -> None:
+    def stop(self, run_id: str, *, actor: str, at: float) -> None:
+        """End a run and the attempts that are open in it. Raises AggregationError if it is over."""
+        self.move(run_id, RunState.STOPPED, at=at, actor=actor)
+        self.void_open_rounds(run_id, at=at, unanswered=STOPPED)
+
+    def resume(self, run_id: str, *, actor: str, at: float) -> None:
+        """Let a run go on that was stopped or has failed; one that is not over goes on as it does.
+
+        Raises AggregationError if it is finished.
+        """
+        if self.get(run_id).state.is_over:
+            self.move(run_id, RunState.SUBMITTED, at=at, actor=actor)
+
+    def move(
+        self,
+        run_id: str,
+        state: RunState,
+        *,
+        at: float,
+        failure: str | None = None,
+        actor: str = COORDINATOR,
+    ) -> None:
         """Take a run to another state.
 
         Raises
@@ -92,14 +123,11 @@ class Runs:
             The transition is not allowed.
         """
         with transaction(self._engine) as connection:
+            take_write_lock(connection)
             require_transition(RUN_TRANSITIONS, _load_run(connection, run_id).state, state)
-            ended = state in {RunState.FINISHED, RunState.FAILED}
-            connection.execute(
-                update(run)
-                .where(run.c.run_id == run_id)
-                .values(state=state, finished_at=at if ended else None, failure=failure)
-            )
-            append(connection, _moved(run_id, state, failure), actor=COORDINATOR, at=at)
+            columns = columns_of_move(state, at=at, failure=failure)
+            connection.execute(update(run).where(run.c.run_id == run_id).values(**columns))
+            append(connection, event_of_move(run_id, state, failure), actor=actor, at=at)
 
     def next_attempt(self, run_id: str, number: int, phase: Phase) -> int:
         """The number of the next attempt at a phase of a round, from 1."""
@@ -109,22 +137,32 @@ class Runs:
         with transaction(self._engine) as connection:
             return (connection.execute(query).scalar_one() or 0) + 1
 
-    def void_open_rounds(self, run_id: str, *, at: float) -> None:
-        """Close attempts that an interrupted process left open."""
+    def void_open_rounds(self, run_id: str, *, at: float, unanswered: str = INTERRUPTED) -> None:
+        """Close attempts that an interrupted process or a stopped run left open."""
         for left in self.rounds(run_id):
             if left.state is RoundState.OPEN:
-                self.close_round(left, None, state=RoundState.VOID, at=at)
+                self.close_round(left, None, state=RoundState.VOID, at=at, unanswered=unanswered)
 
     def open_round(self, opened: Round, cohort: Sequence[str]) -> None:
-        """Record an attempt and the sites that it asks, before any of them is asked."""
-        key = _key(opened)
+        """Record an attempt and the sites that it asks, before any of them is asked.
+
+        Raises
+        ------
+        AggregationError
+            The run is over.
+        """
+        key = key_of(opened)
         with transaction(self._engine) as connection:
+            take_write_lock(connection)
+            if (state := _load_run(connection, opened.run_id).state).is_over:
+                raise AggregationError(f"The run is {state.value}.", "`run resume` lets it go on.")
             connection.execute(
                 insert(round_).values(
                     **key,
                     state=opened.state,
                     base_digest=opened.base.digest,
                     base_bytes=opened.base.size_bytes,
+                    **columns_of("base_state", opened.base_state),
                     opened_at=opened.opened_at,
                     deadline=opened.deadline,
                 )
@@ -160,8 +198,9 @@ class Runs:
         AggregationError
             The site was not asked, or has already answered.
         """
-        where = _answer_of(occasion)
+        where = answer_of(occasion)
         with transaction(self._engine) as connection:
+            take_write_lock(connection)
             old = connection.execute(select(answer.c.state).where(where)).scalar_one()
             require_transition(ANSWER_TRANSITIONS, AnswerState(old), state)
             connection.execute(
@@ -184,18 +223,27 @@ class Runs:
             )
             append(connection, event, actor=occasion.site_id, at=at)
 
-    def close_round(self, closed: Round, aggregate: BlobRef | None, *, state: RoundState, at: float) -> None:
-        """Close an attempt; sites that have not answered are lost to it.
+    def close_round(
+        self,
+        closed: Round,
+        aggregate: Checkpoint | None,
+        *,
+        state: RoundState,
+        at: float,
+        unanswered: str = NO_ANSWER,
+    ) -> None:
+        """Close an attempt; sites that have not answered are lost to it, for the reason `unanswered`.
 
         Raises
         ------
         AggregationError
             The attempt is not open.
         """
-        key = _key(closed)
+        key = key_of(closed)
         of_round = and_(*(round_.c[name] == value for name, value in key.items()))
         of_answer = and_(*(answer.c[name] == value for name, value in key.items()))
         with transaction(self._engine) as connection:
+            take_write_lock(connection)
             old = connection.execute(select(round_.c.state).where(of_round)).scalar_one()
             require_transition(ROUND_TRANSITIONS, RoundState(old), state)
             connection.execute(
@@ -204,23 +252,23 @@ class Runs:
                 .values(
                     state=state,
                     closed_at=at,
-                    aggregate_digest=aggregate.digest if aggregate else None,
-                    aggregate_bytes=aggregate.size_bytes if aggregate else None,
+                    **columns_of("aggregate", aggregate.weights if aggregate else None),
+                    **columns_of("aggregate_state", aggregate.state if aggregate else None),
                 )
             )
-            unanswered = and_(of_answer, answer.c.state == AnswerState.ASKED)
-            lost = select(answer.c.site_id).where(unanswered).order_by(answer.c.site_id)
+            still_asked = and_(of_answer, answer.c.state == AnswerState.ASKED)
+            lost = select(answer.c.site_id).where(still_asked).order_by(answer.c.site_id)
             for site_id in connection.execute(lost).scalars().all():
                 no_answer = AnswerLost(
                     subject=closed.run_id,
                     number=closed.number,
                     attempt=closed.attempt,
                     phase=closed.phase,
-                    reason=NO_ANSWER,
+                    reason=unanswered,
                 )
                 append(connection, no_answer, actor=site_id, at=at)
             connection.execute(
-                update(answer).where(unanswered).values(state=AnswerState.LOST, reason=NO_ANSWER)
+                update(answer).where(still_asked).values(state=AnswerState.LOST, reason=unanswered)
             )
             outcome = RoundAggregated if state is RoundState.AGGREGATED else RoundVoid
             event = outcome(
@@ -231,42 +279,26 @@ class Runs:
     def last_checkpoint(self, run_id: str) -> Checkpoint | None:
         """The weights of the last finished training round."""
         query = (
-            select(round_.c.number, round_.c.aggregate_digest, round_.c.aggregate_bytes)
+            select(round_)
             .where(round_.c.run_id == run_id, round_.c.aggregate_digest.is_not(None))
             .order_by(round_.c.number.desc())
             .limit(1)
         )
         with transaction(self._engine) as connection:
-            row = connection.execute(query).one_or_none()
+            row = connection.execute(query).mappings().one_or_none()
         if row is None:
             return None
-        number, digest, size_bytes = row
-        return Checkpoint(number=number, weights=BlobRef(digest=digest, size_bytes=size_bytes))
+        weights, state = blob_of(row, "aggregate"), blob_of(row, "aggregate_state")
+        assert weights is not None
+        assert state is not None
+        return Checkpoint(number=row["number"], weights=weights, state=state)
 
     def rounds(self, run_id: str) -> list[Round]:
         """Every attempt of a run, in order of opening."""
         query = select(round_).where(round_.c.run_id == run_id).order_by(round_.c.opened_at)
         with transaction(self._engine) as connection:
             rows = connection.execute(query).mappings().all()
-        return [
-            Round(
-                run_id=row["run_id"],
-                number=row["number"],
-                attempt=row["attempt"],
-                phase=Phase(row["phase"]),
-                state=RoundState(row["state"]),
-                base=BlobRef(digest=row["base_digest"], size_bytes=row["base_bytes"]),
-                aggregate=(
-                    BlobRef(digest=row["aggregate_digest"], size_bytes=row["aggregate_bytes"])
-                    if row["aggregate_digest"]
-                    else None
-                ),
-                opened_at=row["opened_at"],
-                deadline=row["deadline"],
-                closed_at=row["closed_at"],
-            )
-            for row in rows
-        ]
+        return [to_round(row) for row in rows]
 
     def answers(self, run_id: str) -> list[Answer]:
         """Every site's part in a run, by round and site."""
@@ -277,24 +309,35 @@ class Runs:
         )
         with transaction(self._engine) as connection:
             rows = connection.execute(query).mappings().all()
+        return [to_answer(row) for row in rows]
+
+    def timings(self, run_id: str) -> list[Timing]:
+        """When the sites of a run were asked and what came of it, in order of asking."""
+        columns = (
+            answer.c[name] for name in ("site_id", "phase", "state", "reason", "asked_at", "answered_at")
+        )
+        query = (
+            select(*columns, round_.c.deadline, round_.c.closed_at)
+            .join(round_, and_(*(answer.c[name] == round_.c[name] for name in ATTEMPT_KEY)))
+            .where(answer.c.run_id == run_id)
+            .order_by(answer.c.asked_at)
+        )
+        with transaction(self._engine) as connection:
+            rows = connection.execute(query).mappings().all()
         return [
-            Answer(
-                number=row["number"],
-                attempt=row["attempt"],
-                phase=Phase(row["phase"]),
-                site_id=row["site_id"],
-                state=AnswerState(row["state"]),
-                reason=row["reason"],
-                contribution=Contribution.from_bytes(row["payload"].encode()) if row["payload"] else None,
-                asked_at=row["asked_at"],
-                answered_at=row["answered_at"],
-            )
+            Timing(**{**row, "phase": Phase(row["phase"]), "state": AnswerState(row["state"])})
             for row in rows
         ]
 
     def digests(self) -> frozenset[str]:
-        """Every blob that is a run's plan, or the base or aggregate of a round."""
-        columns = (run.c.plan_sha256, round_.c.base_digest, round_.c.aggregate_digest)
+        """Every blob that is a run's plan, or the base or aggregate of a round with its strategy's state."""
+        columns = (
+            run.c.plan_sha256,
+            round_.c.base_digest,
+            round_.c.base_state_digest,
+            round_.c.aggregate_digest,
+            round_.c.aggregate_state_digest,
+        )
         with transaction(self._engine) as connection:
             return frozenset(
                 digest
@@ -304,13 +347,13 @@ class Runs:
             )
 
     def may_fetch(self, site_id: str, digest: str) -> bool:
-        """Whether a site is now asked for something that needs this blob: the plan or the base weights.
+        """Whether a site is now asked for something that needs this blob: plan, base weights or state.
 
         A site that has not approved the run's plan, or takes its approval back, may fetch nothing.
         """
         with transaction(self._engine) as connection:
             rows = connection.execute(_asked_of(site_id)).all()
-        return any(digest in {row.plan_sha256, row.base_digest} for row in rows)
+        return any(digest in {row.plan_sha256, row.base_digest, row.base_state_digest} for row in rows)
 
     def largest_expected(self, site_id: str) -> int:
         """Size in bytes of the largest base that the site is now asked to train on; 0 if it is not asked."""
@@ -320,18 +363,13 @@ class Runs:
         return max((row.base_bytes for row in rows), default=0)
 
 
-def _asked_of(site_id: str) -> Select[tuple[str, str, int]]:
+def _asked_of(site_id: str) -> Select[tuple[str, str, int, str]]:
     return (
-        select(run.c.plan_sha256, round_.c.base_digest, round_.c.base_bytes)
+        select(run.c.plan_sha256, round_.c.base_digest, round_.c.base_bytes, round_.c.base_state_digest)
         .join_from(run, round_, run.c.run_id == round_.c.run_id)
         .join(
             answer,
-            and_(
-                answer.c.run_id == round_.c.run_id,
-                answer.c.number == round_.c.number,
-                answer.c.attempt == round_.c.attempt,
-                answer.c.phase == round_.c.phase,
-            ),
+            and_(*(answer.c[name] == round_.c[name] for name in ATTEMPT_KEY)),
         )
         .join(consent, and_(consent.c.run_id == run.c.run_id, consent.c.site_id == answer.c.site_id))
         .where(
@@ -343,37 +381,8 @@ def _asked_of(site_id: str) -> Select[tuple[str, str, int]]:
     )
 
 
-def _moved(run_id: str, state: RunState, failure: str | None) -> Event:
-    if state is RunState.RUNNING:
-        return RunRunning(subject=run_id)
-    return (
-        RunFinished(subject=run_id)
-        if state is RunState.FINISHED
-        else RunFailed(subject=run_id, reason=failure)
-    )
-
-
 def _load_run(connection: Connection, run_id: str) -> Run:
     row = connection.execute(select(run).where(run.c.run_id == run_id)).mappings().one_or_none()
     if row is None:
         raise NotFoundError(f"There is no run '{run_id}'.", "`mammofed-coordinator run list` shows all.")
-    return Run(**{**row, "state": RunState(row["state"])})
-
-
-def _key(attempt: Round) -> dict[str, str | int]:
-    return {
-        "run_id": attempt.run_id,
-        "number": attempt.number,
-        "attempt": attempt.attempt,
-        "phase": attempt.phase.value,
-    }
-
-
-def _answer_of(occasion: Occasion) -> ColumnElement[bool]:
-    return and_(
-        answer.c.run_id == occasion.run_id,
-        answer.c.number == occasion.round_number,
-        answer.c.attempt == occasion.attempt,
-        answer.c.phase == occasion.phase.value,
-        answer.c.site_id == occasion.site_id,
-    )
+    return to_run(row)

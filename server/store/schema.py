@@ -89,10 +89,18 @@ run = Table(
     Column("name", String(63), nullable=False),
     Column("plan_sha256", String(64), nullable=False),
     Column("plan_toml", Text, nullable=False),
-    Column("state", String(16), _one_of("state", RunState), nullable=False),
+    # A stopped run is kept as one that has failed, with the time at which it was stopped.
+    Column(
+        "state",
+        String(16),
+        _one_of("state", (state for state in RunState if state is not RunState.STOPPED)),
+        nullable=False,
+    ),
     Column("created_at", Float, nullable=False),
     Column("finished_at", Float),
     Column("failure", Text),
+    Column("stopped_at", Float),
+    Column("resumed_at", Float),
 )
 
 consent = Table(
@@ -128,8 +136,12 @@ round_ = Table(
     Column("state", String(16), _one_of("state", RoundState), nullable=False),
     Column("base_digest", String(64), nullable=False),
     Column("base_bytes", Integer, nullable=False),
+    Column("base_state_digest", String(64)),
+    Column("base_state_bytes", Integer),
     Column("aggregate_digest", String(64)),
     Column("aggregate_bytes", Integer),
+    Column("aggregate_state_digest", String(64)),
+    Column("aggregate_state_bytes", Integer),
     Column("opened_at", Float, nullable=False),
     Column("deadline", Float, nullable=False),
     Column("closed_at", Float),

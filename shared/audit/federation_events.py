@@ -145,6 +145,15 @@ class PlanRejected(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlanReopened(Event):
+    """A run is resumed; what this site had decided on its plan holds on. The subject is the plan's name."""
+
+    name = "plan.reopened"
+    run_id: Identifier
+    plan_sha256: Digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunSubmitted(Event):
     """A person asked for a run; the subject of this and the next is the run id."""
 
@@ -172,6 +181,20 @@ class RunFailed(Event):
 
     name = "run.failed"
     reason: Reason | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStopped(Event):
+    """A person stopped a run."""
+
+    name = "run.stopped"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResumed(Event):
+    """A person lets a run go on that was stopped or has failed."""
+
+    name = "run.resumed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

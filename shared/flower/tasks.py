@@ -11,7 +11,7 @@ from flwr.supercore.interceptors import (
     RuntimeVersionHttpInterceptor,
     SuperExecAuthHttpInterceptor,
 )
-from flwr.supercore.retry import make_simple_http_retry_invoker
+from flwr.supercore.retry import RetryInvoker, make_simple_http_retry_invoker
 from flwr.supercore.runtime import RuntimeHttpClient
 
 POLL_S = 0.1
@@ -52,26 +52,39 @@ class TaskSource:
         self._root_certificate = root_certificate
         secret = load_superexec_auth_secret(secret_file=str(secret_file))
         assert secret is not None  # a file was named
+        # Without Flower's own retries, which would keep a process in one call while the other side is away.
         self._client = self._connect(
-            SuperExecAuthHttpInterceptor(master_secret=secret, protected_methods=frozenset({_ACQUIRE}))
+            SuperExecAuthHttpInterceptor(master_secret=secret, protected_methods=frozenset({_ACQUIRE})),
+            retry_invoker=None,
         )
 
     def acquire(self) -> str | None:
-        """The token of the oldest waiting task, or None."""
+        """The token of the oldest waiting task, or None.
+
+        Raises
+        ------
+        httpx.HTTPError
+            The Runtime API does not answer, or refuses.
+        """
         reply = self._client.AcquireTask(AcquireTaskRequest(supported_task_types=[self._task_type]))
         return reply.token if reply.HasField("task") and reply.token else None
 
     def client_for(self, token: str) -> RuntimeHttpClient:
         """A client that speaks for one task."""
-        return self._connect(RuntimeTokenHttpInterceptor(token))
+        return self._connect(
+            RuntimeTokenHttpInterceptor(token), retry_invoker=make_simple_http_retry_invoker()
+        )
 
     def _connect(
-        self, authentication: SuperExecAuthHttpInterceptor | RuntimeTokenHttpInterceptor
+        self,
+        authentication: SuperExecAuthHttpInterceptor | RuntimeTokenHttpInterceptor,
+        *,
+        retry_invoker: RetryInvoker | None,
     ) -> RuntimeHttpClient:
         return RuntimeHttpClient.from_server_address(
             server_address=self._address,
             insecure=self._root_certificate is None,
             root_certificates=self._root_certificate,
             interceptors=[RuntimeVersionHttpInterceptor(component_name=self._component), authentication],
-            retry_invoker=make_simple_http_retry_invoker(),
+            retry_invoker=retry_invoker,
         )

@@ -10,12 +10,33 @@ from shared.plan import ModelPlan, Plan
 
 NETWORKS = {"multitask_unet": MultitaskUNet}
 
-__all__ = ["Logits", "MultitaskUNet", "Weights", "build_model", "initial_model"]
+__all__ = [
+    "Logits",
+    "MultitaskUNet",
+    "Weights",
+    "blank_model",
+    "build_model",
+    "initial_model",
+    "model_around",
+]
 
 
 def build_model(plan: ModelPlan) -> MultitaskUNet:
     """The plan's network, its weights drawn from torch's global generator."""
     return NETWORKS[plan.network](ARCHITECTURES[plan.size])
+
+
+def blank_model(plan: ModelPlan) -> MultitaskUNet:
+    """The plan's network without any weights: its names and shapes, which take no memory."""
+    with torch.device("meta"):
+        return build_model(plan)
+
+
+def model_around(weights: Weights, plan: ModelPlan) -> MultitaskUNet:
+    """The plan's network around these very tensors, no copies; they were checked to be its weights."""
+    model = blank_model(plan)
+    model.load_state_dict(weights, assign=True)
+    return model
 
 
 def initial_model(plan: Plan) -> MultitaskUNet:

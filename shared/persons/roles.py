@@ -30,6 +30,7 @@ class Action(StrEnum):
     PERSON_MANAGE = "person.manage"
     PLAN_DECIDE = "plan.decide"
     RUN_START = "run.start"
+    RUN_STOP = "run.stop"
     SERVICE_PAUSE = "service.pause"
     SITE_MANAGE = "site.manage"
 
@@ -46,6 +47,7 @@ MINIMAL_ROLE: Mapping[Action, Role] = {
     Action.PERSON_MANAGE: Role.ADMINISTRATOR,
     Action.PLAN_DECIDE: Role.ADMINISTRATOR,
     Action.RUN_START: Role.OPERATOR,
+    Action.RUN_STOP: Role.OPERATOR,
     Action.SERVICE_PAUSE: Role.OPERATOR,
     Action.SITE_MANAGE: Role.ADMINISTRATOR,
 }

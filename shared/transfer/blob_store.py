@@ -3,6 +3,7 @@
     blobs/<first two hex digits>/<digest>     whole and verified; never changed
     partial/<digest>.<owner>                  still arriving, locked by its writer
     partial/put.<random>                      being written by `put_bytes` or `put_file`
+    partial/draft.<random>                    being written by the holder of a `draft`
 
 Several processes may use one folder at once: a blob appears by rename only, and two that write the same
 digest write the same bytes.
@@ -15,6 +16,7 @@ import hashlib
 import os
 import secrets
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
 
@@ -53,6 +55,17 @@ class BlobStore:
                     yield block
 
         return self._put(blocks)
+
+    @contextmanager
+    def draft(self) -> Iterator[Path]:
+        """A file of this disk to write in any order and then to `put_file`; it is gone afterwards."""
+        path = self._partial / f"draft.{secrets.token_hex(8)}"
+        try:
+            with disk_errors():
+                os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE))
+                yield path
+        finally:
+            path.unlink(missing_ok=True)
 
     def _put(self, blocks: Callable[[], Iterator[bytes]]) -> BlobRef:
         temporary = self._partial / f"put.{secrets.token_hex(8)}"

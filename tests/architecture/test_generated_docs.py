@@ -33,6 +33,8 @@ COMMANDS = {
     "mammofed-coordinator keys rotate-root": ["--home", "--json"],
     "mammofed-coordinator keys retire-root": ["--home", "--json"],
     "mammofed-coordinator run start": ["plan_file", "--detach", "--parent", "--home", "--json"],
+    "mammofed-coordinator run stop": ["run_id", "--home", "--json"],
+    "mammofed-coordinator run resume": ["run_id", "--detach", "--home", "--json"],
     "mammofed-coordinator run watch": ["run_id", "--home", "--json"],
     "mammofed-coordinator run list": ["--home", "--json"],
     "mammofed-coordinator run show": ["run_id", "--home", "--json"],

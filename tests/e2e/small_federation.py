@@ -10,6 +10,8 @@ import contextlib
 import os
 import signal
 import subprocess
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -34,6 +36,7 @@ egress.smallest_count = 1
 """So small a hospital tells counts that a real one would not; who approves is what other tests are about."""
 
 STEP_TIMEOUT_S = 90.0
+HALT_S, MOMENT_S = 5.0, 0.1
 SUPERNODE = "client.flower.supernode"
 VENDORS: dict[str, Vendor] = {"hospital-north": HOLOGIC, "hospital-lake": GE, "hospital-coast": SIEMENS}
 DENSITY_MIX = {"b": 0.5, "c": 0.5}
@@ -226,13 +229,29 @@ def processes_of(home: Path, module: str = "") -> list[int]:
 
 @contextlib.contextmanager
 def halted(role: Role, module: str) -> Iterator[None]:
-    """Let one child of a role stand still for the time of the block."""
+    """Let one child of a role stand still for the time of the block, but for the moments that keep it alive.
+
+    A child that says nothing for 15 s is replaced by its supervisor.
+    """
     (process_id,) = processes_of(role.home, module)
-    os.kill(process_id, signal.SIGSTOP)
+    done = threading.Event()
+
+    def hold() -> None:
+        is_over = False
+        with contextlib.suppress(ProcessLookupError):  # it has ended for another reason
+            while not is_over:
+                os.kill(process_id, signal.SIGSTOP)
+                is_over = done.wait(HALT_S)
+                os.kill(process_id, signal.SIGCONT)
+                time.sleep(MOMENT_S)
+
+    thread = threading.Thread(target=hold, daemon=True)
+    thread.start()
     try:
         yield
     finally:
-        os.kill(process_id, signal.SIGCONT)
+        done.set()
+        thread.join()
 
 
 def arguments_of(process_id: int) -> list[str]:

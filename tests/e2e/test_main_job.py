@@ -238,11 +238,13 @@ def test_the_run_is_in_every_log_and_each_update_in_its_sites_ledger(
     of_run = [line["event"] for line in told if line["subject"] == run_id]
     assert of_run[0] == "run.submitted"
     assert of_run[-1] == "run.finished"
-    assert of_run.count("answer.admitted") == len(VENDORS) * (ROUNDS + 1)
+    assert of_run.count("answer.admitted") == len(VENDORS) * (1 + ROUNDS + 1)  # count, rounds, test
     assert {"model.published", "model.downloaded", "checkpoint.kept"} <= {line["event"] for line in told}
     for role in federation.sites.values():
         left = role.ask("ledger", "--run", run_id)
-        assert [line["kind"] for line in left] == ["update", "contribution"] * ROUNDS + ["contribution"]
+        rounds = ["update", "contribution"] * ROUNDS
+        assert [line["kind"] for line in left] == ["contribution", *rounds, "contribution"]
+        assert (left[0]["phase"], left[0]["round_number"]) == ("count", 0)
         assert all(line["tensors"] for line in left if line["kind"] == "update")
         released = [
             line["details"]["sha256"]

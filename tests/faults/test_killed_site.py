@@ -6,8 +6,11 @@ import os
 import signal
 from typing import Any
 
+import pytest
+
 from deploy.demo.federation import Role, wait_until
 from tests.e2e.small_federation import VENDORS, SmallFederation, halted, processes_of
+from tests.faults.reckoning import Witness
 
 VICTIM, WITNESS = "hospital-north", "hospital-coast"
 EXECUTOR, RUNNER, SUPERLINK = "client.flower.executor", "server.flower.runner", "server.flower.superlink"
@@ -26,8 +29,9 @@ NODE_IS_IN = "SuperNode ID"
 """What Flower writes to the log when the coordinator has let the node in."""
 
 
+@pytest.mark.long
 def test_a_site_killed_in_a_round_is_left_behind_and_is_back_when_it_is_started_again(
-    federation: SmallFederation,
+    federation: SmallFederation, witness: Witness
 ) -> None:
     plan = federation.write_plan("killed-site", rounds=3, timeout_s=TIMEOUT_S, **SOME_SECONDS)
     victim = federation.sites[VICTIM]
@@ -49,9 +53,12 @@ def test_a_site_killed_in_a_round_is_left_behind_and_is_back_when_it_is_started_
     assert states(second) == others
     assert states(third) == {**others, VICTIM: "admitted"}
     assert {one["attempt"] for one in shown["rounds"]} == {1}
+    witness.reckon(run_id, rounds=3)
 
 
-def test_an_executor_killed_in_training_costs_its_site_one_round(federation: SmallFederation) -> None:
+def test_an_executor_killed_in_training_costs_its_site_one_round(
+    federation: SmallFederation, witness: Witness
+) -> None:
     plan = federation.write_plan("killed-executor", rounds=2, timeout_s=TIMEOUT_S, **SOME_SECONDS)
     role = federation.sites[VICTIM]
 
@@ -67,10 +74,11 @@ def test_an_executor_killed_in_training_costs_its_site_one_round(federation: Sma
     assert states(second) == dict.fromkeys(VENDORS, "admitted")
     (successor,) = processes_of(role.home, EXECUTOR)
     assert successor != killed
+    witness.reckon(run_id, rounds=2)
 
 
 def test_a_run_goes_on_from_its_checkpoints_when_processes_of_the_coordinator_are_killed(
-    federation: SmallFederation,
+    federation: SmallFederation, witness: Witness
 ) -> None:
     plan = federation.write_plan("killed-coordinator", rounds=3, timeout_s=TIMEOUT_S, **SOME_SECONDS)
     role, slow_site = federation.coordinator, federation.sites[VICTIM]
@@ -97,6 +105,7 @@ def test_a_run_goes_on_from_its_checkpoints_when_processes_of_the_coordinator_ar
     for module, process_id in killed.items():
         (successor,) = processes_of(role.home, module)
         assert successor != process_id
+    witness.reckon(run_id, rounds=3)
 
 
 def kill_only(role: Role, module: str) -> int:

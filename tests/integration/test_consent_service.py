@@ -37,7 +37,7 @@ from shared.consent.records import (
     StatedDecision,
     Verdict,
 )
-from shared.errors import ConfigError, HomeError, TrustError, UnreachableError
+from shared.errors import ConfigError, HomeError, PolicyError, TrustError, UnreachableError
 from shared.persons.acting import Actor, who_acts
 from shared.persons.roles import Role
 from shared.plan import Plan, RoundsPlan
@@ -183,6 +183,48 @@ def test_a_run_that_too_many_sites_refuse_fails(
 
     assert members.coordinator.runs.get(run_id).state is RunState.FAILED
     assert stand(members, run_id)[0] == ("site-aarhus", ConsentState.REFUSED, "not this year")
+
+
+def test_a_stopped_run_is_over_at_its_sites_and_their_approval_holds_on_when_it_is_resumed(
+    members: MemberCoordinator, home: SiteHome, run_id: str
+) -> None:
+    approve(home, run_id)
+    coordinator = members.coordinator
+
+    coordinator.runs.stop(run_id, actor="person:ada", at=time.time())
+    with Consenting(home) as consenting:
+        consenting.tend()
+        assert consenting.plans.get(run_id).state is PlanState.OVER
+        with pytest.raises(PolicyError, match="is over"):
+            consenting.approve(run_id, OWNER)
+
+    coordinator.runs.resume(run_id, actor="person:ada", at=time.time())
+    assert coordinator.consents.sites_in(ConsentState.APPROVED, run_id) == frozenset()
+    with Consenting(home) as consenting:
+        consenting.tend()
+        assert consenting.plans.get(run_id).state is PlanState.APPROVED
+    assert coordinator.consents.sites_in(ConsentState.APPROVED, run_id) == {"site-aarhus"}
+    assert stand(members, run_id) == APPROVED
+    names = [line.name for line in AuditLog(open_site_store(home.folder)).lines()]
+    assert [name for name in names if name.startswith("plan.")] == ["plan.approved", "plan.reopened"]
+
+
+def test_an_approval_that_is_taken_back_while_the_run_is_stopped_stays_so_when_it_is_resumed(
+    members: MemberCoordinator, home: SiteHome, run_id: str
+) -> None:
+    approve(home, run_id)
+    members.coordinator.runs.stop(run_id, actor="person:ada", at=time.time())
+    with Consenting(home) as consenting:
+        consenting.tend()
+        consenting.reject(run_id, "not any more", OWNER)
+        consenting.tend()
+
+    members.coordinator.runs.resume(run_id, actor="person:ada", at=time.time())
+    with Consenting(home) as consenting:
+        consenting.tend()
+        assert consenting.plans.get(run_id).state is PlanState.REJECTED
+
+    assert stand(members, run_id) == [("site-aarhus", ConsentState.REFUSED, "not any more")]
 
 
 def test_a_decision_that_could_not_be_told_is_told_when_the_coordinator_answers_again(

@@ -64,6 +64,7 @@ def announcement(home: SiteHome, key: SigningKey) -> bytes:
         occasion=occasion,
         plan=blob,
         base=blob,
+        terms=None,
         metrics=(),
         deadline=time.time() + 60,
         checkpoint=checkpoint.to_bytes().decode(),

@@ -8,7 +8,7 @@ import dataclasses
 import inspect
 import io
 import json
-import signal
+import multiprocessing
 import socket
 import threading
 import time
@@ -21,21 +21,28 @@ from typing import Any
 
 import flwr.supercore.corestate.in_memory_corestate as flower_tasks
 import flwr.supercore.heartbeat as flower_heartbeat
+import flwr.supercore.retry.http_retry as flower_retry
+import flwr.superlink.grid.http_grid as flower_grid
 import flwr.supernode.fleet_http_connection as flower_connection
+import flwr.supernode.runtime.run_clientapp as flower_task
 import flwr.supernode.start_client_internal as flower_node
+import httpx
 import pytest
 import uvicorn
 from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
-from flwr.app import Context, Message, RecordDict
+from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.app.metadata import Metadata
 from flwr.clientapp import ClientApp
 from flwr.common.constant import SUPERLINK_NODE_ID, ErrorCode
+from flwr.proto.fleet_pb2 import PullMessagesRequest
 from flwr.proto.runtime_pb2 import AcquireTaskRequest
 from flwr.server.superlink.linkstate import LinkState
 from flwr.supercore.auth import create_superexec_auth_metadata, derive_auth_secret, load_superexec_auth_secret
 from flwr.supercore.constant import TaskType
 from flwr.supercore.fab import Fab
+from flwr.supercore.inflatable.inflatable_object import get_object_tree
+from flwr.supercore.inflatable.inflatable_utils import ObjectUnavailableError
 from flwr.supercore.object_store import ObjectStoreFactory
 from flwr.supercore.protobuf.constants import PROTOBUF_MEDIA_TYPE
 from flwr.supercore.run import Run
@@ -50,8 +57,10 @@ from server.flower.superlink import FleetOnly, let_nodes_return, make_app
 from server.founding import found
 from server.home import CoordinatorHome, CoordinatorSettings
 from shared.flower.bundle import build_bundle, bundle_sha256
+from shared.flower.pulls import pull_soon
 from shared.flower.tasks import TaskSource
 from shared.flower.wire import MESSAGE_TYPE, pack
+from shared.supervision import Pulse
 
 LOGIN_PATHS = {
     "/v1/control/get-login-details",
@@ -62,6 +71,7 @@ LOGIN_PATHS = {
 
 ACQUIRE_TASK = "/v1/runtime/acquire-task"
 RUN_ID, NODE_ID = 7, 11
+LONGEST_CUT_S = 30
 PATIENT = "PHANTOM^ALICE0001"
 
 
@@ -138,6 +148,90 @@ def test_the_node_uses_of_its_clock_nothing_but_sleep() -> None:
     assert "time" not in copied
 
 
+def test_the_node_sleeps_longest_without_a_message_and_shorter_within_one() -> None:
+    tree = ast.parse(inspect.getsource(flower_node))
+    sleeps = {
+        function.name: {
+            call.args[0].value
+            for call in ast.walk(function)
+            if isinstance(call, ast.Call)
+            and isinstance(call.func, ast.Attribute)
+            and call.func.attr == "sleep"
+            and isinstance(call.args[0], ast.Constant)
+        }
+        for function in tree.body
+        if isinstance(function, ast.FunctionDef)
+    }
+
+    assert sleeps["start_client_internal"] == {pace.FLOWERS_IDLE_PAUSE_S}
+    assert all(pause < pace.FLOWERS_IDLE_PAUSE_S for pause in sleeps["_push_messages"])
+
+
+def test_a_node_that_has_just_had_a_message_asks_again_at_once_and_later_less_often() -> None:
+    pauses = [pace.pause_after(idle_s) for idle_s in (0, 1, 4, 10, 3600)]
+
+    assert pauses == [0.05, 0.05, 0.2, 0.5, 1.0]
+
+
+def test_the_nodes_clock_counts_idle_time_from_the_last_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, slept = [100.0], []
+    monkeypatch.setattr(pace.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(pace.time, "sleep", slept.append)
+    clock = pace.NodeClock()
+    now[0] += 10
+    clock.sleep(3)
+    clock.sleep(0.5)
+    clock.sleep(3)
+
+    assert slept == [0.5, 0.05, 0.05]
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        (flower_node, "pull_objects"),
+        (flower_grid, "pull_objects"),
+        (flower_task, "pull_and_inflate_object_from_tree"),
+    ],
+)
+def test_a_part_that_arrives_late_is_pulled_at_once_where_stock_flower_waits_a_second(
+    module: ModuleType, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, name, vars(module)[name])  # the stock function is back afterwards
+    pull_soon(module, name)
+    part = ConfigRecord({"there": True})
+    asked: list[str] = []
+
+    def pull(object_id: str) -> bytes:
+        asked.append(object_id)
+        if len(asked) == 1:
+            raise ObjectUnavailableError(object_id)
+        return part.deflate()
+
+    began = time.monotonic()
+    if name == "pull_objects":
+        assert vars(module)[name]([part.object_id], pull) == {part.object_id: part.deflate()}
+    else:
+        pulled = vars(module)[name](
+            get_object_tree(part), pull, lambda _object_id: None, return_type=ConfigRecord
+        )
+        assert pulled == part
+
+    assert time.monotonic() - began < 0.5
+    assert len(asked) == 2
+
+
+@pytest.mark.parametrize("module", [flower_node, flower_grid])
+def test_messages_are_pulled_by_the_modules_own_name_of_the_function(module: ModuleType) -> None:
+    calls = [
+        node.func.id
+        for node in ast.walk(ast.parse(inspect.getsource(module)))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    ]
+
+    assert "pull_objects" in calls
+
+
 @pytest.mark.parametrize("module", [flower_connection, flower_heartbeat, flower_tasks])
 def test_the_heartbeat_interval_is_read_from_the_module_each_time(module: ModuleType) -> None:
     tree = ast.parse(inspect.getsource(module))
@@ -159,7 +253,8 @@ def test_our_heartbeat_is_one_that_the_superlink_accepts() -> None:
 
     assert constant.HEARTBEAT_MIN_INTERVAL <= pace.HEARTBEAT_S <= constant.HEARTBEAT_MAX_INTERVAL
     assert pace.HEARTBEAT_S > constant.HEARTBEAT_CALL_TIMEOUT
-    assert pace.HEARTBEAT_S < constant.HEARTBEAT_DEFAULT_INTERVAL
+    assert pace.HEARTBEAT_S < pace.NODE_HEARTBEAT_S < constant.HEARTBEAT_DEFAULT_INTERVAL
+    assert pace.NODE_HEARTBEAT_S * constant.HEARTBEAT_PATIENCE > LONGEST_CUT_S + pace.HEARTBEAT_S
 
 
 def test_a_heartbeat_sender_follows_a_changed_interval(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,6 +291,67 @@ def test_a_task_whose_executor_has_gone_silent_is_answered_as_crashed(
 
     assert reply.metadata.reply_to_message_id == message.metadata.message_id
     assert reply.error.code == ErrorCode.CLIENT_APP_CRASHED
+
+
+def test_the_longest_wait_before_another_try_is_read_from_the_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flower_retry, "MAX_RETRY_DELAY", pace.LONGEST_WAIT_S)
+
+    delays = flower_retry.make_simple_http_retry_invoker().wait_gen_factory()
+
+    assert max(next(delays) for _ in range(10)) == pace.LONGEST_WAIT_S
+
+
+def test_the_node_makes_its_client_and_its_heartbeats_by_names_of_its_module() -> None:
+    tree = ast.parse(inspect.getsource(flower_connection.http_request_response))
+    called = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+
+    assert {"FleetHttpClient.from_server_address", "HeartbeatSender"} <= called
+
+
+def test_a_call_of_the_node_to_a_coordinator_that_says_nothing_is_given_up_soon(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pace, "CALL_TIMEOUT_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        address = f"127.0.0.1:{mute.getsockname()[1]}"
+        client = pace.BriefFleetClient.from_server_address(address, True, None, interceptors=[])
+
+        with pytest.raises(httpx.ReadTimeout):
+            client.PullMessages(PullMessagesRequest())
+
+
+def test_a_failed_heartbeat_is_tried_again_each_second() -> None:
+    beats, enough = [], threading.Event()
+
+    def beat() -> bool:
+        beats.append(time.monotonic())
+        if len(beats) == 4:
+            enough.set()
+        return False
+
+    sender = pace.FatalHeartbeats(beat)
+    sender.start()
+    try:
+        assert enough.wait(3.9)
+    finally:
+        sender.stop()
+
+
+def _beat_once_with_an_error() -> None:
+    def beat() -> bool:
+        raise RuntimeError("an answer of status 500")
+
+    sender = pace.FatalHeartbeats(beat)
+    sender.start()
+    time.sleep(60)
+
+
+def test_heartbeats_that_end_on_an_error_take_their_process_with_them() -> None:
+    process = multiprocessing.get_context("spawn").Process(target=_beat_once_with_an_error)
+    process.start()
+    process.join(60)
+
+    assert process.exitcode == 1
 
 
 # --- the SuperLink's configuration and its two faces
@@ -425,14 +581,6 @@ def runtime(tmp_path: Path) -> Iterator[RuntimeServer]:
         listener.close()
 
 
-@pytest.fixture
-def interruptible() -> Iterator[None]:
-    """SIGINT interrupts, even where the tests were started with it ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 def counting_app(calls: list[bytes]) -> ClientApp:
     app = ClientApp()
 
@@ -453,6 +601,7 @@ def run_one_task(
         runtime.source.client_for(token),
         lambda sha256: app if sha256 in approved else refusing or counting_app([]),
         release_failure=lambda _reason: None,
+        pulse=Pulse(),
     )
     return runtime.node.wait_for_reply()
 
@@ -489,12 +638,10 @@ def test_an_approved_bundle_reaches_the_installed_app(runtime: RuntimeServer) ->
     assert not reply.has_error()
 
 
-def test_a_program_without_the_secret_gets_no_task_of_the_site(
-    runtime: RuntimeServer, interruptible: None
-) -> None:
+def test_a_program_without_the_secret_gets_no_task_of_the_site(runtime: RuntimeServer) -> None:
     runtime.node.give_task(build_bundle())
 
-    with pytest.raises(KeyboardInterrupt):  # how Flower's client takes a 401: it ends its own process
+    with pytest.raises(httpx.HTTPStatusError, match="401"):
         runtime.stranger.acquire()
 
     assert runtime.source.acquire() is not None

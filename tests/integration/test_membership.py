@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import grpc
 import pytest
@@ -16,6 +17,7 @@ from sqlalchemy import text
 import client.joining
 import client.renewal
 import client.service
+import client.standing
 from client.home import SiteHome
 from client.joining import join
 from client.renewal import renew, rotate_keys
@@ -118,6 +120,44 @@ def test_a_superlink_that_starts_anew_learns_of_no_revoked_site(
 
     (left,) = members.coordinator.federation.active()
     assert set(members.superlink.nodes()) == {left.node_id}
+
+
+def test_a_superlink_that_was_started_again_learns_of_every_site_when_it_answers(
+    members: MemberCoordinator, home: SiteHome
+) -> None:
+    members.superlink.ids.clear()
+
+    members.nodes.forget()
+    members.nodes.follow_register()
+
+    (site,) = members.coordinator.federation.active()
+    assert set(members.superlink.nodes()) == {site.node_id}
+
+
+def test_a_site_that_joined_while_the_superlink_was_away_gets_its_node_later(
+    members: MemberCoordinator, home: SiteHome
+) -> None:
+    members.superlink.ids.clear()
+    members.coordinator.federation.forget_nodes()
+
+    members.nodes.follow_register()
+
+    (site,) = members.coordinator.federation.active()
+    assert set(members.superlink.nodes()) == {site.node_id}
+
+
+def test_a_running_site_whose_clock_is_a_day_off_is_told_and_well_again_when_it_is_mended(
+    members: MemberCoordinator, home: SiteHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upkeep = Upkeep(home)
+    with monkeypatch.context() as wrong:
+        wrong.setattr(client.standing, "time", SimpleNamespace(time=lambda: time.time() + 86_400))
+        with pytest.raises(TrustError, match="clock is 86400 seconds ahead of the coordinator's"):
+            upkeep._once()
+
+    upkeep._once()
+
+    assert not upkeep.revoked.is_set()
 
 
 def test_a_download_under_way_is_cut_within_a_second_of_the_revocation(

@@ -1,7 +1,7 @@
 """A federation in memory: a real coordinator, and sites with real keys that can be told to go rogue.
 
 The coordinator has its real store, blobs and keys below a folder. Sites verify real announcements and answer
-with real signed envelopes and real safetensors; only the training is replaced, by noise drawn from the site's
+with real signed envelopes and real updates; only the training is replaced, by noise drawn from the site's
 name and the round. What a site does in a round is one function of `SimulatedSite` and `Asked`:
 
     federation["bergen"].does(send_nan, in_round=2)
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import io
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
@@ -18,6 +19,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import torch
 
 from server.channel import Reply
@@ -32,8 +34,12 @@ from server.store.memberships import RenewedKeys
 from shared.audit import checkpoints
 from shared.audit.chain import GENESIS
 from shared.consent.records import STATED_DECISION_TYPE, Decision, StatedDecision, Verdict
-from shared.model import Weights, initial_model
-from shared.model.weights import add, from_bytes, to_bytes, weights_of
+from shared.fixed_point.grid import Grid
+from shared.fixed_point.rounding import Integers, Rounding, rounding_key
+from shared.fixed_point.update_file import write_update
+from shared.model import Weights, build_model, initial_model
+from shared.model.sent import sent_shapes
+from shared.model.weights import from_bytes, weights_of
 from shared.plan import ModelPlan, Plan, RoundsPlan
 from shared.records import (
     ANNOUNCEMENT_TYPE,
@@ -45,6 +51,7 @@ from shared.records import (
     Occasion,
     Phase,
     Refusal,
+    Terms,
 )
 from shared.transfer.blob_ref import BlobRef
 from shared.trust.certificates import new_csr, new_root, new_site_certificate
@@ -78,10 +85,26 @@ class Asked:
 
     announcement: Announcement
     base: Weights
+    sent: Mapping[str, tuple[int, ...]]
 
     @property
     def occasion(self) -> Occasion:
         return self.announcement.occasion
+
+    @property
+    def terms(self) -> Terms:
+        assert self.announcement.terms is not None
+        return self.announcement.terms
+
+    def grid(self, update: Weights) -> Grid:
+        """The round's grid, for an update that may have other tensors than were asked for."""
+        exponents = dict(zip(self.sent, self.terms.exponents, strict=True))
+        names = sorted(update)
+        return Grid(
+            bits=self.terms.bits,
+            shapes={name: tuple(update[name].shape) for name in names},
+            exponents={name: exponents.get(name, 0) for name in names},
+        )
 
 
 @functools.cache
@@ -115,6 +138,8 @@ class SimulatedSite:
     online_since: float | None = field(default_factory=lambda: time.time() - 60)
     asked: list[Occasion] = field(default_factory=list)
     said: list[bytes] = field(default_factory=list)
+    trained: dict[int, Asked] = field(default_factory=dict)
+    counts: Deed = field(default_factory=lambda: honest)
     _deeds: dict[int | None, list[Deed]] = field(default_factory=dict)
 
     @property
@@ -127,7 +152,11 @@ class SimulatedSite:
 
     def answer(self, envelope: bytes) -> bytes:
         asked = self._read(envelope)
+        if asked.occasion.phase is Phase.COUNT:
+            return self.counts(self, asked)
         self.asked.append(asked.occasion)
+        if asked.occasion.phase is Phase.TRAIN:
+            self.trained.setdefault(asked.occasion.round_number, asked)
         deeds = self._deeds.get(asked.occasion.round_number) or self._deeds.get(None) or [honest]
         said = (deeds.pop(0) if len(deeds) > 1 else deeds[0])(self, asked)
         self.said.append(said)
@@ -139,7 +168,8 @@ class SimulatedSite:
         announcement = Announcement.from_bytes(payload)
         plan = Plan.from_toml(self._fetch(announcement.plan).decode())
         base = from_bytes(self._fetch(announcement.base), like=_network_of(plan))
-        return Asked(announcement=announcement, base=base)
+        sent = sent_shapes(build_model(plan.model), plan.aggregation)
+        return Asked(announcement=announcement, base=base, sent=sent)
 
     def _fetch(self, blob: BlobRef) -> bytes:
         assert self.coordinator.runs.may_fetch(self.site_id, blob.digest)
@@ -150,10 +180,7 @@ class SimulatedSite:
         """An update: noise, the same whenever this site is asked for this round."""
         word = f"{self.name} {asked.occasion.round_number}".encode()
         generator = torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(word).digest()[:4], "big"))
-        return {
-            name: 0.01 * torch.randn(asked.base[name].shape, generator=generator)
-            for name in sorted(asked.base)
-        }
+        return {name: 0.01 * torch.randn(shape, generator=generator) for name, shape in asked.sent.items()}
 
     def certify(self) -> bytes:
         return new_site_certificate(
@@ -188,13 +215,14 @@ class SimulatedSite:
         return self.coordinator.blobs.put_bytes(content)
 
     def contribution(self, asked: Asked, update: BlobRef | None) -> Contribution:
-        trains = asked.occasion.phase is Phase.TRAIN
+        phase = asked.occasion.phase
         return Contribution(
             occasion=asked.occasion,
-            num_examples=self.num_examples if trains else 0,
+            num_examples=0 if phase is Phase.EVALUATE else self.num_examples,
             update=update,
-            train_loss=1 / (1 + asked.occasion.round_number) if trains else None,
-            evaluation=EVALUATION,
+            num_clipped=0,
+            train_loss=1 / (1 + asked.occasion.round_number) if phase is Phase.TRAIN else None,
+            evaluation=None if phase is Phase.COUNT else EVALUATION,
             duration_s=1.5,
             checkpoint=self.checkpoint(),
         )
@@ -208,13 +236,31 @@ class SimulatedSite:
     def signed(self, contribution: Contribution) -> bytes:
         return sign(CONTRIBUTION_TYPE, contribution.to_bytes(), self.signing_key).to_bytes()
 
+    def rounded(self, asked: Asked, update: Weights) -> list[Integers]:
+        grid, terms = asked.grid(update), asked.terms
+        occasion = asked.occasion
+        key = rounding_key(
+            7,
+            run_id=occasion.run_id,
+            round_number=occasion.round_number,
+            attempt=1,  # as its training: the same in every attempt
+            site_id=self.site_id,
+        )
+        rounding = Rounding(grid=grid, share=terms.weight / terms.total, key=key)
+        return list(rounding.blocks({name: tensor.numpy() for name, tensor in update.items()}))
+
+    def encoded(self, asked: Asked, update: Weights) -> bytes:
+        file = io.BytesIO()
+        write_update(file, asked.grid(update), self.rounded(asked, update), compress=True)
+        return file.getvalue()
+
     def contribute(self, asked: Asked, update: Weights) -> bytes:
-        return self.signed(self.contribution(asked, self.upload(to_bytes(update))))
+        return self.signed(self.contribution(asked, self.upload(self.encoded(asked, update))))
 
 
 def honest(site: SimulatedSite, asked: Asked) -> bytes:
     """Take part as the protocol says."""
-    if asked.occasion.phase is Phase.EVALUATE:
+    if asked.occasion.phase is not Phase.TRAIN:
         return site.signed(site.contribution(asked, None))
     return site.contribute(asked, site.train(asked))
 
@@ -435,20 +481,19 @@ class SimulatedFederation:
         return answer.state, answer.reason
 
     def honest_mean(self, number: int, *names: str) -> Weights:
-        """The weights after a round to which just these sites contribute, worked out afresh."""
+        """The weights after a round to which just these sites contribute, worked out to the last bit."""
         base = self.weights(self.base_of(number))
-        total = sum(self[name].num_examples for name in names)
-        mean = {name: torch.zeros(tensor.shape, dtype=torch.float64) for name, tensor in base.items()}
+        asked = self[names[0]].trained[number]
+        grid = asked.grid(base)
+        weights = {name: self[name].trained[number].terms.weight for name in names}
+        answered = sum(weights.values()) / asked.terms.total
+        sums = {key: np.zeros(grid.size(key), np.int64) for key in sorted(base)}
         for name in names:
-            site = self[name]
-            occasion = next(each for each in site.asked if each.round_number == number)
-            blob = BlobRef(digest=occasion.base_digest, size_bytes=0)
-            announcement = Announcement(
-                occasion=occasion, plan=blob, base=blob, metrics=(), deadline=1, checkpoint="-"
-            )
-            update = site.train(Asked(announcement=announcement, base=base))
-            mean = {key: mean[key] + update[key].double() * site.num_examples / total for key in mean}
-        return add(base, {name: tensor.float() for name, tensor in mean.items()})
+            rounded = self[name].rounded(self[name].trained[number], self[name].train(asked))
+            for block, integers in zip(grid.blocks(), rounded, strict=True):
+                sums[block.name][block.start : block.stop] += integers
+        means = {key: torch.from_numpy(total * (grid.step(key) / answered)) for key, total in sums.items()}
+        return {key: (base[key].double() + means[key].reshape(base[key].shape)).float() for key in base}
 
 
 def with_occasion(contribution: Contribution, **changes: object) -> Contribution:

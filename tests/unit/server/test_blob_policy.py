@@ -30,6 +30,7 @@ def test_a_site_may_send_one_update_of_the_bases_size_while_it_is_asked_to_train
         return honest(site, asked)
 
     federation["bergen"].does(look)
+    federation["bergen"].counts = look
 
     federation.run()
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from server.lifecycle import AnswerState, RunState
+from shared.audit.chain import GENESIS
 from shared.audit.checkpoints import CHECKPOINT_TYPE
 from shared.audit.events import CheckpointKept, HistoryContradicted
 from shared.records import Contribution
@@ -66,7 +67,7 @@ def test_every_answer_brings_a_checkpoint_that_is_kept_a_refusal_too(federation:
     assert federation.state is RunState.FINISHED
     assert ("coordinator", "site-bergen", 7) in told(federation, CheckpointKept.name)
     kept = {site: federation.coordinator.audit.checkpoints_of(site) for site in ("site-bergen", "site-cork")}
-    assert kept["site-bergen"][0].sequence == 7
+    assert [each.sequence for each in kept["site-bergen"][:2]] == [0, 7]  # of its count, of round one
     assert kept["site-cork"]
 
 
@@ -86,7 +87,8 @@ def test_a_site_that_rewrote_its_history_is_found_out_and_the_round_goes_on(
     assert ("coordinator", "site-bergen", sequence) in contradictions
     assert {site for _, site, _ in contradictions} == {"site-bergen"}
     assert federation.answer_of("bergen", 2)[0] is AnswerState.ADMITTED
-    assert federation.coordinator.audit.checkpoints_of("site-bergen")[0].head == ONE
+    heads = [each.head for each in federation.coordinator.audit.checkpoints_of("site-bergen")]
+    assert heads[:2] == [GENESIS, ONE]  # of its count, of round one
 
 
 def checkpoint_of_another_site(federation: SimulatedFederation) -> str:

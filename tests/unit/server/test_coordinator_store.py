@@ -12,6 +12,7 @@ from server.enrolment import EnrolledSite, SiteKeys
 from server.lifecycle import AnswerState, RoundState, RunState, SiteState
 from server.store import (
     AuditLog,
+    Checkpoint,
     Federation,
     Model,
     ModelFile,
@@ -40,7 +41,7 @@ ROUND = {
     "opened_at": NOW,
     "deadline": NOW,
 }
-BASE, PLAN = BlobRef.of(b"weights"), BlobRef.of(b"plan")
+BASE, STATE, PLAN = BlobRef.of(b"weights"), BlobRef.of(b"state"), BlobRef.of(b"plan")
 RUN = Run(
     run_id="run-1",
     name="density",
@@ -210,6 +211,7 @@ def opened(number: int = 1, *, phase: Phase = Phase.TRAIN) -> Round:
         phase=phase,
         state=RoundState.OPEN,
         base=BASE,
+        base_state=STATE,
         aggregate=None,
         opened_at=NOW + number,
         deadline=NOW + 100,
@@ -245,7 +247,7 @@ def state_decision(engine: Engine, site_id: str, verdict: Verdict, *, number: in
 
 @pytest.mark.parametrize("phase", Phase)
 def test_a_site_may_fetch_plan_and_base_only_while_it_is_asked(runs: Runs, phase: Phase) -> None:
-    wanted = (PLAN.digest, BASE.digest)
+    wanted = (PLAN.digest, BASE.digest, STATE.digest)
     assert not any(runs.may_fetch("site-a", digest) for digest in wanted)
 
     runs.open_round(opened(phase=phase), ["site-a"])
@@ -297,6 +299,7 @@ def test_a_second_answer_for_the_same_occasion_is_refused_and_the_first_stays(ru
         occasion=occasion(),
         num_examples=3,
         update=BlobRef.of(b"update"),
+        num_clipped=0,
         train_loss=0.5,
         evaluation=None,
         duration_s=1.0,
@@ -318,14 +321,15 @@ def test_an_attempt_is_closed_once_and_those_who_did_not_answer_are_lost_to_it(
     runs.open_round(opened(), ["site-a", "site-b"])
     runs.record_answer(occasion(), AnswerState.REFUSED, at=NOW, reason="NotReadyError")
 
-    runs.close_round(opened(), BASE, state=RoundState.AGGREGATED, at=NOW + 5)
+    made = Checkpoint(number=1, weights=BASE, state=STATE)
+    runs.close_round(opened(), made, state=RoundState.AGGREGATED, at=NOW + 5)
 
     with pytest.raises(AggregationError):
         runs.close_round(opened(), None, state=RoundState.VOID, at=NOW + 6)
     assert [each.state for each in runs.answers("run-1")] == [AnswerState.REFUSED, AnswerState.LOST]
     lost = [line for line in AuditLog(engine).lines() if line.name == "answer.lost"]
     assert [(line.actor, line.details["number"]) for line in lost] == [("site-b", 1)]
-    assert runs.last_checkpoint("run-1").weights == BASE
+    assert runs.last_checkpoint("run-1") == made
 
 
 def test_every_transition_appends_one_event(runs: Runs, engine: Engine) -> None:
@@ -363,14 +367,16 @@ def test_a_refused_transition_changes_nothing_and_is_not_in_the_trail(runs: Runs
 def test_the_last_checkpoint_is_that_of_the_highest_round(runs: Runs) -> None:
     for number in (1, 2):
         runs.open_round(opened(number), ["site-a"])
-        runs.close_round(opened(number), BlobRef.of(b"%d" % number), state=RoundState.AGGREGATED, at=NOW)
+        made = Checkpoint(
+            number=number, weights=BlobRef.of(b"%d" % number), state=BlobRef.of(b"state %d" % number)
+        )
+        runs.close_round(opened(number), made, state=RoundState.AGGREGATED, at=NOW)
     runs.open_round(opened(3), ["site-a"])
 
     checkpoint = runs.last_checkpoint("run-1")
 
-    assert checkpoint is not None
-    assert (checkpoint.number, checkpoint.weights) == (2, BlobRef.of(b"2"))
-    assert BlobRef.of(b"1").digest in runs.digests()
+    assert checkpoint == made
+    assert {BlobRef.of(b"1").digest, BlobRef.of(b"state 1").digest, STATE.digest} <= runs.digests()
     assert BlobRef.of(b"3").digest not in runs.digests()
 
 

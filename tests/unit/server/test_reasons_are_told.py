@@ -22,7 +22,7 @@ ENDING = {
 }
 """Errors whose message becomes the reason of a run that has ended."""
 
-NAMED = {"failure", "reason", "LEFT", "REVOKED", "PAUSED", "WITHDRAWN", "NO_ANSWER"}
+NAMED = {"failure", "reason", "LEFT", "REVOKED", "PAUSED", "WITHDRAWN", "NO_ANSWER", "INTERRUPTED"}
 
 
 def words(node: ast.expr | None) -> str | None:

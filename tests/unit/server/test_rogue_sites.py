@@ -6,16 +6,24 @@ All attacks are played in one run, each in a round of its own after an honest fi
 from __future__ import annotations
 
 import base64
+import io
 import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
+import safetensors.torch
 import torch
 
 from server.lifecycle import AnswerState, RunState
 from shared.errors import QuorumError
+from shared.fixed_point.planes import PlaneWriter
+from shared.fixed_point.update_file import write_update
 from shared.model import Weights
 from shared.model.weights import to_bytes
-from shared.records import CONTRIBUTION_TYPE, Phase
+from shared.records import CONTRIBUTION_TYPE, Phase, Terms
 from shared.transfer.blob_ref import BlobRef
 from shared.trust.envelope import sign
 from shared.trust.keys import SigningKey
@@ -56,7 +64,7 @@ def changed_contribution(**changes: object) -> Deed:
     """A contribution with fields replaced past all checks of its own, honestly signed."""
 
     def deed(site: SimulatedSite, asked: Asked) -> bytes:
-        blob = site.upload(to_bytes(site.train(asked)))
+        blob = site.upload(site.encoded(asked, site.train(asked)))
         document = {**json.loads(site.contribution(asked, blob).to_bytes()), **changes}
         payload = json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
         return sign(CONTRIBUTION_TYPE, payload, site.signing_key).to_bytes()
@@ -68,22 +76,64 @@ def other_occasion(**changes: object) -> Deed:
     """A contribution that claims to be for another occasion, honestly signed."""
 
     def deed(site: SimulatedSite, asked: Asked) -> bytes:
-        blob = site.upload(to_bytes(site.train(asked)))
+        blob = site.upload(site.encoded(asked, site.train(asked)))
         return site.signed(with_occasion(site.contribution(asked, blob), **changes))
 
     return send(deed)
 
 
-def with_value(value: float):
-    def change(update: Weights, first: str) -> Weights:
-        update[first].view(-1)[0] = value
-        return update
+def changed_bytes(change: Callable[[bytes], bytes]) -> Deed:
+    """An update whose bytes are changed before it is honestly uploaded and signed."""
 
-    return change
+    def deed(site: SimulatedSite, asked: Asked) -> bytes:
+        content = change(site.encoded(asked, site.train(asked)))
+        return site.signed(site.contribution(asked, site.upload(content)))
+
+    return send(deed)
+
+
+def on_other_terms(change: Callable[[Terms], dict[str, object]]) -> Deed:
+    """An update that is rounded by other terms than the announced ones."""
+
+    def deed(site: SimulatedSite, asked: Asked) -> bytes:
+        terms = asked.terms.model_copy(update=change(asked.terms))
+        other = replace(asked, announcement=asked.announcement.model_copy(update={"terms": terms}))
+        return site.contribute(other, site.train(other))
+
+    return send(deed)
+
+
+def as_numbers(change: Callable[[torch.Tensor], torch.Tensor]) -> Deed:
+    """An update as plain floating-point tensors under the right names, as if there were no grid."""
+
+    def deed(site: SimulatedSite, asked: Asked) -> bytes:
+        content = safetensors.torch.save({name: change(each) for name, each in site.train(asked).items()})
+        whole = site.encoded(asked, site.train(asked))
+        return site.signed(site.contribution(asked, site.upload(content[: len(whole)])))
+
+    return send(deed)
+
+
+def with_floats_behind_an_honest_header(site: SimulatedSite, asked: Asked) -> bytes:
+    file = io.BytesIO()
+    blocks = [np.full(len(each), np.nan, np.float32) for each in site.rounded(asked, site.train(asked))]
+    write_update(file, asked.grid(asked.base), [], compress=True)
+    writer = PlaneWriter(file, compress=True)
+    for block in blocks:
+        writer.write(block.view(np.uint32))
+    return site.signed(site.contribution(asked, site.upload(file.getvalue())))
+
+
+def with_a_value_beyond_the_grid(site: SimulatedSite, asked: Asked) -> bytes:
+    blocks = site.rounded(asked, site.train(asked))
+    blocks[0][0] = -32768
+    file = io.BytesIO()
+    write_update(file, asked.grid(asked.base), blocks, compress=False)
+    return site.signed(site.contribution(asked, site.upload(file.getvalue())))
 
 
 def unsigned(site: SimulatedSite, asked: Asked) -> bytes:
-    return site.contribution(asked, site.upload(to_bytes(site.train(asked)))).to_bytes()
+    return site.contribution(asked, site.upload(site.encoded(asked, site.train(asked)))).to_bytes()
 
 
 def with_empty_signature(site: SimulatedSite, asked: Asked) -> bytes:
@@ -91,7 +141,7 @@ def with_empty_signature(site: SimulatedSite, asked: Asked) -> bytes:
 
 
 def signed_by_a_stranger(site: SimulatedSite, asked: Asked) -> bytes:
-    contribution = site.contribution(asked, site.upload(to_bytes(site.train(asked))))
+    contribution = site.contribution(asked, site.upload(site.encoded(asked, site.train(asked))))
     return sign(CONTRIBUTION_TYPE, contribution.to_bytes(), SigningKey.generate()).to_bytes()
 
 
@@ -100,13 +150,13 @@ def signed_by_a_stranger_under_the_sites_key_id(site: SimulatedSite, asked: Aske
 
 
 def tampered_on_the_way(site: SimulatedSite, asked: Asked) -> bytes:
-    contribution = site.contribution(asked, site.upload(to_bytes(site.train(asked))))
+    contribution = site.contribution(asked, site.upload(site.encoded(asked, site.train(asked))))
     richer = contribution.model_copy(update={"num_examples": 999})
     return forged(site.signed(contribution), unverified_payload=richer.to_bytes())
 
 
 def signed_as_another_kind(site: SimulatedSite, asked: Asked) -> bytes:
-    contribution = site.contribution(asked, site.upload(to_bytes(site.train(asked))))
+    contribution = site.contribution(asked, site.upload(site.encoded(asked, site.train(asked))))
     payload_type = "application/vnd.mammofed.announcement+json"
     return sign(payload_type, contribution.to_bytes(), site.signing_key).to_bytes()
 
@@ -120,15 +170,15 @@ def without_an_update(site: SimulatedSite, asked: Asked) -> bytes:
 
 
 def with_an_update_that_was_never_sent(site: SimulatedSite, asked: Asked) -> bytes:
-    return site.signed(site.contribution(asked, BlobRef.of(to_bytes(site.train(asked)))))
+    return site.signed(site.contribution(asked, BlobRef.of(site.encoded(asked, site.train(asked)))))
 
 
 def with_a_size_that_is_not_the_updates(site: SimulatedSite, asked: Asked) -> bytes:
-    blob = site.upload(to_bytes(site.train(asked)))
+    blob = site.upload(site.encoded(asked, site.train(asked)))
     return site.signed(site.contribution(asked, BlobRef(digest=blob.digest, size_bytes=blob.size_bytes - 1)))
 
 
-def with_an_update_that_is_no_safetensors(site: SimulatedSite, asked: Asked) -> bytes:
+def with_an_update_that_is_a_pickle(site: SimulatedSite, asked: Asked) -> bytes:
     return site.signed(site.contribution(asked, site.upload(b"\x80\x04cos\nsystem\n")))
 
 
@@ -138,33 +188,41 @@ def as_json_bomb(site: SimulatedSite, asked: Asked) -> bytes:
 
 
 ATTACKS = {
-    "an update with NaN": (changed_update(with_value(float("nan"))), "not finite"),
-    "an update with infinity": (changed_update(with_value(float("inf"))), "not finite"),
+    "an update with a value beyond the grid": (send(with_a_value_beyond_the_grid), "beyond the grid"),
+    "an update on a coarser grid": (
+        on_other_terms(lambda terms: {"exponents": [each + 1 for each in terms.exponents]}),
+        "another grid",
+    ),
+    "an update of eight bits": (on_other_terms(lambda _terms: {"bits": 8}), "another grid"),
+    "an update that is cut short": (changed_bytes(lambda content: content[:-1]), "ends too early"),
+    "an update with bytes after its end": (changed_bytes(lambda content: content + b"x"), "follow its end"),
+    "an update of weights as they are": (
+        changed_bytes(lambda _content: to_bytes({"kernel": torch.tensor([float("nan")])})),
+        "another network",
+    ),
+    "an update with NaN as numbers": (as_numbers(lambda each: each * float("nan")), "another network"),
+    "an update with infinity as numbers": (as_numbers(lambda each: each + float("inf")), "another network"),
+    "an update in float64": (as_numbers(lambda each: each.double()), "another network"),
+    "an update in float16": (as_numbers(lambda each: each.half()), "another network"),
+    "floats behind an honest header": (send(with_floats_behind_an_honest_header), "not of the round"),
+    "a negative number of clipped values": (changed_contribution(num_clipped=-1), "unknown form"),
     "an update of another shape": (
         changed_update(lambda update, first: {**update, first: update[first].unsqueeze(0)}),
-        "another shape",
+        "another network",
     ),
     "an update that would broadcast": (
         changed_update(lambda update, first: {**update, first: torch.zeros(1)}),
-        "another shape",
+        "another network",
     ),
     "an update without one tensor": (
         changed_update(lambda update, first: {k: v for k, v in update.items() if k != first}),
-        "other names",
+        "another network",
     ),
     "an update with one tensor more": (
         changed_update(lambda update, _first: {**update, "backdoor": torch.zeros(1)}),
-        "other names",
+        "another network",
     ),
-    "an update in float64": (
-        changed_update(lambda update, first: {**update, first: update[first].double()}),
-        "not float32",
-    ),
-    "an update in float16": (
-        changed_update(lambda update, first: {**update, first: update[first].half()}),
-        "not float32",
-    ),
-    "an update that is a pickle": (send(with_an_update_that_is_no_safetensors), "not safetensors"),
+    "an update that is a pickle": (send(with_an_update_that_is_a_pickle), "another network"),
     "an update that was never sent": (send(with_an_update_that_was_never_sent), "No blob"),
     "an update of another size than stated": (send(with_a_size_that_is_not_the_updates), "damaged"),
     "no update": (send(without_an_update), "lacks its update"),
@@ -234,7 +292,7 @@ def test_a_rogue_site_is_kept_out_and_the_others_go_on(attack: str, attacked: Si
     assert attacked.answer_of("cork", number)[0] is AnswerState.ADMITTED
     assert attacked.base_of(number) == attacked.aggregate_of(number - 1)
     attacked.coordinator.blobs.verify(attacked.base_of(number))
-    assert_close(attacked, attacked.honest_mean(number, "aarhus", "cork"), number)
+    assert_equal(attacked, attacked.honest_mean(number, "aarhus", "cork"), number)
 
 
 def test_a_run_under_attack_ends_with_a_model_and_every_rejection_in_the_trail(
@@ -254,11 +312,106 @@ def test_a_run_under_attack_ends_with_a_model_and_every_rejection_in_the_trail(
     ]
 
 
-def assert_close(federation: SimulatedFederation, expected: Weights, number: int) -> None:
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        np.frombuffer(np.float16("nan").tobytes(), "<i2")[0],
+        np.frombuffer(np.float16("inf").tobytes(), "<i2")[0],
+        np.frombuffer(np.float16("-inf").tobytes(), "<i2")[0],
+        np.int16(32767),
+        np.int16(-32767),
+    ],
+    ids=["the bytes of NaN", "the bytes of infinity", "the bytes of -infinity", "the largest", "the least"],
+)
+def test_whatever_bytes_a_site_sends_it_moves_the_mean_no_further_than_the_grid_reaches(
+    pattern: np.int16, federation: SimulatedFederation
+) -> None:
+    def push(site: SimulatedSite, asked: Asked) -> bytes:
+        file = io.BytesIO()
+        blocks = [np.full_like(each, pattern) for each in site.rounded(asked, site.train(asked))]
+        write_update(file, asked.grid(asked.base), blocks, compress=False)
+        return site.signed(site.contribution(asked, site.upload(file.getvalue())))
+
+    federation["bergen"].does(send(push), in_round=1)
+
+    federation.run()
+
+    assert federation.answer_of("bergen", 1)[0] is AnswerState.ADMITTED
+    base, moved = (federation.weights(each) for each in (federation.base_of(1), federation.aggregate_of(1)))
+    others = federation.honest_mean(1, "aarhus", "cork")
+    asked = federation["bergen"].trained[1]
+    grid = asked.grid(base)
+    share_of_others = sum(federation[name].trained[1].terms.weight for name in ("aarhus", "cork"))
+    for name, tensor in moved.items():
+        assert bool(tensor.isfinite().all())
+        of_others = (others[name] - base[name]) * (share_of_others / asked.terms.total)
+        pull = (tensor - base[name] - of_others).double().abs()
+        assert bool((pull <= abs(int(pattern)) * grid.step(name) * (1 + 1e-4) + 1e-6).all())
+
+
+# -- attacks on the count that weighs a site
+
+
+def signed_by_a_stranger_in_count(site: SimulatedSite, asked: Asked) -> bytes:
+    payload = site.contribution(asked, None).to_bytes()
+    return sign(CONTRIBUTION_TYPE, payload, SigningKey.generate()).to_bytes()
+
+
+def counts_as(num_examples: object) -> Deed:
+    def deed(site: SimulatedSite, asked: Asked) -> bytes:
+        document = json.loads(site.contribution(asked, None).to_bytes())
+        payload = json.dumps({**document, "num_examples": num_examples}).encode()
+        return sign(CONTRIBUTION_TYPE, payload, site.signing_key).to_bytes()
+
+    return deed
+
+
+def count_with_an_update(site: SimulatedSite, asked: Asked) -> bytes:
+    return site.signed(site.contribution(asked, site.coordinator.blobs.put_bytes(b"an update")))
+
+
+def count_for_another_site(site: SimulatedSite, asked: Asked) -> bytes:
+    return site.signed(with_occasion(site.contribution(asked, None), site_id="site-aarhus"))
+
+
+@pytest.mark.parametrize(
+    ("count", "reason"),
+    [
+        (counts_as(0), "plausible number"),
+        (counts_as(-5), "unknown form"),
+        (counts_as(10**30), "plausible number"),
+        (counts_as(2.5), "unknown form"),
+        (count_with_an_update, "A count brings one"),
+        (count_for_another_site, "another occasion"),
+        (signed_by_a_stranger_in_count, "another key"),
+    ],
+    ids=["none", "negative", "huge", "a fraction", "with an update", "for another", "signed by a stranger"],
+)
+def test_a_site_that_lies_about_the_form_of_its_count_weighs_nothing(
+    count: Deed, reason: str, tmp_path: Path
+) -> None:
+    federation = SimulatedFederation(tmp_path, small_plan(1))
+    federation["bergen"].counts = count
+
+    federation.run()
+
+    (answer,) = (
+        each
+        for each in federation.coordinator.runs.answers(RUN_ID)
+        if each.phase is Phase.COUNT and each.site_id == "site-bergen"
+    )
+    assert answer.state is AnswerState.REJECTED
+    assert reason in (answer.reason or "")
+    assert federation.answers_of("bergen", 1) == []
+    assert federation["aarhus"].trained[1].terms.total == 100 + 600
+    assert_equal(federation, federation.honest_mean(1, "aarhus", "cork"), 1)
+
+
+def assert_equal(federation: SimulatedFederation, expected: Weights, number: int) -> None:
     weights = federation.weights(federation.aggregate_of(number))
     assert weights.keys() == expected.keys()
     for name, tensor in expected.items():
-        torch.testing.assert_close(weights[name], tensor, rtol=0, atol=1e-6)
+        torch.testing.assert_close(weights[name], tensor, rtol=0, atol=0)
 
 
 def test_another_sites_signed_answer_is_refused(federation: SimulatedFederation) -> None:
@@ -281,7 +434,7 @@ def test_an_update_in_the_evaluate_phase_is_refused(federation: SimulatedFederat
     def sneak(site: SimulatedSite, asked: Asked) -> bytes:
         if asked.occasion.phase is Phase.TRAIN:
             return honest(site, asked)
-        blob = site.coordinator.blobs.put_bytes(to_bytes(site.train(asked)))
+        blob = site.coordinator.blobs.put_bytes(b"an update")
         return site.signed(site.contribution(asked, blob))
 
     federation["bergen"].does(sneak)
@@ -309,7 +462,7 @@ def test_a_site_cannot_make_the_coordinators_own_weights_its_update(federation: 
 
     federation.coordinator.blobs.verify(federation.aggregate_of(1))
     assert federation.answer_of("bergen", 2)[0] is AnswerState.REJECTED
-    assert_close(federation, federation.honest_mean(2, "aarhus", "cork"), 2)
+    assert_equal(federation, federation.honest_mean(2, "aarhus", "cork"), 2)
 
 
 def test_a_flipped_bit_in_each_answer_is_rejected_and_the_last_checkpoint_stays(

@@ -164,6 +164,48 @@ def test_a_run_waits_for_sites_that_rest_instead_of_failing(found_federation: Ma
     assert second.asked_at >= opening
 
 
+def test_a_run_waits_for_sites_that_rest_when_they_are_to_be_counted_and_weighs_them_all_alike(
+    found_federation: Make,
+) -> None:
+    federation = found_federation(1, quorum=2)
+    opening = time.time() + 1.0
+    rests = refuse_with(reason="NotNowError", not_before=opening)
+
+    def rest_until_then(site: SimulatedSite, asked: Asked) -> bytes:
+        return (rests if time.time() < opening else honest)(site, asked)
+
+    for name in ("bergen", "cork"):
+        federation[name].counts = rest_until_then
+
+    federation.run()
+
+    assert federation.state is RunState.FINISHED
+    terms = {name: federation[name].trained[1].terms for name in federation.sites}
+    assert {name: (each.weight, each.total) for name, each in terms.items()} == {
+        "aarhus": (100, 1000),
+        "bergen": (300, 1000),
+        "cork": (600, 1000),
+    }
+
+
+def test_a_site_whose_policy_does_not_let_its_count_be_told_takes_no_part(
+    found_federation: Make,
+) -> None:
+    federation = found_federation(2)
+    federation["cork"].counts = refuse_with(reason="PolicyError", rules=("data.min_examples",))
+
+    federation.run()
+
+    assert federation.state is RunState.FINISHED
+    assert [federation.answers_of("cork", number) for number in (1, 2)] == [[], []]
+    assert federation["aarhus"].trained[2].terms.total == 100 + 300
+    answers = federation.coordinator.runs.answers(RUN_ID)
+    told = {each.reason for each in answers if each.phase is Phase.COUNT and each.site_id == "site-cork"}
+    assert told == {"PolicyError: data.min_examples"}
+    (uncounted,) = summarize(federation.coordinator.runs.get(RUN_ID), federation.coordinator).uncounted
+    assert (uncounted.site, uncounted.reason) == ("cork", "PolicyError: data.min_examples")
+
+
 def test_a_site_that_wants_to_be_waited_for_without_end_holds_up_no_run(found_federation: Make) -> None:
     federation = found_federation(1, quorum=2)
     for name in ("bergen", "cork"):

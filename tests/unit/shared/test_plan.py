@@ -44,16 +44,28 @@ learning_rate = 0.001
 weight_decay = 0.01
 warmup_fraction = 0.05
 augment = true
+
+[aggregation]
+strategy = "fedavg"
+bits = 16
+compression = "zstd"
+proximal_mu = 0.01
+server_learning_rate = 0.01
+momentum = 0.9
+second_momentum = 0.99
+adaptivity = 0.001
+hostile_sites = 1
 """
 """What every coordinator and site must make of the shortest plan. Changing it changes all identities."""
 
-CANONICAL_SHA256 = "f678283e955cdad697c45d35e285e6e84206d15417a717cf0c4434737d9dab7a"
+CANONICAL_SHA256 = "db793a8e11e0f84cc7ad47e4b0aa5a13e8da7312ba7c21430b17f4a6aeb378de"
 
 
 def with_setting(name: str, value: str) -> str:
     """The shortest plan with one more setting, or with another value of one that it has."""
     settings = {"name": '"density"', "rounds.count": "3", name: value}
-    lines = {table: [f"[{table}]"] if table else [] for table in ("", "rounds", "model", "training")}
+    tables = ("", "rounds", "model", "training", "aggregation")
+    lines = {table: [f"[{table}]"] if table else [] for table in tables}
     for setting, written in settings.items():
         table, _, key = setting.rpartition(".")
         lines[table].append(f"{key} = {written}")
@@ -100,6 +112,15 @@ def test_layout_comments_and_written_defaults_do_not_change_the_identity() -> No
         ("training.weight_decay", "0"),
         ("training.warmup_fraction", "0.1"),
         ("training.augment", "false"),
+        ("aggregation.strategy", '"scaffold"'),
+        ("aggregation.bits", "8"),
+        ("aggregation.compression", '"none"'),
+        ("aggregation.proximal_mu", "0.1"),
+        ("aggregation.server_learning_rate", "0.1"),
+        ("aggregation.momentum", "0.5"),
+        ("aggregation.second_momentum", "0.9"),
+        ("aggregation.adaptivity", "0.01"),
+        ("aggregation.hostile_sites", "2"),
     ],
 )
 def test_every_setting_is_part_of_the_identity(name: str, value: str) -> None:
@@ -136,6 +157,17 @@ LEGAL = {
     "training.weight_decay": ["0", "1.0"],
     "training.warmup_fraction": ["0", "0.5"],
     "training.augment": ["true", "false"],
+    "aggregation.strategy": [
+        f'"{name}"' for name in ("fedavg", "fedprox", "fedadam", "fedyogi", "fedbn", "scaffold")
+    ],
+    "aggregation.bits": ["8", "16"],
+    "aggregation.compression": ['"zstd"', '"none"'],
+    "aggregation.proximal_mu": ["1e-9", "10"],
+    "aggregation.server_learning_rate": ["1e-9", "10"],
+    "aggregation.momentum": ["0", "0.999"],
+    "aggregation.second_momentum": ["0", "0.999"],
+    "aggregation.adaptivity": ["1e-9", "1"],
+    "aggregation.hostile_sites": ["1", "1000"],
 }
 ILLEGAL = {
     "version": ["0", "2", '"1"'],
@@ -155,6 +187,15 @@ ILLEGAL = {
     "training.weight_decay": ["-0.1", "1.1", "nan"],
     "training.warmup_fraction": ["-0.1", "0.6", "nan"],
     "training.augment": ["1", "0", '"true"'],
+    "aggregation.strategy": ['"krum"', '"FedAvg"', "1"],
+    "aggregation.bits": ["4", "32", "true", '"16"'],
+    "aggregation.compression": ['"deflate"', '"gzip"', "true"],
+    "aggregation.proximal_mu": ["0", "-0.1", "10.1", "nan"],
+    "aggregation.server_learning_rate": ["0", "10.1", "inf"],
+    "aggregation.momentum": ["-0.1", "1", "nan"],
+    "aggregation.second_momentum": ["-0.1", "1", "nan"],
+    "aggregation.adaptivity": ["0", "1.1", "nan"],
+    "aggregation.hostile_sites": ["0", "1001", "1.0"],
 }
 
 
@@ -212,6 +253,25 @@ def test_an_unknown_setting_is_named_with_the_nearest_known_one(
 def test_what_is_no_plan_is_refused_with_its_reason(text: str, words: str) -> None:
     with pytest.raises(PlanError, match=words):
         Plan.from_toml(text)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "hostile_sites", "least"),
+    [("median", 1, 3), ("trimmed_mean", 1, 3), ("trimmed_mean", 2, 5), ("multi_krum", 1, 5)],
+)
+def test_a_robust_strategy_needs_a_quorum_that_outvotes_the_hostile_sites(
+    strategy: str, hostile_sites: int, least: int
+) -> None:
+    def plan(quorum: int) -> Plan:
+        settings = f'strategy = "{strategy}"\nhostile_sites = {hostile_sites}\n'
+        return Plan.from_toml(f"{SHORTEST}quorum = {quorum}\n[aggregation]\n{settings}")
+
+    assert plan(least).rounds.quorum == least
+    with pytest.raises(PlanError) as caught:
+        plan(least - 1)
+    assert caught.value.message == (
+        f"The plan's settings do not go together: {strategy} needs a 'rounds.quorum' of at least {least}."
+    )
 
 
 def test_a_plan_cannot_be_changed() -> None:

@@ -16,6 +16,7 @@ from shared.records import (
     Occasion,
     Phase,
     Refusal,
+    Terms,
 )
 from shared.transfer.blob_ref import BlobRef
 
@@ -35,6 +36,7 @@ CONTRIBUTION = Contribution(
     occasion=OCCASION,
     num_examples=12,
     update=BlobRef(digest="c" * 64, size_bytes=99),
+    num_clipped=7,
     train_loss=0.25,
     evaluation=EVALUATION,
     duration_s=1.5,
@@ -44,6 +46,7 @@ ANNOUNCEMENT = Announcement(
     occasion=OCCASION,
     plan=BlobRef(digest="a" * 64, size_bytes=9),
     base=BlobRef(digest="b" * 64, size_bytes=99),
+    terms=Terms(weight=3, total=10, bits=16, exponents=[-15, -20], state=None),
     metrics=("train_loss", "dice_dense"),
     deadline=1_000.5,
     checkpoint="{}",
@@ -69,7 +72,7 @@ def test_a_record_survives_the_way_and_has_one_form(record: Any) -> None:
 def test_the_canonical_bytes_of_a_contribution_are_pinned() -> None:
     assert CONTRIBUTION.to_bytes() == (
         b'{"checkpoint":"{}","duration_s":1.5,"evaluation":{"dice_breast":1.0,"dice_dense":0.7,"dice_pectoral":null,'
-        b'"loss":0.5,"num_examples":4,"percent_density_mae":3.0},"num_examples":12,"occasion":{"attempt":1,'
+        b'"loss":0.5,"num_examples":4,"percent_density_mae":3.0},"num_clipped":7,"num_examples":12,"occasion":{"attempt":1,'
         b'"base_digest":"' + b"b" * 64 + b'","phase":"train","plan_sha256":"' + b"a" * 64 + b'","protocol":2,'
         b'"round_number":2,"run_id":"run-1","site_id":"site-1"},"train_loss":0.25,"update":{"digest":"'
         + b"c" * 64
@@ -105,6 +108,8 @@ def test_the_canonical_bytes_of_a_contribution_are_pinned() -> None:
         ("update.size_bytes", "99"),
         ("update.size_bytes", True),
         ("update.path", "/etc/passwd"),
+        ("num_clipped", -1),
+        ("num_clipped", 0.5),
         ("train_loss", float("nan")),
         ("train_loss", float("inf")),
         ("train_loss", "0.25"),
@@ -187,3 +192,26 @@ def test_an_announcement_asks_for_metrics_that_are_known_and_no_others(metrics: 
 def test_what_is_no_announcement_is_refused(content: bytes) -> None:
     with pytest.raises(TrustError):
         Announcement.from_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("weight", 0),
+        ("total", 0),
+        ("bits", 32),
+        ("bits", "16"),
+        ("exponents", [61]),
+        ("exponents", [-121]),
+        ("exponents", [1.5]),
+        ("exponents", None),
+        ("state", "c" * 64),
+        ("share", 0.5),
+    ],
+)
+def test_an_announcement_with_impossible_terms_is_refused(key: str, value: object) -> None:
+    document = json.loads(ANNOUNCEMENT.to_bytes())
+    document["terms"][key] = value
+
+    with pytest.raises(TrustError):
+        Announcement.from_bytes(json.dumps(document).encode())

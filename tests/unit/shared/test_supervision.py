@@ -30,7 +30,7 @@ FOREVER = "while True:\n    time.sleep(0.05)\n"
 def program(tmp_path: Path) -> Callable[..., Program]:
     """Makes programs of a few lines; each writes a line with its process id when it starts."""
 
-    def make(name: str, lines: str) -> Program:
+    def make(name: str, lines: str, **settings: bool) -> Program:
         (tmp_path / f"{name}_program.py").write_text(
             f"import os\nprint('pid', os.getpid(), flush=True)\n{lines}"
         )
@@ -41,6 +41,7 @@ def program(tmp_path: Path) -> Callable[..., Program]:
             arguments=["one", "two"],
             environment={"PYTHONPATH": f"{tmp_path}:{repository}", "PATH": os.environ["PATH"]},
             log_file=tmp_path / "logs" / f"{name}.log",
+            **settings,
         )
 
     return make
@@ -194,4 +195,89 @@ def test_a_child_is_in_a_session_of_its_own_so_that_ctrl_c_reaches_the_superviso
     wait_for(lambda: pids(steady))
 
     assert os.getsid(pids(steady)[0]) != os.getsid(0)
+    supervisor.stop()
+
+
+ALIVE = """\
+import math
+import shared.supervision as supervision
+supervision.BEAT_EVERY_S = 0.05
+pulse = supervision.Pulse()
+pulse.start()
+pulse.expect(math.inf)
+supervision.follow_supervisor()
+print("following", flush=True)
+import time
+"""
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervision, "SILENT_AFTER_S", 1.0)
+    monkeypatch.setattr(supervision, "FIRST_RESTART_DELAY_S", 0.1)
+
+
+def tend_until(supervisor: Supervisor, condition: Callable[[], object], timeout_s: float = 15) -> None:
+    def tended() -> object:
+        supervisor.tend()
+        return condition()
+
+    wait_for(tended, timeout_s)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_program_that_stands_still_is_ended_and_started_again(program) -> None:
+    steady = program("steady", ALIVE + FOREVER, has_pulse=True)
+    supervisor = Supervisor([steady])
+    tend_until(supervisor, lambda: steady.log_file.exists() and "following" in steady.log_file.read_text())
+    end = time.monotonic() + 1.5
+    tend_until(supervisor, lambda: time.monotonic() > end)
+    (first,) = pids(steady)
+
+    os.kill(first, signal.SIGSTOP)
+    tend_until(supervisor, lambda: len(pids(steady)) == 2)
+
+    assert not is_alive(first)
+    supervisor.stop()
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_program_whose_work_takes_longer_than_it_said_is_ended_and_started_again(program) -> None:
+    hung = program("hung", ALIVE + "pulse.expect(0.2)\n" + FOREVER, has_pulse=True)
+    supervisor = Supervisor([hung])
+
+    tend_until(supervisor, lambda: len(pids(hung)) == 2)
+
+    assert not is_alive(pids(hung)[0])
+    supervisor.stop()
+
+
+def test_a_program_that_cannot_be_started_now_is_started_later(
+    program, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(supervision, "FIRST_RESTART_DELAY_S", 0.1)
+    steady = program("steady", STEADY + FOREVER)
+    steady.log_file.parent.write_text("where the folder should be")
+    supervisor = Supervisor([steady])
+
+    assert supervisor.tend() == []
+    assert "cannot be started (File exists)" in caplog.text
+    steady.log_file.parent.unlink()
+    tend_until(supervisor, lambda: pids(steady))
+
+    supervisor.stop()
+
+
+def test_a_killed_program_is_started_again_by_the_next_calls(
+    program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervision, "FIRST_RESTART_DELAY_S", 0.1)
+    orphan, other = program("orphan", STEADY + FOREVER), program("other", STEADY + FOREVER)
+    supervisor = Supervisor([orphan, other])
+    tend_until(supervisor, lambda: pids(orphan) and pids(other))
+
+    supervisor.kill("orphan")
+    tend_until(supervisor, lambda: len(pids(orphan)) == 2)
+
+    assert len(pids(other)) == 1
     supervisor.stop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
+import torch
 from sqlalchemy import create_engine
 
 from client.catalog import Catalog, MaskOrigin, Provenance, new_example_id
@@ -26,13 +28,16 @@ from shared.audit.checkpoints import Checkpoint, sign_checkpoint
 from shared.consent.records import OFFER_TYPE, Offer
 from shared.enrolment import renewal_pb2, renewal_pb2_grpc
 from shared.files import write_file
-from shared.model import initial_model
+from shared.fixed_point.grid import Grid
+from shared.fixed_point.update_file import read_update
+from shared.model import Weights, initial_model
 from shared.model.multitask_unet import ARCHITECTURES, Architecture
+from shared.model.sent import sent_shapes
 from shared.model.weights import to_bytes, weights_of
 from shared.persons.acting import Actor
 from shared.persons.roles import Role
 from shared.plan import METRIC_NAMES, ModelPlan, Plan, RoundsPlan, TrainingPlan
-from shared.records import ANNOUNCEMENT_TYPE, Announcement, Occasion, Phase
+from shared.records import ANNOUNCEMENT_TYPE, Announcement, Occasion, Phase, Terms
 from shared.store import sqlite_url
 from shared.transfer.blob_ref import BlobRef
 from shared.transfer.blob_store import BlobStore
@@ -45,6 +50,9 @@ from shared.trust.keys import NodeKey, SigningKey, TlsKey
 from shared.trust.tls import mutual_server_credentials
 
 SITE_ID = "site-1"
+EXPONENT = -15
+"""Of the grid's steps, unless a test names others."""
+
 PLAN = Plan(
     name="participation",
     seed=5,
@@ -180,13 +188,24 @@ class MinimalCoordinator(renewal_pb2_grpc.RenewalServicer):
         phase: Phase = Phase.TRAIN,
         round_number: int = 1,
         deadline_in_s: float = 60,
+        settings: Plan = PLAN,
+        terms: dict[str, object] | None = None,
         checkpoint: str | None = None,
         metrics: tuple[str, ...] = METRIC_NAMES,
         **occasion: object,
     ) -> Announcement:
         """An announcement of the plan and its first weights, or of other bytes in their place."""
-        plan_blob = self.blobs.put_bytes(PLAN.to_toml().encode() if plan is None else plan)
-        base_blob = self.blobs.put_bytes(to_bytes(weights_of(initial_model(PLAN))) if base is None else base)
+        plan_blob = self.blobs.put_bytes(settings.to_toml().encode() if plan is None else plan)
+        first = to_bytes(weights_of(initial_model(settings)))
+        base_blob = self.blobs.put_bytes(first if base is None else base)
+        document_of_terms = {
+            "weight": 1,
+            "total": 2,
+            "bits": settings.aggregation.bits,
+            "exponents": [EXPONENT] * len(sent_shapes(initial_model(settings), settings.aggregation)),
+            "state": None,
+            **(terms or {}),
+        }
         document = {
             "run_id": "run-1",
             "plan_sha256": plan_blob.digest,
@@ -201,6 +220,7 @@ class MinimalCoordinator(renewal_pb2_grpc.RenewalServicer):
             occasion=Occasion.model_validate(document),
             plan=plan_blob,
             base=base_blob,
+            terms=Terms.model_validate(document_of_terms) if phase is Phase.TRAIN else None,
             metrics=metrics,
             deadline=time.time() + deadline_in_s,
             checkpoint=checkpoint or self.checkpoint(),
@@ -220,6 +240,20 @@ class MinimalCoordinator(renewal_pb2_grpc.RenewalServicer):
         """The bytes of an update that has arrived, as its digest names them."""
         self.blobs.verify(blob)
         return self.blobs.path(blob.digest).read_bytes()
+
+    def received_update(self, blob: BlobRef, announcement: Announcement, plan: Plan = PLAN) -> Weights:
+        """An update that has arrived, read on the announced grid, not scaled any more."""
+        terms = announcement.terms
+        assert terms is not None
+        shapes = sent_shapes(initial_model(plan), plan.aggregation)
+        exponents = dict(zip(shapes, terms.exponents, strict=True))
+        grid = Grid(bits=terms.bits, shapes=shapes, exponents=exponents)
+        values = {name: np.zeros(grid.size(name), np.float32) for name in shapes}
+        blocks = read_update(io.BytesIO(self.received(blob)), grid)
+        for block, integers in zip(grid.blocks(), blocks, strict=True):
+            scaled = integers * (grid.step(block.name) * terms.total / terms.weight)
+            values[block.name][block.start : block.stop] = scaled
+        return {name: torch.from_numpy(values[name]).reshape(shapes[name]) for name in shapes}
 
 
 def ledger_rows(home: SiteHome) -> list[LedgerLine]:

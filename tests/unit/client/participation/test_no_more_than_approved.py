@@ -13,7 +13,7 @@ import pytest
 import client.participation
 from client.catalog import Part
 from client.consenting import Consenting
-from client.extent import MAX_EVALUATIONS, MAX_RELEASES_PER_ATTEMPT
+from client.extent import MAX_ANSWERS, MAX_RELEASES_PER_ATTEMPT
 from client.participation import Workplace, take_part
 from client.plan_states import PlanState
 from client.training.trainer import Step
@@ -96,10 +96,10 @@ def test_evaluations_are_not_given_without_end(coordinator: MinimalCoordinator, 
     def asked(attempt: int) -> Announcement:
         return coordinator.announcement(phase=Phase.EVALUATE, round_number=ROUNDS, attempt=attempt)
 
-    for attempt in range(1, MAX_EVALUATIONS + 1):
+    for attempt in range(1, MAX_ANSWERS + 1):
         answered(asked(attempt), coordinator, workplace)
 
-    assert refused(asked(MAX_EVALUATIONS + 1), coordinator, workplace) == "NotApprovedError"
+    assert refused(asked(MAX_ANSWERS + 1), coordinator, workplace) == "NotApprovedError"
 
 
 # -- in spite of a no in the middle of a round

@@ -6,6 +6,7 @@ After each attack nothing was fetched, nothing but a refusal has left, and the a
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from client.flower.executor import is_approved
 from client.home import SiteHome
 from client.participation import Workplace, take_part
 from client.plan_states import PlanState
+from client.round_records import RoundRecord, RoundRecords
 from client.training.trainer import Step
 from shared.consent.records import Offer
 from shared.errors import NotFoundError, PolicyError, TrustError
@@ -126,7 +128,13 @@ def test_an_extended_plan_is_a_run_of_its_own_and_waits_for_an_approval_of_its_o
 
 @pytest.mark.parametrize(
     ("phase", "round_number"),
-    [(Phase.TRAIN, ROUNDS + 1), (Phase.TRAIN, 0), (Phase.EVALUATE, ROUNDS + 1), (Phase.EVALUATE, 1)],
+    [
+        (Phase.TRAIN, ROUNDS + 1),
+        (Phase.TRAIN, 0),
+        (Phase.EVALUATE, ROUNDS + 1),
+        (Phase.EVALUATE, 1),
+        (Phase.COUNT, 1),
+    ],
 )
 def test_a_round_that_the_approved_plan_does_not_have_gets_nothing(
     phase: Phase, round_number: int, coordinator: MinimalCoordinator, workplace: Workplace
@@ -146,6 +154,8 @@ def test_more_updates_than_the_approved_rounds_can_need_do_not_leave(
     announcement = coordinator.announcement(attempt=3 * ROUNDS + 1)
 
     assert refused(announcement, coordinator, workplace).reason == "NotApprovedError"
+    last_again = take_part(coordinator.ask(coordinator.announcement(attempt=3 * ROUNDS)), workplace)
+    assert contribution_in(last_again, coordinator.home).update is not None  # the same one is no new update
 
 
 def test_going_back_to_a_round_that_is_done_gets_nothing(
@@ -285,6 +295,124 @@ def test_counts_leave_rounded_down_and_small_parts_are_not_told_of(
     contribution = contribution_in(answer, coordinator.home)
     assert contribution.num_examples == 2
     assert contribution.evaluation is None
+
+
+def test_the_count_that_weighs_a_site_leaves_rounded_down(
+    coordinator: MinimalCoordinator, workplace: Workplace
+) -> None:
+    assert len(workplace.catalog.examples(Part.TRAIN)) == 3
+    coordinator.home.policy_file.write_text(
+        "data.min_examples = 1\negress.smallest_count = 2\negress.round_counts_to = 2\n"
+    )
+    announcement = coordinator.announcement(phase=Phase.COUNT, round_number=0, metrics=())
+
+    answer = take_part(coordinator.ask(announcement), workplace)
+
+    assert contribution_in(answer, coordinator.home).num_examples == 2
+    (line,) = ledger_rows(coordinator.home)
+    assert (line.kind, line.rule, line.round_number, line.phase) == (
+        "contribution",
+        "listed-numbers",
+        0,
+        "count",
+    )
+
+
+@pytest.mark.parametrize("rule", ["data.min_examples = 4", "egress.smallest_count = 4"])
+def test_a_site_whose_training_part_is_too_small_to_be_told_of_is_not_counted(
+    rule: str, coordinator: MinimalCoordinator, workplace: Workplace
+) -> None:
+    others = "\n".join(line for line in POLICY.splitlines() if not rule.startswith(line.split(" ")[0]))
+    coordinator.home.policy_file.write_text(f"{others}\n{rule}\n")
+    announcement = coordinator.announcement(phase=Phase.COUNT, round_number=0, metrics=())
+
+    refusal = refused(announcement, coordinator, workplace)
+
+    assert (refusal.reason, refusal.rules) == ("PolicyError", ("data.min_examples",))
+
+
+# -- answers that are on record
+
+
+def pause(coordinator: MinimalCoordinator) -> None:
+    coordinator.home.paused_file.touch()
+
+
+def take_the_approval_back(coordinator: MinimalCoordinator) -> None:
+    with Consenting(coordinator.home) as consenting:
+        consenting.reject("run-1", "we have changed our mind", OWNER)
+
+
+def bar_a_metric(coordinator: MinimalCoordinator) -> None:
+    coordinator.home.policy_file.write_text(f"{POLICY}egress.metrics = ['loss']\n")
+
+
+def ask_for_more_examples(coordinator: MinimalCoordinator) -> None:
+    coordinator.home.policy_file.write_text("data.min_examples = 4\negress.smallest_count = 1\n")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (pause, "PausedError"),
+        (take_the_approval_back, "NotApprovedError"),
+        (bar_a_metric, "PolicyError"),
+        (ask_for_more_examples, "PolicyError"),
+    ],
+)
+def test_a_stored_answer_does_not_leave_again_when_it_may_not_leave_now(
+    change: Callable[[MinimalCoordinator], None],
+    reason: str,
+    coordinator: MinimalCoordinator,
+    workplace: Workplace,
+) -> None:
+    announcement = coordinator.announcement()
+    contribution_in(take_part(coordinator.ask(announcement), workplace), coordinator.home)
+    coordinator.ledger_at_send.clear()
+    change(coordinator)
+
+    assert refused(announcement, coordinator, workplace).reason == reason
+    assert coordinator.ledger_at_send == {}
+
+
+def test_the_numbers_of_a_stored_answer_leave_as_the_policy_of_now_lets_them(
+    coordinator: MinimalCoordinator, workplace: Workplace
+) -> None:
+    announcement = coordinator.announcement()
+    first = contribution_in(take_part(coordinator.ask(announcement), workplace), coordinator.home)
+    coordinator.home.policy_file.write_text(
+        "data.min_examples = 1\negress.smallest_count = 2\negress.round_counts_to = 2\n"
+    )
+
+    again = contribution_in(take_part(coordinator.ask(announcement), workplace), coordinator.home)
+
+    assert again.update == first.update
+    assert (first.num_examples, again.num_examples) == (3, 2)
+    assert first.evaluation is not None
+    assert again.evaluation is None
+
+
+def test_a_pause_while_the_update_was_on_record_and_not_yet_sent_keeps_it_here(
+    coordinator: MinimalCoordinator, workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    announcement = coordinator.announcement()
+    keep = RoundRecords.keep
+
+    def keep_and_pause(records: RoundRecords, record: RoundRecord) -> None:
+        keep(records, record)
+        pause(coordinator)
+
+    monkeypatch.setattr(RoundRecords, "keep", keep_and_pause)
+
+    answer = take_part(coordinator.ask(announcement), workplace)
+
+    assert refusal_in(answer, coordinator.home).reason == "PausedError"
+    assert workplace.records.find(announcement.occasion) is not None
+    assert coordinator.ledger_at_send == {}
+    assert [row.kind for row in ledger_rows(coordinator.home)] == ["refusal"]
+    coordinator.home.paused_file.unlink()
+    resumed = take_part(coordinator.ask(announcement), workplace)
+    assert contribution_in(resumed, coordinator.home).update is not None
 
 
 # -- pauses

@@ -16,14 +16,16 @@ from client.catalog import Catalog, Part
 from client.egress import Egress
 from client.home import STORE_FILE, SiteHome
 from client.participation import Workplace, take_part
-from client.policy.policy import EgressTable, Policy
+from client.policy.policy import EgressTable
 from client.training.evaluation import Metrics
+from client.training.local_round import rounding_of
 from client.training.trainer import TrainingResult
 from client.workplace import open_workplace
+from shared.audit.checkpoints import open_checkpoint
 from shared.errors import EgressError, MammofedError, StoreError, TamperedError, TrustError
 from shared.model import Weights, initial_model
-from shared.model.weights import from_bytes, to_bytes, weights_of
-from shared.plan import ModelPlan
+from shared.model.weights import to_bytes, weights_of
+from shared.plan import AggregationPlan, ModelPlan, Plan
 from shared.records import (
     CONTRIBUTION_TYPE,
     REFUSAL_TYPE,
@@ -54,6 +56,14 @@ def read(answer: bytes, kind: type[Answer], home: SiteHome) -> Answer:
     return kind.from_bytes(verify(Envelope.from_bytes(answer), TYPES[kind], key))
 
 
+def shapes_of(plan: Plan) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in weights_of(initial_model(plan)).items()}
+
+
+def in_json(shapes: dict[str, tuple[int, ...]]) -> dict[str, list[int]]:
+    return {name: list(shape) for name, shape in shapes.items()}
+
+
 def reason_of(announcement: Announcement, coordinator: MinimalCoordinator, workplace: Workplace) -> str:
     """Take part, expecting a refusal."""
     answer = take_part(coordinator.ask(announcement), workplace)
@@ -79,8 +89,9 @@ def test_a_site_trains_and_contributes_its_update_and_means(
     assert contribution.train_loss is not None
     assert contribution.duration_s > 0
     assert contribution.duration_s % 10 == 0  # nothing finer tells how many examples there are
-    base = weights_of(initial_model(PLAN))
-    update = from_bytes(coordinator.received(contribution.update), like=base)
+    assert contribution.num_clipped == 0
+    update = coordinator.received_update(contribution.update, announcement)
+    assert update.keys() == weights_of(initial_model(PLAN)).keys()
     assert any(bool(tensor.abs().max() > 0) for tensor in update.values())
     assert all(bool(tensor.abs().max() < 1) for tensor in update.values())
 
@@ -97,6 +108,82 @@ def test_a_site_that_is_asked_again_makes_the_same_update(
 
     assert first.update == again.update
     assert first.evaluation == again.evaluation
+
+
+def test_a_site_that_is_asked_again_sends_the_stored_update_and_computes_nothing(
+    coordinator: MinimalCoordinator, workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    announcement = coordinator.announcement()
+    first = read(take_part(coordinator.ask(announcement), workplace), Contribution, coordinator.home)
+    monkeypatch.setattr("client.participation.train", None)
+    monkeypatch.setattr("client.participation.evaluate", None)
+    in_a_new_process = open_workplace(coordinator.home)
+
+    answer = take_part(coordinator.ask(announcement), in_a_new_process)
+
+    again = read(answer, Contribution, coordinator.home)
+    assert again.checkpoint != first.checkpoint  # the audit log has grown by the first answer
+    assert again.model_copy(update={"checkpoint": first.checkpoint}) == first
+    rows = ledger_rows(coordinator.home)
+    assert [row.kind for row in rows] == ["update", "contribution"] * 2
+    assert rows[0].sha256 == rows[2].sha256
+    assert rows[0].tensors == rows[2].tensors == in_json(shapes_of(PLAN))
+    assert rows[3].sha256 == hashlib.sha256(answer).hexdigest()
+    in_a_new_process.catalog.close()
+
+
+def test_a_site_that_exchanged_its_key_since_signs_its_stored_answer_with_the_new_one(
+    coordinator: MinimalCoordinator, workplace: Workplace
+) -> None:
+    announcement = coordinator.announcement()
+    first = read(take_part(coordinator.ask(announcement), workplace), Contribution, coordinator.home)
+    key = SigningKey.generate()
+    workplace.egress = replace(workplace.egress, signing_key=key)
+
+    answer = take_part(coordinator.ask(announcement), workplace)
+
+    payload = verify(Envelope.from_bytes(answer), CONTRIBUTION_TYPE, key.verify_key)
+    again = Contribution.from_bytes(payload)
+    assert again.update == first.update
+    assert open_checkpoint(Envelope.from_bytes(again.checkpoint.encode()), of="site-1", key=key.verify_key)
+
+
+def test_a_site_counts_its_training_part_and_neither_trains_nor_sends_an_update(
+    coordinator: MinimalCoordinator, workplace: Workplace
+) -> None:
+    announcement = coordinator.announcement(phase=Phase.COUNT, round_number=0)
+
+    answer = take_part(coordinator.ask(announcement), workplace)
+
+    contribution = read(answer, Contribution, coordinator.home)
+    assert contribution.num_examples == len(workplace.catalog.examples(Part.TRAIN)) > 0
+    assert (contribution.update, contribution.train_loss, contribution.evaluation) == (None, None, None)
+    assert coordinator.ledger_at_send == {}
+
+
+@pytest.mark.parametrize("terms", [{"exponents": [-15]}, {"bits": 8}])
+def test_terms_that_are_not_those_of_the_plan_are_refused(
+    terms: dict[str, object], coordinator: MinimalCoordinator, workplace: Workplace
+) -> None:
+    assert reason_of(coordinator.announcement(terms=terms), coordinator, workplace) == "TrustError"
+
+
+def test_scaffold_without_the_federations_control_variate_is_refused(
+    coordinator: MinimalCoordinator, workplace: Workplace
+) -> None:
+    plan = PLAN.model_copy(update={"aggregation": AggregationPlan(strategy="scaffold")})
+    coordinator.approve(plan, run_id="run-2")
+    announcement = coordinator.announcement(settings=plan, run_id="run-2")
+
+    assert reason_of(announcement, coordinator, workplace) == "TrustError"
+
+
+def test_an_announcement_of_training_without_terms_is_refused(
+    coordinator: MinimalCoordinator, workplace: Workplace
+) -> None:
+    announcement = coordinator.announcement().model_copy(update={"terms": None})
+
+    assert reason_of(announcement, coordinator, workplace) == "TrustError"
 
 
 def test_the_evaluate_phase_measures_the_test_part_and_sends_no_update(
@@ -132,13 +219,17 @@ def test_everything_that_leaves_is_in_the_ledger_before_it_leaves(
         hashlib.sha256(content).hexdigest(),
         len(content),
     )
-    assert sent_update.tensors == {
-        name: list(tensor.shape) for name, tensor in weights_of(initial_model(PLAN)).items()
+    assert sent_update.tensors == in_json(shapes_of(PLAN))
+    assert (sent_update.rule, sent_answer.rule) == ("weights-of-the-plan", "listed-numbers")
+    listed = {
+        "num_examples",
+        "num_clipped",
+        "train_loss",
+        "evaluation.dice_dense",
+        "update.digest",
+        "checkpoint",
     }
-    assert (sent_update.rule, sent_answer.rule) == ("weights-as-they-came", "listed-numbers")
-    assert {"num_examples", "train_loss", "evaluation.dice_dense", "update.digest", "checkpoint"} < set(
-        sent_answer.names
-    )
+    assert listed < set(sent_answer.names)
     assert (sent_answer.kind, sent_answer.sha256, sent_answer.size_bytes) == (
         "contribution",
         hashlib.sha256(answer).hexdigest(),
@@ -392,26 +483,24 @@ def metrics(**changes: float) -> Metrics:
     return Metrics(**{**values, **changes})
 
 
+def subtracted(local: Weights, base: Weights) -> Weights:
+    return {name: local[name] - base[name] for name in base}
+
+
+def release(
+    egress: Egress,
+    coordinator: MinimalCoordinator,
+    update: Weights,
+    training: TrainingResult = TrainingResult(loss=0.5, num_steps=1, num_examples=6),  # noqa: B008 - frozen
+) -> None:
+    announcement = coordinator.announcement()
+    rounding = rounding_of(announcement.terms, PLAN, announcement.occasion, {})
+    egress.round_update(update, rounding, training=training, metrics=None, compress=True)
+
+
 @pytest.fixture
 def egress(workplace: Workplace) -> Egress:
     return workplace.egress
-
-
-def release_update(
-    egress: Egress,
-    coordinator: MinimalCoordinator,
-    local: Weights,
-    base: Weights,
-    training: TrainingResult = TrainingResult(loss=0.5, num_steps=1, num_examples=6),  # noqa: B008 - frozen
-) -> None:
-    egress.release_update(
-        coordinator.announcement().occasion,
-        local,
-        base,
-        training=training,
-        metrics=None,
-        policy=Policy(),
-    )
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
@@ -423,7 +512,7 @@ def test_local_weights_that_are_not_finite_never_leave(
     local["dense_decoder.head.bias"].view(-1)[0] = value
 
     with pytest.raises(EgressError):
-        release_update(egress, coordinator, local, base)
+        release(egress, coordinator, subtracted(local, base))
 
     assert ledger_rows(coordinator.home) == []
     assert egress.blobs.digests() == []
@@ -445,27 +534,19 @@ def test_an_update_of_another_form_than_the_weights_that_came_in_never_leaves(
     base = weights_of(initial_model(PLAN))
 
     with pytest.raises(EgressError):
-        release_update(egress, coordinator, change(dict(base)), base)
+        release(egress, coordinator, change(dict(base)))
 
     assert ledger_rows(coordinator.home) == []
     assert egress.blobs.digests() == []
 
 
-@pytest.mark.parametrize(
-    "training",
-    [
-        TrainingResult(loss=0.5, num_steps=1, num_examples=4),
-        TrainingResult(loss=float("nan"), num_steps=1, num_examples=6),
-    ],
-    ids=["of too few examples", "with a loss that is not finite"],
-)
-def test_an_update_whose_numbers_could_not_leave_does_not_leave_before_them(
-    training: TrainingResult, egress: Egress, coordinator: MinimalCoordinator
+def test_an_update_whose_loss_is_not_finite_does_not_leave_before_it(
+    egress: Egress, coordinator: MinimalCoordinator
 ) -> None:
-    base = weights_of(initial_model(PLAN))
+    training = TrainingResult(loss=float("nan"), num_steps=1, num_examples=6)
 
     with pytest.raises(EgressError):
-        release_update(egress, coordinator, dict(base), base, training)
+        release(egress, coordinator, dict(weights_of(initial_model(PLAN))), training)
 
     assert ledger_rows(coordinator.home) == []
     assert egress.blobs.digests() == []
@@ -478,10 +559,10 @@ def test_a_metric_that_is_not_finite_never_leaves(
     name: str, egress: Egress, coordinator: MinimalCoordinator
 ) -> None:
     with pytest.raises(EgressError):
-        egress.release_contribution(
+        egress.compose_contribution(
             coordinator.announcement().occasion,
+            num_examples=4,
             training=training(),
-            update=None,
             metrics=metrics(**{name: float("nan")}),
             asked=PLAN.metrics,
             rules=EgressTable(),
@@ -493,13 +574,26 @@ def test_a_metric_that_is_not_finite_never_leaves(
 
 def test_a_loss_that_is_not_finite_never_leaves(egress: Egress, coordinator: MinimalCoordinator) -> None:
     with pytest.raises(EgressError):
-        egress.release_contribution(
+        egress.compose_contribution(
             coordinator.announcement().occasion,
+            num_examples=4,
             training=TrainingResult(loss=float("inf"), num_steps=1, num_examples=4),
-            update=None,
-            metrics=None,
             asked=PLAN.metrics,
             rules=EgressTable(),
+            duration_s=1.0,
+        )
+
+
+@pytest.mark.parametrize("num_examples", [0, 1, 4])
+def test_a_training_part_that_is_too_small_is_never_told_of(
+    num_examples: int, egress: Egress, coordinator: MinimalCoordinator
+) -> None:
+    with pytest.raises(EgressError, match="smallest count"):
+        egress.compose_contribution(
+            coordinator.announcement(phase=Phase.COUNT, round_number=0).occasion,
+            num_examples=num_examples,
+            asked=(),
+            rules=EgressTable(smallest_count=5),
             duration_s=1.0,
         )
 

@@ -130,7 +130,7 @@ def test_the_ledger_is_shown_by_run_with_the_shapes_and_names_of_what_left(
     assert "evaluation.dice_dense" in contribution["names"]
     assert [line["kind"] for line in site.call("ledger")] == ["update", "contribution", "refusal"]
     shown = site.text("ledger")
-    assert "weights-as-they-came" in shown
+    assert "weights-of-the-plan" in shown
     assert EXPLANATIONS[Rule.KIND_OF_ERROR] in shown
 
 

@@ -22,6 +22,10 @@ LEGAL = {
     (PlanState.APPROVED, PlanState.OVER),
     (PlanState.REJECTED, PlanState.APPROVED),
     (PlanState.REJECTED, PlanState.OVER),
+    (PlanState.OVER, PlanState.WAITING),
+    (PlanState.OVER, PlanState.BARRED),
+    (PlanState.OVER, PlanState.APPROVED),
+    (PlanState.OVER, PlanState.REJECTED),
 }
 PAIRS = list(itertools.product(PlanState, PlanState))
 

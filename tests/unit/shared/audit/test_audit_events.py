@@ -42,6 +42,7 @@ person.added key_id role
 person.disabled
 plan.approved plan_sha256 run_id
 plan.rejected plan_sha256 reason run_id
+plan.reopened plan_sha256 run_id
 policy.changed new_sha256 old_sha256
 report.written num_examples
 round.aggregated attempt number phase
@@ -49,7 +50,9 @@ round.opened attempt cohort number phase
 round.void attempt number phase
 run.failed reason
 run.finished
+run.resumed
 run.running
+run.stopped
 run.submitted plan_sha256
 site.applied
 site.approved keys

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from shared.model import build_model, initial_model
+from shared.model import blank_model, build_model, initial_model, model_around
 from shared.model.multitask_unet import ARCHITECTURES
 from shared.model.weights import to_bytes, weights_of
 from shared.plan import ModelPlan, Plan, RoundsPlan
@@ -85,3 +85,26 @@ def test_making_the_initial_model_leaves_the_global_generator_alone():
     initial_model(_plan(5))
 
     assert torch.equal(torch.rand(3), expected)
+
+
+def test_a_blank_model_has_the_names_and_shapes_of_the_plans_network_and_no_memory() -> None:
+    plan = ModelPlan(size="tiny")
+    blank, real = (make(plan).state_dict() for make in (blank_model, build_model))
+
+    assert {name: tensor.shape for name, tensor in blank.items()} == {
+        name: tensor.shape for name, tensor in real.items()
+    }
+    assert all(tensor.is_meta for tensor in blank.values())
+
+
+def test_a_model_around_weights_computes_as_one_that_loaded_them_and_holds_no_copy() -> None:
+    plan = ModelPlan(size="tiny")
+    loaded = build_model(plan).eval()
+    weights = weights_of(loaded)
+    around = model_around(weights, plan).eval()
+    image = torch.rand(1, 1, 64, 64)
+
+    with torch.inference_mode():
+        assert torch.equal(around(image)["dense"], loaded(image)["dense"])
+    assert all(tensor.data_ptr() == weights[name].data_ptr() for name, tensor in around.state_dict().items())
+    assert all(parameter.requires_grad for parameter in around.parameters())

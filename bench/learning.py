@@ -1,0 +1,234 @@
+"""A federation in one process, to measure what learning loses: all but the network is the product's.
+
+Sites train, round and write their updates as `client` does; the coordinator admits and aggregates them as
+`server` does, from files in a folder. With `bits=None` updates stay as they are and are averaged in float64:
+what the rest is compared with.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from client.imaging.example import Example, Label
+from client.intake.candidates import Refusal
+from client.intake.exclusions import IntakeRules
+from client.intake.loading import load
+from client.intake.sources import open_source
+from client.training.dataset import FittedDataset
+from client.training.evaluation import evaluate_images
+from client.training.local_round import LocalRound, residual_state, rounding_of, train_round
+from client.training.schedule import training_seed
+from client.training.trainer import train
+from server.aggregation import Aggregation, first_checkpoint
+from server.strategies import strategy_of
+from server.weighting import SiteWeights
+from shared.fixed_point.grid import Bits
+from shared.fixed_point.update_file import write_update
+from shared.model import Weights, build_model, initial_model
+from shared.model.weights import from_bytes, load_into, weights_of
+from shared.plan import Plan
+from shared.records import Contribution, Occasion, Phase
+from shared.transfer.blob_store import BlobStore
+
+CPU = torch.device("cpu")
+RUN_ID = "run"
+TEST_EVERY = 3
+
+Deed = Callable[[Weights], Weights]
+"""What a hostile site makes of its update before it is rounded."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LearningSite:
+    """A site's images, fitted to the plan's input.
+
+    Attributes
+    ----------
+    deed
+        What it does to its updates; None is honest.
+    """
+
+    name: str
+    train: FittedDataset
+    test: FittedDataset
+    deed: Deed | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Outcome:
+    """What a run came to.
+
+    Attributes
+    ----------
+    dice_dense
+        Of the final weights: each test image of each site.
+    upload_bytes
+        Of all updates of all rounds.
+    float32_bytes
+        Of the same updates as float32.
+    weights
+        After each round, the first ones first.
+    """
+
+    dice_dense: dict[str, list[float]] = field(default_factory=dict)
+    upload_bytes: int = 0
+    float32_bytes: int = 0
+    weights: list[Weights] = field(default_factory=list)
+
+    @property
+    def mean_dice_dense(self) -> float:
+        """Over all test images of all sites."""
+        return float(np.mean([dice for of_site in self.dice_dense.values() for dice in of_site]))
+
+
+def load_examples(folder: Path) -> list[Example]:
+    """The masked examples of a source, in its fixed order."""
+    source = open_source(folder, IntakeRules(accept_secondary_capture=True), lambda _done, _total: None)
+    examples = []
+    for candidate in source.candidates:
+        loaded = load(candidate)
+        if not isinstance(loaded, Refusal) and loaded.labels_HW is not None:
+            name = f"{folder.name}-{candidate.position}"
+            examples.append(Example(example_id=name, image_HW=loaded.image_HW, labels_HW=loaded.labels_HW))
+    return examples
+
+
+def learning_site(name: str, examples: Sequence[Example], plan: Plan) -> LearningSite:
+    """A site that trains on two thirds of its examples."""
+    kept = [one for place, one in enumerate(examples) if place % TEST_EVERY]
+    return LearningSite(
+        name=name,
+        train=FittedDataset(kept, plan.model),
+        test=FittedDataset(examples[::TEST_EVERY], plan.model),
+    )
+
+
+def with_flipped_labels(examples: Sequence[Example]) -> list[Example]:
+    """The same pictures with dense tissue drawn as fat, and fat as dense tissue."""
+    flip = np.arange(len(Label), dtype=np.uint8)
+    flip[[Label.ADIPOSE, Label.DENSE]] = Label.DENSE, Label.ADIPOSE
+    flipped = []
+    for one in examples:
+        assert one.labels_HW is not None
+        flipped.append(replace(one, labels_HW=flip[one.labels_HW]))
+    return flipped
+
+
+def scaled_by(factor: float) -> Deed:
+    """A site that sends a multiple of its update."""
+    return lambda update: {name: tensor * factor for name, tensor in update.items()}
+
+
+def learn(plan: Plan, sites: Sequence[LearningSite], *, bits: Bits | None) -> Outcome:
+    """Carry a plan through its rounds, and evaluate the final weights at every site.
+
+    Parameters
+    ----------
+    plan
+        Its own bits do not count.
+    bits
+        None sends float32.
+    """
+    if bits is not None:
+        aggregation = plan.aggregation.model_copy(update={"bits": bits})
+        plan = plan.model_copy(update={"aggregation": aggregation})
+    outcome = Outcome(weights=[weights_of(initial_model(plan))])
+    with tempfile.TemporaryDirectory() as folder:
+        rounds = _exact_rounds if bits is None else _rounds
+        rounds(plan, sites, BlobStore(Path(folder)), outcome)
+    model = build_model(plan.model)
+    load_into(model, outcome.weights[-1])
+    for site in sites:
+        images = evaluate_images(model, site.test, plan, CPU)
+        outcome.dice_dense[site.name] = [image.dice_dense for image in images]
+    return outcome
+
+
+def _weights(plan: Plan, sites: Sequence[LearningSite]) -> SiteWeights:
+    weights = SiteWeights.of_counts({site.name: len(site.train) for site in sites})
+    alike = strategy_of(plan.aggregation).needs_single_updates
+    return weights.alike(num_first=len(sites)) if alike else weights
+
+
+def _exact_rounds(plan: Plan, sites: Sequence[LearningSite], _blobs: BlobStore, outcome: Outcome) -> None:
+    weights = _weights(plan, sites)
+    for number in range(1, plan.rounds.count + 1):
+        base = outcome.weights[-1]
+        means = {name: torch.zeros_like(tensor, dtype=torch.float64) for name, tensor in base.items()}
+        for site in sites:
+            update = _train(plan, site, base, {}, number).update
+            for name, tensor in update.items():
+                means[name] += weights.share(site.name) * tensor.double()
+            outcome.upload_bytes += _float32_bytes(update)
+            outcome.float32_bytes += _float32_bytes(update)
+        outcome.weights.append({name: (base[name].double() + means[name]).float() for name in base})
+
+
+def _rounds(plan: Plan, sites: Sequence[LearningSite], blobs: BlobStore, outcome: Outcome) -> None:
+    checkpoint = first_checkpoint(plan, blobs)
+    states: dict[str, Mapping[str, Tensor]] = {site.name: {} for site in sites}
+    for number in range(1, plan.rounds.count + 1):
+        aggregation = Aggregation(plan=plan, base=checkpoint, weights=_weights(plan, sites), blobs=blobs)
+        base = outcome.weights[-1]
+        for site in sites:
+            occasion = Occasion(
+                run_id=RUN_ID,
+                plan_sha256=plan.sha256,
+                round_number=number,
+                attempt=1,
+                phase=Phase.TRAIN,
+                site_id=site.name,
+                base_digest=checkpoint.weights.digest,
+            )
+            trained = _train(plan, site, base, states[site.name], number)
+            rounding = rounding_of(aggregation.terms(site.name), plan, occasion, states[site.name])
+            with blobs.draft() as draft:
+                with draft.open("wb") as file:
+                    values = {name: tensor.numpy() for name, tensor in trained.update.items()}
+                    write_update(file, rounding.grid, rounding.blocks(values), compress=True)
+                update = blobs.put_file(draft)
+            states[site.name] = {**trained.state, **residual_state(rounding)}
+            contribution = Contribution(
+                occasion=occasion,
+                num_examples=len(site.train),
+                update=update,
+                num_clipped=rounding.num_clipped,
+                train_loss=None,
+                evaluation=None,
+                duration_s=0.0,
+                checkpoint="none",
+            )
+            aggregation.check(contribution)
+            aggregation.take(contribution)
+            outcome.upload_bytes += update.size_bytes
+            outcome.float32_bytes += _float32_bytes(trained.update)
+        checkpoint = aggregation.checkpoint()
+        content = blobs.path(checkpoint.weights.digest).read_bytes()
+        outcome.weights.append(from_bytes(content, like=base))
+
+
+def _train(
+    plan: Plan, site: LearningSite, base: Weights, state: Mapping[str, Tensor], number: int
+) -> LocalRound:
+    seed = training_seed(plan.seed, run_id=RUN_ID, round_number=number, attempt=1, site_id=site.name)
+    trained = train_round(
+        base,
+        plan,
+        state,
+        {},
+        lambda model, correct: train(
+            model, site.train, plan, round_number=number, seed=seed, device=CPU, correct=correct
+        ),
+    )
+    return replace(trained, update=site.deed(trained.update)) if site.deed else trained
+
+
+def _float32_bytes(update: Weights) -> int:
+    return sum(4 * tensor.numel() for tensor in update.values())

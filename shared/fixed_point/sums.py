@@ -1,0 +1,60 @@
+"""Sums of integer updates: the same to the last bit in whatever order the updates come.
+
+Sums are int64. A sum of `MAX_SITES` updates of 16 bits stays below 2**53, so it neither overflows nor loses
+a bit when it is read as float64. Addition of int64 is addition modulo 2**64: masks that cancel modulo 2**64
+vanish from a sum without a trace. Masked updates that travel in fewer bits cancel modulo 2**k; `centred`
+reads their sum, if k is at least `ring_bits`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.errors import AggregationError
+from shared.fixed_point.grid import Bits, Grid
+
+MAX_SITES = 1_000_000
+
+
+class IntegerSum:
+    """The sum of updates on one grid; twice the size of the model in float32, however many sites."""
+
+    def __init__(self, grid: Grid) -> None:
+        self._grid = grid
+        self._sums = {name: np.zeros(grid.size(name), np.int64) for name in grid.shapes}
+        self.num_added = 0
+
+    def add(self, blocks: Iterable[NDArray[np.integer]]) -> None:
+        """Add one update, which is complete and was admitted.
+
+        Raises
+        ------
+        AggregationError
+            `MAX_SITES` updates have been added.
+        """
+        if self.num_added == MAX_SITES:
+            raise AggregationError(
+                f"More than {MAX_SITES:,} updates are in one round.", "Divide the sites into several runs."
+            )
+        for block, integers in zip(self._grid.blocks(), blocks, strict=True):
+            self._sums[block.name][block.start : block.stop] += integers
+        self.num_added += 1
+
+    def of(self, name: str) -> NDArray[np.int64]:
+        """The sum of one tensor, flat; not a copy."""
+        return self._sums[name]
+
+
+def ring_bits(bits: Bits, num_sites: int) -> int:
+    """The least k with which a masked sum of so many sites can be read modulo 2**k."""
+    largest: int = num_sites * (2 ** (bits - 1) - 1)
+    return largest.bit_length() + 1
+
+
+def centred(sums: NDArray[np.integer], ring: int) -> NDArray[np.int64]:
+    """Residues modulo 2**`ring`, read as the numbers nearest to zero."""
+    shift = 64 - ring
+    return (sums.astype(np.int64) << shift) >> shift

@@ -1,0 +1,92 @@
+"""The coordinator is killed at the worst moments; its last writes are torn, as in a power cut."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from deploy.demo.federation import wait_until
+from server.coordinator import Coordinator
+from server.home import CoordinatorHome
+from server.lifecycle import AnswerState, RunState
+from shared.records import Phase
+from tests.e2e.small_federation import SmallFederation, processes_of
+from tests.faults.reckoning import Witness
+
+VICTIM = "hospital-north"
+SOME_SECONDS = {"local_epochs": 12, "learning_rate": 0.005}
+ROUNDS = 3
+TIMEOUT_S = 180.0
+MOMENT_S = 90.0
+CHILD_GRACE_S = 10.0
+HALF_A_PAGE_BYTES = 2048
+RUNNER, SUPERLINK = "server.flower.runner", "server.flower.superlink"
+
+
+def kill_coordinator(federation: SmallFederation) -> None:
+    """All of its processes at once."""
+    role = federation.coordinator
+    for process_id in processes_of(role.home):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process_id, signal.SIGKILL)
+    assert role.process is not None
+    role.process.wait()
+    role.process = None
+    wait_until(lambda: not processes_of(role.home), CHILD_GRACE_S, "the end of the coordinator")
+
+
+def tear_last_writes(home: Path) -> None:
+    """What a power cut leaves of writes that were not over: half a page in the journal, half a blob."""
+    (journal,) = home.glob("*-wal")
+    with journal.open("ab") as file:
+        file.write(os.urandom(HALF_A_PAGE_BYTES))
+    (home / "blobs" / "partial" / "put.0123456789abcdef").write_bytes(b"the first half of a checkpo")
+
+
+def admitted(coordinator: Coordinator, run_id: str, number: int) -> int:
+    return sum(
+        (answer.number, answer.phase, answer.state) == (number, Phase.TRAIN, AnswerState.ADMITTED)
+        for answer in coordinator.runs.answers(run_id)
+    )
+
+
+def test_a_run_goes_on_when_the_coordinator_loses_its_power_with_answers_taken_in(
+    federation: SmallFederation, witness: Witness
+) -> None:
+    coordinator = Coordinator.open(CoordinatorHome(federation.coordinator.home))
+    plan = federation.write_plan("power-cut", rounds=ROUNDS, timeout_s=TIMEOUT_S, **SOME_SECONDS)
+    run_id = federation.launch(plan)
+    wait_until(
+        lambda: 0 < admitted(coordinator, run_id, 2) < len(federation.sites), MOMENT_S, "the first answer"
+    )
+
+    kill_coordinator(federation)
+    tear_last_writes(federation.coordinator.home)
+    federation.coordinator.start()
+    shown = federation.finish(run_id)
+
+    assert shown["state"] == RunState.FINISHED
+    witness.reckon(run_id, rounds=ROUNDS)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("module", [SUPERLINK, RUNNER])
+def test_a_process_of_the_coordinator_that_stands_still_is_replaced(
+    federation: SmallFederation, witness: Witness, module: str
+) -> None:
+    home = federation.coordinator.home
+    plan = federation.write_plan("stopped", rounds=ROUNDS, timeout_s=TIMEOUT_S, **SOME_SECONDS)
+    run_id = federation.launch(plan)
+    federation.wait_for_step(VICTIM, run_id, round_number=2)
+    (stopped,) = processes_of(home, module)
+
+    os.kill(stopped, signal.SIGSTOP)
+    shown = federation.finish(run_id)
+
+    assert shown["state"] == RunState.FINISHED
+    assert stopped not in processes_of(home, module)
+    witness.reckon(run_id, rounds=ROUNDS)
