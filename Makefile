@@ -8,9 +8,11 @@ TORCH_INDEX ?=
 # Open data for the demo: a research archive whose index.csv has a `site` column.
 DATA ?=
 DEMO ?=
+# Options of a benchmark.
+BENCH ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test faults check bench-intake bench-frugal format lock protos docs clean
+.PHONY: help install demo test faults check bench-intake bench-rounds bench-frugal format lock protos docs clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -23,7 +25,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-compile $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) \
 		--constraint constraints.txt torch==2.13.0
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt \
-		--editable '.[server,client,dev]'
+		--editable '.[server,client,postgresql,dev]'
 	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || true # compiled once, on all cores
 	@touch $@
 
@@ -49,6 +51,9 @@ check: install ## Formatting, lint, types, import rules, docs, tests
 
 bench-intake: install ## Measure the intake beside pydicom with MONAI, and beside decoding alone
 	$(BIN)/python -m bench.intake
+
+bench-rounds: install ## Measure rounds beside stock Flower and NVIDIA FLARE (BENCH='--sizes 1 8')
+	$(BIN)/python -m bench.rounds $(BENCH)
 
 bench-frugal: install ## Measure what integers and hostile sites cost a model (DATA=folder for open data)
 	$(BIN)/python -m bench.frugal $(if $(DATA),--data $(DATA))

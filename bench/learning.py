@@ -193,7 +193,7 @@ def _rounds(plan: Plan, sites: Sequence[LearningSite], blobs: BlobStore, outcome
                 with draft.open("wb") as file:
                     values = {name: tensor.numpy() for name, tensor in trained.update.items()}
                     write_update(file, rounding.grid, rounding.blocks(values), compress=True)
-                update = blobs.put_file(draft)
+                update = blobs.put_draft(draft)
             states[site.name] = {**trained.state, **residual_state(rounding)}
             contribution = Contribution(
                 occasion=occasion,

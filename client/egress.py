@@ -73,9 +73,6 @@ class Egress:
         ----------
         update
             Exactly the tensors of the round's grid.
-
-        Parameters
-        ----------
         training, metrics
             What will be told of the round: an update whose contribution could not leave does not either.
 
@@ -93,7 +90,7 @@ class Egress:
             with draft.open("wb") as file:
                 blocks = rounding.blocks({name: tensor.numpy() for name, tensor in update.items()})
                 write_update(file, rounding.grid, blocks, compress=compress)
-            return self.blobs.put_file(draft)
+            return self.blobs.put_draft(draft)
 
     def release_update(self, occasion: Occasion, update: BlobRef, shapes: Mapping[str, Shape]) -> None:
         """Write down a rounded update, which may be sent then; once more whenever it is sent again."""

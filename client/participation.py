@@ -200,8 +200,11 @@ def _train_round(
     occasion = announcement.occasion
     rounding = rounding_of(announcement.terms, plan, occasion, state)
     common = _fetch_control(announcement, base, workplace)
+    started = time.monotonic()
     metrics = _evaluate(own_weights(base, plan, state), plan, Part.VALIDATION, workplace)
     trained = train_round(base, plan, state, common, _trainer(plan, announcement, workplace))
+    computed_s = time.monotonic() - started
+    log.info("%s round %d computed in %.3f s", occasion.run_id, occasion.round_number, computed_s)
     update = workplace.egress.round_update(
         trained.update,
         rounding,

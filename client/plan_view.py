@@ -139,7 +139,7 @@ class PlanView:
         yield "What runs"
         yield (
             f"  {plan.rounds.count} rounds of {training.local_epochs} epoch(s) in batches of "
-            f"{training.batch_size}; {model.network} ({model.size}) on "
+            f"{training.batch_size}; {model.network} ({model.words}) on "
             f"{model.input_height_px} x {model.input_width_px} px; strategy {plan.aggregation.strategy}"
         )
         yield f"  the app installed here, named by bundle {offered.bundle_sha256[:12]}; no code comes with it"

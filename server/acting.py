@@ -50,6 +50,5 @@ def open_side(folder: Path | None) -> Side:
     from shared.persons.side import Side
 
     home = CoordinatorHome(folder or default_home())
-    home.settings()
-    engine = open_coordinator_store(home.folder)
+    engine = open_coordinator_store(home.folder, home.database(home.settings()))
     return Side(name=COORDINATOR, home=home.folder, persons=Persons(engine), log=AuditLog(engine))

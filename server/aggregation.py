@@ -32,7 +32,7 @@ def first_checkpoint(plan: Plan, blobs: BlobStore) -> Checkpoint:
     """The weights that a run starts from, and the strategy's state beside them."""
     with blobs.draft() as draft:
         write_model(draft, initial_model(plan))
-        weights = blobs.put_file(draft)
+        weights = blobs.put_draft(draft)
     # A share is at most 1, whatever the counts will be.
     return Checkpoint(number=0, weights=weights, state=_first_state(plan, weights, blobs, largest_share=1.0))
 
@@ -42,7 +42,7 @@ def _first_state(plan: Plan, weights: BlobRef, blobs: BlobStore, *, largest_shar
         files = CheckpointFiles(weights=blobs.path(weights.digest), state=state)
         strategy, bits = strategy_of(plan.aggregation), plan.aggregation.bits
         write_first_state(files, strategy, _sent(plan), bits=bits, largest_share=largest_share)
-        return blobs.put_file(state)
+        return blobs.put_draft(state)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -105,8 +105,8 @@ class Aggregation:
             )
             return Checkpoint(
                 number=self.base.number + 1,
-                weights=self.blobs.put_file(weights),
-                state=self.blobs.put_file(state),
+                weights=self.blobs.put_draft(weights),
+                state=self.blobs.put_draft(state),
             )
 
     def _changes(self) -> Iterator[Change]:

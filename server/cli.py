@@ -57,6 +57,14 @@ def init(
             help="First of four ports in a row: fleet, enrolment, transfer, and control (loopback)."
         ),
     ] = 8443,
+    database_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="File, readable by its owner only, with the postgresql:// address of an empty database."
+            " Without it the state is in SQLite in the home. Nothing moves from one to the other.",
+            show_default=False,
+        ),
+    ] = None,
     home: HomeOption = HOME,
     as_json: JsonOption = False,
 ) -> None:
@@ -78,6 +86,7 @@ def init(
             enrolment_port=first_port + 1,
             transfer_port=first_port + 2,
             control_port=first_port + 3,
+            database_file=str(database_file.absolute()) if database_file else None,
         )
     except ValidationError as error:
         raise ConfigError(

@@ -84,7 +84,7 @@ class Coordinator:
             Its signing key cannot be read.
         """
         settings = home.settings()
-        engine = open_coordinator_store(home.folder)
+        engine = open_coordinator_store(home.folder, home.database(settings))
         return cls(
             name=settings.name,
             federation=Federation(engine),

@@ -35,7 +35,7 @@ from shared.trust.keys import NodePublicKey, TlsKey, VerifyKey
 logger = logging.getLogger(__name__)
 
 _NUM_THREADS = 4
-_MAX_VERSION_LENGTH = 64
+_MAX_VERSION_LENGTH = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

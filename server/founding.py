@@ -9,7 +9,7 @@ from server.home import CoordinatorHome, CoordinatorSettings
 from server.store import AuditLog, open_coordinator_store
 from shared.audit.events import CoordinatorFounded
 from shared.errors import HomeError
-from shared.files import write_file
+from shared.files import make_private_folder, write_file
 from shared.trust.certificates import fingerprint, new_root, new_server_certificate
 from shared.trust.keys import SigningKey, TlsKey
 
@@ -22,12 +22,18 @@ def found(home: CoordinatorHome, settings: CoordinatorSettings, *, now: float, a
     Raises
     ------
     HomeError
-        The folder is a home already.
+        The folder is a home already, or the database that the settings lead to is a federation's.
     StoreError
-        The disk refused.
+        The disk or the database refused.
+    ConfigError
+        The database is none that can be used.
     """
     if home.settings_file.exists():
         raise HomeError("This folder is a coordinator's home already.", "Give another one with --home.")
+    make_private_folder(home.folder)
+    log = AuditLog(open_coordinator_store(home.folder, home.database(settings)))
+    if settings.database_file is not None and next(log.lines(), None) is not None:
+        raise HomeError("The database holds a federation already.", "Give an empty one.")
     root_key, tls_key = TlsKey.generate(), TlsKey.generate()
     root_pem = new_root(federation_name=settings.name, key=root_key, now=now)
     chain_pem = new_server_certificate(
@@ -40,7 +46,6 @@ def found(home: CoordinatorHome, settings: CoordinatorSettings, *, now: float, a
     SigningKey.generate().save(home.signing_key_file)
     write_file(home.control_token_file, secrets.token_urlsafe(32).encode())
     write_file(home.runtime_secret_file, secrets.token_bytes(32))
-    engine = open_coordinator_store(home.folder)
-    AuditLog(engine).append(CoordinatorFounded(subject="coordinator"), actor=actor, at=now)
+    log.append(CoordinatorFounded(subject="coordinator"), actor=actor, at=now)
     home.write_settings(settings)
     return fingerprint(root_pem)

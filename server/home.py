@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Annotated, ClassVar
 
 import tomli_w
-from pydantic import Field
+from pydantic import Field, SecretStr
 
+from server.database import read_address
 from shared.display_name import DisplayName
 from shared.errors import ConfigError, HomeError
 from shared.files import sync_folder, write_file
@@ -39,6 +40,8 @@ class CoordinatorSettings(Table):
         Private listener on loopback: Flower's Control and Runtime APIs.
     site_certificate_days
         How long a site's certificate lives; a running site renews it after two thirds of that.
+    database_file
+        File with the address of a database in PostgreSQL; left out, the state is in SQLite in the home.
     organisation
         Who answers for the data; for the data-protection pack alone.
     """
@@ -51,6 +54,7 @@ class CoordinatorSettings(Table):
     transfer_port: Port = 8445
     control_port: Port = 8446
     site_certificate_days: Annotated[int, Field(ge=1, le=397)] = 30
+    database_file: Annotated[str, Field(min_length=1)] | None = None
     organisation: OrganisationSettings = OrganisationSettings()
 
 
@@ -202,9 +206,19 @@ class CoordinatorHome:
             ) from error
         return read_table(CoordinatorSettings, text, what="coordinator.toml", error=ConfigError)
 
+    def database(self, settings: CoordinatorSettings) -> SecretStr | None:
+        """Address of the database in PostgreSQL; None if the state is in SQLite in this folder.
+
+        Raises
+        ------
+        ConfigError
+            The file that the settings name is not usable.
+        """
+        return None if settings.database_file is None else read_address(self.folder / settings.database_file)
+
     def write_settings(self, settings: CoordinatorSettings) -> None:
         """Write the settings file."""
-        write_file(self.settings_file, tomli_w.dumps(settings.model_dump()).encode())
+        write_file(self.settings_file, tomli_w.dumps(settings.model_dump(exclude_none=True)).encode())
 
 
 def default_home() -> Path:

@@ -26,7 +26,7 @@ def write_model_card(
             f"| Created | {created_at} |",
             f"| Run | {summary.run.run_id} |",
             f"| Plan (SHA-256) | `{summary.run.plan_sha256}` |",
-            f"| Network | {plan.model.network}, {plan.model.size}, input {plan.model.input_height_px} x "
+            f"| Network | {plan.model.network}, {plan.model.words}, input {plan.model.input_height_px} x "
             f"{plan.model.input_width_px} px |",
             f"| Rounds | {summary.num_finished} of {summary.num_rounds} |",
             f"| Software | {software} |",

@@ -29,7 +29,7 @@ from shared.trust.keys import NodePublicKey, VerifyKey
 
 logger = logging.getLogger(__name__)
 
-_MAX_VERSION_LENGTH = 64
+_MAX_VERSION_LENGTH = 32
 
 
 class RenewalService(renewal_pb2_grpc.RenewalServicer):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -57,6 +58,11 @@ def write_file(path: Path, data: bytes, *, mode: int = PRIVATE_FILE) -> None:
         sync_folder(path.parent)
     except OSError as error:
         raise _refused(error) from error
+
+
+def is_open_to_others(path: Path) -> bool:
+    """Whether others than the owner may do anything with a file. Raises OSError."""
+    return bool(stat.S_IMODE(path.stat().st_mode) & (stat.S_IRWXG | stat.S_IRWXO))
 
 
 def sync_folder(folder: Path) -> None:

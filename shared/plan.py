@@ -25,12 +25,21 @@ METRIC_NAMES: tuple[MetricName, ...] = get_args(MetricName)
 
 
 class ModelPlan(Table):
-    """Which network is trained, and on images of which size."""
+    """Which network is trained, and on images of which size.
+
+    `width` has so many times as many channels at every level; None is as many as the size has.
+    """
 
     network: Literal["multitask_unet"] = "multitask_unet"
     size: Literal["tiny", "base"] = "base"
+    width: Annotated[float, Field(ge=0.1, le=8)] | None = None
     input_height_px: Annotated[int, Field(ge=64, le=4096, multiple_of=32)] = 1024
     input_width_px: Annotated[int, Field(ge=64, le=4096, multiple_of=32)] = 512
+
+    @property
+    def words(self) -> str:
+        """Size and width for a person."""
+        return self.size if self.width is None else f"{self.size}, width {self.width:g}"
 
 
 class TrainingPlan(Table):
@@ -131,7 +140,7 @@ class Plan(Table):
         return read_table(cls, text, what="plan", error=PlanError)
 
     def to_toml(self) -> str:
-        """The canonical form: every setting, fixed order; `parent` only where there is one."""
+        """The canonical form: every setting, fixed order; `parent` and `model.width` only if they are set."""
         return tomli_w.dumps(self.model_dump(exclude_none=True))
 
     @property

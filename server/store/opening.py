@@ -1,9 +1,10 @@
-"""Where the coordinator's database stands in its home folder."""
+"""Where the coordinator's database is: in its home folder, or a PostgreSQL that its settings name."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from pydantic import SecretStr
 from sqlalchemy import Engine
 
 from shared.store import open_store, sqlite_url
@@ -11,12 +12,20 @@ from shared.store import open_store, sqlite_url
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
-def open_coordinator_store(home: Path) -> Engine:
+def open_coordinator_store(home: Path, database: SecretStr | None = None) -> Engine:
     """Open the coordinator's database, migrated to this version.
+
+    Parameters
+    ----------
+    database
+        Address of a database in PostgreSQL; None is SQLite in the home.
 
     Raises
     ------
     StoreError
         It cannot be opened, written or migrated.
+    ConfigError
+        The database that is named is none that can be used.
     """
-    return open_store(sqlite_url(home / "coordinator.db"), MIGRATIONS)
+    url = sqlite_url(home / "coordinator.db") if database is None else database.get_secret_value()
+    return open_store(url, MIGRATIONS)

@@ -25,7 +25,7 @@ from sqlalchemy import (
 )
 
 from server.lifecycle import AnswerState, ConsentState, RoundState, RunState, SiteState
-from shared.store import new_metadata
+from shared.store import BIG_INTEGER, new_metadata
 
 metadata = new_metadata()
 
@@ -109,7 +109,7 @@ consent = Table(
     Column("run_id", String(63), ForeignKey("run.run_id"), primary_key=True),
     Column("site_id", String(63), ForeignKey("site.site_id"), primary_key=True),
     Column("state", String(16), _one_of("state", ConsentState), nullable=False),
-    Column("number", Integer, nullable=False),
+    Column("number", BIG_INTEGER, nullable=False),
     Column("reason", Text, nullable=False),
     Column("envelope", LargeBinary),
     Column("offered_at", Float, nullable=False),
@@ -121,7 +121,7 @@ presence = Table(
     metadata,
     Column("site_id", String(63), ForeignKey("site.site_id"), primary_key=True),
     Column("paused", Boolean(create_constraint=False), nullable=False),
-    Column("number", Integer, nullable=False),
+    Column("number", BIG_INTEGER, nullable=False),
     Column("envelope", LargeBinary, nullable=False),
     Column("stated_at", Float, nullable=False),
 )
@@ -135,13 +135,13 @@ round_ = Table(
     Column("phase", String(16), primary_key=True),
     Column("state", String(16), _one_of("state", RoundState), nullable=False),
     Column("base_digest", String(64), nullable=False),
-    Column("base_bytes", Integer, nullable=False),
+    Column("base_bytes", BIG_INTEGER, nullable=False),
     Column("base_state_digest", String(64)),
-    Column("base_state_bytes", Integer),
+    Column("base_state_bytes", BIG_INTEGER),
     Column("aggregate_digest", String(64)),
-    Column("aggregate_bytes", Integer),
+    Column("aggregate_bytes", BIG_INTEGER),
     Column("aggregate_state_digest", String(64)),
-    Column("aggregate_state_bytes", Integer),
+    Column("aggregate_state_bytes", BIG_INTEGER),
     Column("opened_at", Float, nullable=False),
     Column("deadline", Float, nullable=False),
     Column("closed_at", Float),
@@ -182,5 +182,5 @@ model_file = Table(
     Column("model_id", String(80), ForeignKey("model.model_id"), primary_key=True),
     Column("name", String(80), primary_key=True),
     Column("digest", String(64), nullable=False),
-    Column("size_bytes", Integer, nullable=False),
+    Column("size_bytes", BIG_INTEGER, nullable=False),
 )

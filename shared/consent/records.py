@@ -45,7 +45,7 @@ def _plain(reason: str) -> str:
 
 Base64 = Annotated[str, Field(pattern=r"^[A-Za-z0-9+/]*={0,2}$")]
 Protocol = Annotated[int, Field(ge=PROTOCOL, le=PROTOCOL)]
-StatementNumber = Annotated[int, Field(ge=1)]
+StatementNumber = Annotated[int, Field(ge=1, lt=2**53)]
 
 
 class Offer(Record):

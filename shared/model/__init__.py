@@ -23,7 +23,7 @@ __all__ = [
 
 def build_model(plan: ModelPlan) -> MultitaskUNet:
     """The plan's network, its weights drawn from torch's global generator."""
-    return NETWORKS[plan.network](ARCHITECTURES[plan.size])
+    return NETWORKS[plan.network](ARCHITECTURES[plan.size].widened(plan.width or 1.0))
 
 
 def blank_model(plan: ModelPlan) -> MultitaskUNet:

@@ -9,7 +9,7 @@ Axes: N images, C channels, H rows, W columns.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TypedDict
 
@@ -55,6 +55,10 @@ class Architecture:
     def stride(self) -> int:
         """Input height and width must be multiples of this many pixels."""
         return int(self.stem_stride * 2 ** (len(self.channels) - 1))
+
+    def widened(self, factor: float) -> Architecture:
+        """The same with so many times as many channels, at least one at every level."""
+        return replace(self, channels=tuple(max(1, round(factor * count)) for count in self.channels))
 
 
 ARCHITECTURES = {

@@ -15,7 +15,7 @@ from sqlalchemy import (
     text,
 )
 
-from shared.store import new_metadata
+from shared.store import create_raw, new_metadata
 
 person = Table(
     "person",
@@ -42,16 +42,16 @@ def declare_persons(metadata: MetaData) -> None:
 
 def create_first_version(connection: Connection) -> None:
     """What a role's migration does to get it. Never edited: a change of the table is a new function."""
-    connection.execute(
-        text(
-            """
+    create_raw(
+        connection,
+        """
             CREATE TABLE person (
                 name VARCHAR(63) NOT NULL,
                 role VARCHAR(16) NOT NULL,
                 state VARCHAR(16) NOT NULL,
                 token_hash VARCHAR(64) NOT NULL,
-                public_key BLOB NOT NULL,
-                sealed_key BLOB NOT NULL,
+                public_key {bytes} NOT NULL,
+                sealed_key {bytes} NOT NULL,
                 added_at FLOAT NOT NULL,
                 disabled_at FLOAT,
                 CONSTRAINT pk_person PRIMARY KEY (name),
@@ -61,8 +61,7 @@ def create_first_version(connection: Connection) -> None:
                 CONSTRAINT ck_person_disabled_at
                     CHECK ((state = 'disabled') = (disabled_at IS NOT NULL))
             )
-            """
-        )
+            """,
     )
 
 

@@ -11,13 +11,13 @@ import binascii
 import hashlib
 import hmac
 import secrets
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from shared.errors import TrustError
+from shared.files import is_open_to_others
 
 PREFIX: Final = "mf_person_"
 VARIABLE: Final = "MAMMOFED_TOKEN"
@@ -93,12 +93,12 @@ def given_token(environment: Mapping[str, str], file: Path | None) -> PersonToke
 def _read_private(file: Path) -> str:
     try:
         with file.open("rb") as stream:
-            mode = stat.S_IMODE(file.stat().st_mode)
+            open_to_others = is_open_to_others(file)
             content = stream.read(_MAX_FILE_BYTES)
         text = content.decode()
     except (OSError, UnicodeDecodeError) as error:
         raise TrustError("The file of the token cannot be read.", "Name the file that holds it.") from error
-    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+    if open_to_others:
         raise TrustError(
             "The file of the token is open to other users of this machine.",
             "Give it mode 0600; have the person disabled if others may have read it.",

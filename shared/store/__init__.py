@@ -1,24 +1,25 @@
 """Opening a role's relational store: connection settings and migrations.
 
 Each role keeps its own schema (`server/store`, `client/store`) with numbered alembic migrations beside
-it; this package is the one place that knows how a database is opened. Times are stored as float seconds
-since the Unix epoch (UTC), so that they mean the same in every database.
+it; this package is the one place that knows how a database is opened, SQLite or PostgreSQL. Times are stored
+as float seconds since the Unix epoch (UTC), so that they mean the same in every database.
 """
 
 from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
-from sqlalchemy import Connection, Engine, MetaData, create_engine, event
+from sqlalchemy import BigInteger, Connection, Engine, Integer, MetaData, create_engine, event, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from shared.errors import StoreError
+from shared.store.postgresql import postgresql_engine, prepare_database
 
 BUSY_TIMEOUT_S = 30
 
@@ -29,6 +30,15 @@ NAMING = {
     "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
     "pk": "pk_%(table_name)s",
 }
+
+BIG_INTEGER = BigInteger().with_variant(Integer(), "sqlite")
+"""Of 64 bits everywhere. SQLite's INTEGER has them, and counts up where it is the key."""
+
+RAW_TYPES: Mapping[str, Mapping[str, str]] = {
+    "sqlite": {"integer": "INTEGER", "key": "INTEGER NOT NULL", "bytes": "BLOB"},
+    "postgresql": {"integer": "BIGINT", "key": "BIGSERIAL NOT NULL", "bytes": "BYTEA"},
+}
+"""By dialect, what the words in braces of `create_raw` stand for; a key counts up by itself."""
 
 
 def new_metadata() -> MetaData:
@@ -47,7 +57,7 @@ def open_store(url: str, migrations: Path) -> Engine:
     Parameters
     ----------
     url
-        SQLAlchemy database URL.
+        SQLAlchemy database URL; it may hold a password, which is in no error.
     migrations
         The role's alembic folder, holding `env.py` and `versions/`.
 
@@ -55,12 +65,14 @@ def open_store(url: str, migrations: Path) -> Engine:
     ------
     StoreError
         The database cannot be opened, written or migrated.
+    ConfigError
+        The address is none, or the database there is not fit for a store.
     """
-    engine = create_engine(url)
-    if engine.dialect.name == "sqlite":
-        event.listen(engine, "connect", _configure_sqlite)
+    engine = _engine(url)
     try:
         with engine.begin() as connection:
+            if not _is_sqlite(engine):
+                prepare_database(connection)
             config = Config()
             config.set_main_option("script_location", str(migrations))
             config.attributes["connection"] = connection
@@ -68,9 +80,14 @@ def open_store(url: str, migrations: Path) -> Engine:
     except (DBAPIError, CommandError) as error:
         raise StoreError(
             "The store cannot be opened or migrated.",
-            "Check that its disk is not full or read-only and that no other version is using it.",
+            f"{_what_to_check(engine)} Check also that no other version is using it.",
         ) from error
     return engine
+
+
+def create_raw(connection: Connection, statement: str) -> None:
+    """Carry out what makes a table, with the words of `RAW_TYPES` in braces."""
+    connection.execute(text(statement.format(**RAW_TYPES[connection.dialect.name])))
 
 
 @contextlib.contextmanager
@@ -86,7 +103,7 @@ def transaction(engine: Engine) -> Iterator[Connection]:
         with engine.begin() as connection:
             yield connection
     except SQLAlchemyError as error:
-        raise _refused() from error
+        raise _refused(engine) from error
 
 
 def clear_journal(engine: Engine) -> None:
@@ -97,18 +114,36 @@ def clear_journal(engine: Engine) -> None:
     StoreError
         The database refused.
     """
-    if engine.dialect.name != "sqlite":
+    if not _is_sqlite(engine):
         return
     try:
         # A checkpoint is no part of a transaction.
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
     except SQLAlchemyError as error:
-        raise _refused() from error
+        raise _refused(engine) from error
 
 
-def _refused() -> StoreError:
-    return StoreError("The store cannot be read or written.", "Check that its disk is not full or read-only.")
+def _engine(url: str) -> Engine:
+    if not url.startswith("sqlite:"):
+        return postgresql_engine(url, lock_timeout_s=BUSY_TIMEOUT_S)
+    engine = create_engine(url)
+    event.listen(engine, "connect", _configure_sqlite)
+    return engine
+
+
+def _is_sqlite(engine: Engine) -> bool:
+    return engine.dialect.name == "sqlite"
+
+
+def _refused(engine: Engine) -> StoreError:
+    return StoreError("The store cannot be read or written.", _what_to_check(engine))
+
+
+def _what_to_check(engine: Engine) -> str:
+    if _is_sqlite(engine):
+        return "Check that its disk is not full or read-only."
+    return "Check that PostgreSQL runs, lets the coordinator in, and has room."
 
 
 def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:

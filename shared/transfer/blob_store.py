@@ -2,7 +2,7 @@
 
     blobs/<first two hex digits>/<digest>     whole and verified; never changed
     partial/<digest>.<owner>                  still arriving, locked by its writer
-    partial/put.<random>                      being written by `put_bytes` or `put_file`
+    partial/put.<random>                      being written by `put_bytes`
     partial/draft.<random>                    being written by the holder of a `draft`
 
 Several processes may use one folder at once: a blob appears by rename only, and two that write the same
@@ -15,7 +15,7 @@ import fcntl
 import hashlib
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
@@ -23,7 +23,7 @@ from pathlib import Path
 from shared.errors import NotFoundError, TamperedError
 from shared.files import PRIVATE_FILE
 from shared.transfer.blob_ref import BlobRef, check_digest
-from shared.transfer.partial_blob import READ_BYTES, PartialBlob, disk_errors, publish
+from shared.transfer.partial_blob import PartialBlob, disk_errors, publish
 
 LOCAL_OWNER = "self"
 """Whose unfinished blobs those are that this side fetches for itself."""
@@ -44,21 +44,25 @@ class BlobStore:
 
     def put_bytes(self, content: bytes) -> BlobRef:
         """Keep these bytes."""
-        return self._put(lambda: iter([content]))
-
-    def put_file(self, path: Path) -> BlobRef:
-        """Keep a copy of a file's bytes."""
-
-        def blocks() -> Iterator[bytes]:
-            with path.open("rb") as file:
-                while block := file.read(READ_BYTES):
-                    yield block
-
-        return self._put(blocks)
+        ref = BlobRef.of(content)
+        temporary = self._partial / f"put.{secrets.token_hex(8)}"
+        with disk_errors():
+            try:
+                descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE)
+                with os.fdopen(descriptor, "wb") as file:
+                    fcntl.flock(file, fcntl.LOCK_EX)
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+                publish(temporary, self._final_path(ref.digest))
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
+        return ref
 
     @contextmanager
     def draft(self) -> Iterator[Path]:
-        """A file of this disk to write in any order and then to `put_file`; it is gone afterwards."""
+        """A file of this disk to write in any order and then to `put_draft`; else it is gone afterwards."""
         path = self._partial / f"draft.{secrets.token_hex(8)}"
         try:
             with disk_errors():
@@ -67,26 +71,15 @@ class BlobStore:
         finally:
             path.unlink(missing_ok=True)
 
-    def _put(self, blocks: Callable[[], Iterator[bytes]]) -> BlobRef:
-        temporary = self._partial / f"put.{secrets.token_hex(8)}"
-        digest, size_bytes = hashlib.sha256(), 0
+    def put_draft(self, draft: Path) -> BlobRef:
+        """Keep a draft that is written and closed: the file itself, and no copy of it."""
         with disk_errors():
-            try:
-                descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE)
-                with os.fdopen(descriptor, "wb") as file:
-                    fcntl.flock(file, fcntl.LOCK_EX)
-                    for block in blocks():
-                        file.write(block)
-                        digest.update(block)
-                        size_bytes += len(block)
-                    file.flush()
-                    os.fsync(file.fileno())
-                ref = BlobRef(digest=digest.hexdigest(), size_bytes=size_bytes)
-                publish(temporary, self._final_path(ref.digest))
-            except BaseException:
-                temporary.unlink(missing_ok=True)
-                raise
-        return ref
+            with FileIO(draft) as file:
+                size_bytes = os.fstat(file.fileno()).st_size
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+                os.fsync(file.fileno())
+            publish(draft, self._final_path(digest))
+        return BlobRef(digest=digest, size_bytes=size_bytes)
 
     def has(self, digest: str) -> bool:
         """Whether the whole blob is here."""

@@ -20,7 +20,15 @@ ERRORS = list(exit_codes.classes_below(MammofedError))[1:]
 
 COMMANDS = {
     "mammofed-coordinator": ["--token-file"],
-    "mammofed-coordinator init": ["--name", "--host", "--listen", "--first-port", "--home", "--json"],
+    "mammofed-coordinator init": [
+        "--name",
+        "--host",
+        "--listen",
+        "--first-port",
+        "--database-file",
+        "--home",
+        "--json",
+    ],
     "mammofed-coordinator start": ["--home", "--json"],
     "mammofed-coordinator site invite": ["name", "--days", "--approve-by-hand", "--home", "--json"],
     "mammofed-coordinator site withdraw": ["name", "--home", "--json"],

@@ -75,7 +75,7 @@ class Witness:
             aggregation = Aggregation(plan=plan, base=at, weights=shares, blobs=blobs)
             for contribution in counted[one.number, one.attempt]:
                 assert contribution.update is not None
-                blobs.put_file(self.folder / contribution.update.digest)
+                blobs.put_bytes((self.folder / contribution.update.digest).read_bytes())
                 aggregation.check(contribution)
                 aggregation.take(contribution)
             at = aggregation.checkpoint()

@@ -349,10 +349,20 @@ class SimulatedChannel:
 class SimulatedFederation:
     """A founded coordinator with enrolled sites, and one run that can be carried on again and again."""
 
-    def __init__(self, folder: Path, plan: Plan, sites: Mapping[str, int] = SITES) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        plan: Plan,
+        sites: Mapping[str, int] = SITES,
+        *,
+        database_file: Path | None = None,
+    ) -> None:
         self.plan = plan
         self.home = CoordinatorHome(folder)
-        found(self.home, CoordinatorSettings(name="Simulated"), now=time.time(), actor="test")
+        settings = CoordinatorSettings(
+            name="Simulated", database_file=str(database_file) if database_file else None
+        )
+        found(self.home, settings, now=time.time(), actor="test")
         self.coordinator = Coordinator.open(self.home)
         self.sites = {
             name: SimulatedSite(

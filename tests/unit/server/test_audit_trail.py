@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from alembic import command
 from alembic.config import Config
+from pydantic import SecretStr
 from sqlalchemy import Engine, inspect, text
 
 from server.lifecycle import RunState
@@ -29,8 +30,8 @@ RUN = Run(
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> Engine:
-    return open_coordinator_store(tmp_path)
+def engine(tmp_path: Path, database: SecretStr | None) -> Engine:
+    return open_coordinator_store(tmp_path, database)
 
 
 def test_what_the_registers_do_is_in_the_chain(engine: Engine) -> None:
@@ -63,8 +64,8 @@ def test_what_cannot_be_written_down_is_not_done(engine: Engine) -> None:
     assert list(AuditLog(engine).lines()) == []
 
 
-def test_the_trail_of_an_older_home_begins_its_log(tmp_path: Path) -> None:
-    engine = open_coordinator_store(tmp_path)
+def test_the_trail_of_an_older_home_begins_its_log(tmp_path: Path, database: SecretStr | None) -> None:
+    engine = open_coordinator_store(tmp_path, database)
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     with engine.begin() as connection:
@@ -77,7 +78,7 @@ def test_the_trail_of_an_older_home_begins_its_log(tmp_path: Path) -> None:
             )
     engine.dispose()
 
-    engine = open_coordinator_store(tmp_path)
+    engine = open_coordinator_store(tmp_path, database)
 
     lines = list(AuditLog(engine).lines())
     assert [(line.sequence, line.at_ms, line.actor, line.name) for line in lines] == [

@@ -53,8 +53,8 @@ RUN = Run(
 
 
 @pytest.fixture
-def engine(tmp_path) -> Engine:
-    return open_coordinator_store(tmp_path)
+def engine(tmp_path, database) -> Engine:
+    return open_coordinator_store(tmp_path, database)
 
 
 def new_keys() -> SiteKeys:
@@ -451,10 +451,10 @@ def test_the_database_itself_refuses(statement, runs: Runs, engine: Engine) -> N
     assert len(runs.rounds("run-1")) == len(runs.answers("run-1")) == 1
 
 
-def test_a_second_process_sees_what_the_first_wrote(runs: Runs, tmp_path) -> None:
+def test_a_second_process_sees_what_the_first_wrote(runs: Runs, tmp_path, database) -> None:
     runs.move("run-1", RunState.RUNNING, at=time.time())
 
-    again = Runs(open_coordinator_store(tmp_path))
+    again = Runs(open_coordinator_store(tmp_path, database))
 
     assert again.get("run-1").state is RunState.RUNNING
     assert [each.run_id for each in again.unfinished()] == ["run-1"]

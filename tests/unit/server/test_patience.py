@@ -29,7 +29,7 @@ Make = Callable[..., SimulatedFederation]
 
 @pytest.fixture(autouse=True)
 def short_deadlines(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server.patience, "SHORTEST_S", 0.7)
+    monkeypatch.setattr(server.patience, "SHORTEST_S", 2.0)
 
 
 def training_rounds(federation: SimulatedFederation) -> list[Round]:

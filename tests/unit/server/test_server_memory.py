@@ -70,7 +70,7 @@ def update(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, BlobRef]:
         with draft.open("wb") as file:
             blocks = (random.integers(-900, 900, block.size, np.int16) for block in grid.blocks())
             write_update(file, grid, blocks, compress=False)
-        return folder, blobs.put_file(draft)
+        return folder, blobs.put_draft(draft)
 
 
 @pytest.mark.parametrize("num_sites", [2, 8, 64])

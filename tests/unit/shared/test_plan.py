@@ -104,6 +104,7 @@ def test_layout_comments_and_written_defaults_do_not_change_the_identity() -> No
         ("rounds.quorum", "3"),
         ("rounds.timeout_s", "60.5"),
         ("model.size", '"tiny"'),
+        ("model.width", "0.5"),
         ("model.input_height_px", "512"),
         ("model.input_width_px", "256"),
         ("training.local_epochs", "2"),
@@ -125,6 +126,12 @@ def test_layout_comments_and_written_defaults_do_not_change_the_identity() -> No
 )
 def test_every_setting_is_part_of_the_identity(name: str, value: str) -> None:
     assert Plan.from_toml(with_setting(name, value)).sha256 != CANONICAL_SHA256
+
+
+@pytest.mark.parametrize("width", ["0", "8.1", "nan", '"1"'])
+def test_a_width_beyond_its_range_is_refused(width: str) -> None:
+    with pytest.raises(PlanError):
+        Plan.from_toml(with_setting("model.width", width))
 
 
 def test_every_setting_is_in_the_lists_of_legal_and_illegal_values() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from shared.store import BIG_INTEGER
+
 revision = "0001"
 down_revision = None
 branch_labels = None
@@ -82,9 +84,9 @@ def upgrade() -> None:
         sa.Column("phase", sa.String(length=16), nullable=False),
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("base_digest", sa.String(length=64), nullable=False),
-        sa.Column("base_bytes", sa.Integer(), nullable=False),
+        sa.Column("base_bytes", BIG_INTEGER, nullable=False),
         sa.Column("aggregate_digest", sa.String(length=64), nullable=True),
-        sa.Column("aggregate_bytes", sa.Integer(), nullable=True),
+        sa.Column("aggregate_bytes", BIG_INTEGER, nullable=True),
         sa.Column("opened_at", sa.Float(), nullable=False),
         sa.Column("deadline", sa.Float(), nullable=False),
         sa.Column("closed_at", sa.Float(), nullable=True),
@@ -123,7 +125,7 @@ def upgrade() -> None:
         sa.Column("model_id", sa.String(length=80), nullable=False),
         sa.Column("name", sa.String(length=80), nullable=False),
         sa.Column("digest", sa.String(length=64), nullable=False),
-        sa.Column("size_bytes", sa.Integer(), nullable=False),
+        sa.Column("size_bytes", BIG_INTEGER, nullable=False),
         sa.ForeignKeyConstraint(["model_id"], ["model.model_id"], name=op.f("fk_model_file_model_id_model")),
         sa.PrimaryKeyConstraint("model_id", "name", name=op.f("pk_model_file")),
     )

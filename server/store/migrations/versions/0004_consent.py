@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from shared.store import BIG_INTEGER
+
 revision = "0004"
 down_revision = "0003"
 branch_labels = None
@@ -18,7 +20,7 @@ def upgrade() -> None:
         sa.Column("run_id", sa.String(63), nullable=False),
         sa.Column("site_id", sa.String(63), nullable=False),
         sa.Column("state", sa.String(16), nullable=False),
-        sa.Column("number", sa.Integer, nullable=False),
+        sa.Column("number", BIG_INTEGER, nullable=False),
         sa.Column("reason", sa.Text, nullable=False),
         sa.Column("envelope", sa.LargeBinary),
         sa.Column("offered_at", sa.Float, nullable=False),
@@ -32,7 +34,7 @@ def upgrade() -> None:
         "presence",
         sa.Column("site_id", sa.String(63), nullable=False),
         sa.Column("paused", sa.Boolean, nullable=False),
-        sa.Column("number", sa.Integer, nullable=False),
+        sa.Column("number", BIG_INTEGER, nullable=False),
         sa.Column("envelope", sa.LargeBinary, nullable=False),
         sa.Column("stated_at", sa.Float, nullable=False),
         sa.PrimaryKeyConstraint("site_id", name=op.f("pk_presence")),

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import multiprocessing
 import sqlite3
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, delete, select, text, update
+from pydantic import SecretStr
+from sqlalchemy import Engine, Executable, delete, select, text, update
 
 import client.store.audit
 import server.store.audit
@@ -33,15 +33,6 @@ from tests.unit.shared.audit.writers import append_lines
 
 NOW = 1_700_000_000.25
 KEY, SITE_KEY = SigningKey.generate(), SigningKey.generate()
-ROLES: dict[str, Callable[[Path], Engine]] = {
-    "coordinator": open_coordinator_store,
-    "site": lambda folder: open_store(sqlite_url(folder / "site.db"), MIGRATIONS),
-}
-
-
-@pytest.fixture(params=ROLES)
-def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Engine:
-    return ROLES[request.param](tmp_path)
 
 
 @pytest.fixture
@@ -120,10 +111,14 @@ def test_a_line_without_a_usable_actor_is_not_written(actor: str, told: AuditLog
 # -- several processes
 
 
-def test_processes_that_append_at_once_do_not_fork_the_chain(tmp_path: Path) -> None:
-    log = AuditLog(open_coordinator_store(tmp_path))
+def test_processes_that_append_at_once_do_not_fork_the_chain(
+    tmp_path: Path, database: SecretStr | None
+) -> None:
+    log = AuditLog(open_coordinator_store(tmp_path, database))
     context = multiprocessing.get_context("spawn")
-    writers = [context.Process(target=append_lines, args=(tmp_path, f"site-{n}", 40)) for n in range(3)]
+    writers = [
+        context.Process(target=append_lines, args=(tmp_path, database, f"site-{n}", 40)) for n in range(3)
+    ]
 
     for writer in writers:
         writer.start()
@@ -139,10 +134,10 @@ def test_processes_that_append_at_once_do_not_fork_the_chain(tmp_path: Path) -> 
         assert own == [f"run-{each}" for each in range(40)]
 
 
-def test_a_writer_that_is_killed_leaves_an_unbroken_chain(tmp_path: Path) -> None:
-    log = AuditLog(open_coordinator_store(tmp_path))
+def test_a_writer_that_is_killed_leaves_an_unbroken_chain(tmp_path: Path, database: SecretStr | None) -> None:
+    log = AuditLog(open_coordinator_store(tmp_path, database))
     writer = multiprocessing.get_context("spawn").Process(
-        target=append_lines, args=(tmp_path, "site-0", None)
+        target=append_lines, args=(tmp_path, database, "site-0", None)
     )
     writer.start()
 
@@ -162,20 +157,37 @@ def test_a_writer_that_is_killed_leaves_an_unbroken_chain(tmp_path: Path) -> Non
 COPY = "SELECT {}, 0, 'person:eve', name, subject, '{{}}', {}, hash FROM audit WHERE sequence = {}"
 ATTACKS = {
     "update": update(audit).where(audit.c.sequence == 2).values(actor="person:eve"),
-    "update or replace": text("UPDATE OR REPLACE audit SET actor = 'person:eve' WHERE sequence = 2"),
     "delete": delete(audit).where(audit.c.sequence == 5),
     "delete all": delete(audit),
-    "replace": text("INSERT OR REPLACE INTO audit " + COPY.format(2, "previous", 2)),
-    "replace by a new line": text("INSERT OR REPLACE INTO audit " + COPY.format(6, "previous", 2)),
     "gap": text("INSERT INTO audit " + COPY.format(9, "hash", 5)),
     "fork": text("INSERT INTO audit " + COPY.format(6, "previous", 5)),
     "forget checkpoints": delete(audit_checkpoint),
     "alter checkpoints": update(audit_checkpoint).values(sequence=0),
-    "replace checkpoints": text(
-        "INSERT OR REPLACE INTO audit_checkpoint "
-        "SELECT number, side, 0, head, at_ms, envelope, kept_at_ms FROM audit_checkpoint"
-    ),
 }
+UPSERT = "DO UPDATE SET actor = excluded.actor"
+CHECKPOINTS = "SELECT number, side, 0, head, at_ms, envelope, kept_at_ms FROM audit_checkpoint"
+ATTACKS_IN_WORDS_OF = {
+    "sqlite": [
+        "UPDATE OR REPLACE audit SET actor = 'person:eve' WHERE sequence = 2",
+        "INSERT OR REPLACE INTO audit " + COPY.format(2, "previous", 2),
+        "INSERT OR REPLACE INTO audit " + COPY.format(7, "previous", 2),
+        "INSERT OR REPLACE INTO audit_checkpoint " + CHECKPOINTS,
+    ],
+    "postgresql": [
+        f"INSERT INTO audit {COPY.format(2, 'previous', 2)} ON CONFLICT (sequence) {UPSERT}",
+        f"INSERT INTO audit {COPY.format(7, 'previous', 2)} ON CONFLICT (previous) {UPSERT}",
+        f"INSERT INTO audit_checkpoint {CHECKPOINTS} ON CONFLICT (number) DO UPDATE SET sequence = 0",
+        "TRUNCATE audit",
+        "TRUNCATE audit_checkpoint",
+    ],
+}
+REFUSALS = ("append-only", "follows the last one", "never replaced")
+
+
+def refuses(engine: Engine, attack: Executable) -> bool:
+    with pytest.raises(StoreError) as refused, transaction(engine) as connection:
+        connection.execute(attack)
+    return any(words in str(refused.value.__cause__) for words in REFUSALS)
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
@@ -183,11 +195,21 @@ def test_the_database_refuses_to_change_what_is_written(attack: str, engine: Eng
     told.keep_checkpoint("site-a", checkpoint_of_site_a(3), key=SITE_KEY.verify_key, actor="c", at=NOW)
     before = list(told.lines())
 
-    with pytest.raises(StoreError), transaction(engine) as connection:
-        connection.execute(ATTACKS[attack])
+    assert refuses(engine, ATTACKS[attack])
 
     assert list(told.lines()) == before
     assert len(told.checkpoints_of("site-a")) == 1
+
+
+def test_no_words_of_its_own_make_a_database_replace_what_is_written(engine: Engine, told: AuditLog) -> None:
+    told.keep_checkpoint("site-a", checkpoint_of_site_a(3), key=SITE_KEY.verify_key, actor="c", at=NOW)
+    before = list(told.lines())
+
+    for attack in ATTACKS_IN_WORDS_OF[engine.dialect.name]:
+        assert refuses(engine, text(attack)), attack
+
+    assert list(told.lines()) == before
+    assert [kept.sequence for kept in told.checkpoints_of("site-a")] == [3]
 
 
 def test_an_edit_by_somebody_who_drops_the_triggers_is_found(tmp_path: Path) -> None:
@@ -207,7 +229,7 @@ def test_a_database_that_was_rewritten_whole_is_found_by_who_holds_its_checkpoin
         (tmp_path / folder).mkdir()
     honest = AuditLog(open_coordinator_store(tmp_path / "honest"))
     rewritten = AuditLog(open_coordinator_store(tmp_path / "rewritten"))
-    other_side = AuditLog(ROLES["site"](tmp_path))
+    other_side = AuditLog(open_store(sqlite_url(tmp_path / "site.db"), MIGRATIONS))
     for actor, event in STORY:
         honest.append(event, actor=actor, at=NOW)
         rewritten.append(event, actor=actor.replace("ada", "eve"), at=NOW)

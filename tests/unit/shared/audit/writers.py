@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 
+from pydantic import SecretStr
 from sqlalchemy import select
 
 from server.store.opening import open_coordinator_store
@@ -15,9 +16,9 @@ from shared.persons.schema import person
 from shared.store import transaction
 
 
-def append_lines(folder: Path, writer: str, count: int | None) -> None:
+def append_lines(folder: Path, database: SecretStr | None, writer: str, count: int | None) -> None:
     """Append so many lines, or without end: each second one within a transaction that has read before."""
-    engine = open_coordinator_store(folder)
+    engine = open_coordinator_store(folder, database)
     for number in itertools.count() if count is None else range(count):
         event = RunRunning(subject=f"run-{number}")
         if number % 2:

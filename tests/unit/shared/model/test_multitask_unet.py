@@ -108,3 +108,10 @@ def test_a_model_around_weights_computes_as_one_that_loaded_them_and_holds_no_co
         assert torch.equal(around(image)["dense"], loaded(image)["dense"])
     assert all(tensor.data_ptr() == weights[name].data_ptr() for name, tensor in around.state_dict().items())
     assert all(parameter.requires_grad for parameter in around.parameters())
+
+
+def test_a_plans_width_multiplies_the_channels_of_every_level() -> None:
+    narrow, plain = (build_model(ModelPlan(size="tiny", width=width)) for width in (0.5, None))
+
+    assert plain.architecture.channels == (16, 32, 64, 96, 128)
+    assert narrow.architecture.channels == (8, 16, 32, 48, 64)

@@ -35,11 +35,6 @@ ROLES: dict[str, Callable[[Path], Engine]] = {
 }
 
 
-@pytest.fixture(params=ROLES)
-def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Engine:
-    return ROLES[request.param](tmp_path)
-
-
 @pytest.fixture
 def persons(engine: Engine) -> Persons:
     return Persons(engine)

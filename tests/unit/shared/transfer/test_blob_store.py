@@ -45,11 +45,24 @@ def test_a_blob_is_named_by_the_sha256_of_its_bytes(store, folder):
     assert leftovers(folder) == []
 
 
-def test_a_file_and_its_bytes_are_the_same_blob(store, tmp_path):
-    (tmp_path / "weights").write_bytes(CONTENT * 50)
+def test_a_draft_becomes_the_same_private_blob_as_its_bytes(store, folder):
+    with store.draft() as draft:
+        draft.write_bytes(CONTENT * 50)
+        ref = store.put_draft(draft)
 
-    assert store.put_file(tmp_path / "weights") == store.put_bytes(CONTENT * 50)
-    assert len(store.digests()) == 1
+    assert ref == store.put_bytes(CONTENT * 50)
+    assert store.path(ref.digest).read_bytes() == CONTENT * 50
+    assert stat.S_IMODE(store.path(ref.digest).stat().st_mode) == 0o600
+    assert store.digests() == [ref.digest]
+    assert leftovers(folder) == []
+
+
+def test_a_draft_that_is_not_kept_leaves_nothing(store, folder):
+    with store.draft() as draft:
+        draft.write_bytes(CONTENT)
+
+    assert store.digests() == []
+    assert leftovers(folder) == []
 
 
 def test_the_listing_is_sorted_and_holds_no_unfinished_blob(store):
@@ -70,7 +83,7 @@ def test_a_missing_blob_is_not_found_and_removing_it_twice_does_nothing(store):
         with pytest.raises(NotFoundError):
             ask(ref.digest)
     with pytest.raises(StoreError):
-        store.put_file(Path("/nowhere/at/all"))
+        store.put_draft(Path("/nowhere/at/all"))
 
 
 @pytest.mark.parametrize(
