@@ -95,11 +95,13 @@ def _bring_in(head: Role, member: Role, *, name: str, seed: int) -> None:
 def _stamps(home: Path, run_id: str) -> list[float]:
     attempts = Coordinator.open(CoordinatorHome(home)).runs.rounds(run_id)
     rounds = [one for one in attempts if one.phase is Phase.TRAIN]
+    began = {one.number: one.opened_at for one in reversed(rounds)}
     last = rounds[-1].closed_at
     assert last is not None  # the run is finished
-    return [*(one.opened_at for one in rounds), last]
+    return [*sorted(began.values()), last]
 
 
 def _computed(home: Path, run_id: str) -> list[float]:
     log = (home / "logs" / "executor.log").read_text()
-    return [float(seconds) for seconds in re.findall(rf"{run_id} round \d+ computed in ([\d.]+) s", log)]
+    found = re.findall(rf"{run_id} round (\d+) computed in ([\d.]+) s", log)
+    return list({number: float(seconds) for number, seconds in found}.values())

@@ -20,7 +20,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -56,14 +56,18 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     found: list[Rounds] = []
     for size_mb in options.sizes:
+        ours: Rounds | None = None
         for name in options.programs:
             print(f"{name}, {size_mb} MB ...", file=sys.stderr, flush=True)
             one = _measure(PROGRAMS[name], name, 1_000_000 * size_mb, options.rounds, options.timeout_s)
-            found += [] if one is None else [one]
+            if one is None:
+                continue
+            found.append(one)
+            ours = one if name == "mammofed" else ours
+            if not options.json:
+                print_line(one, ours, with_head=len(found) == 1)
     if options.json:
         print(json.dumps([dataclasses.asdict(one) for one in found], indent=2))
-    else:
-        print_table(found)
 
 
 def _measure(
@@ -78,20 +82,22 @@ def _measure(
             return None
 
 
-def print_table(found: Sequence[Rounds]) -> None:
-    """A line a measurement, with its overhead as a multiple of ours with the same size."""
-    head = f"{'round s':>9}{'overhead s':>12}{'x ours':>8}{'wire MB':>9}"
-    print(f"{'model MB':>8}  {'program':14}{head}  peak MB")
-    ours: Rounds | None = None
-    for one in found:
-        ours = one if one.program == "mammofed" else ours
-        ratio = f"{one.overhead_s / ours.overhead_s:.1f}" if ours else ""
-        peaks = ", ".join(f"{name} {peak / 1e6:.0f}" for name, peak in one.peak_bytes.items())
-        print(
-            f"{one.model_bytes / 1e6:8.1f}  {one.program:14}{one.round_s:9.2f}{one.overhead_s:12.2f}"
-            f"{ratio:>8}{one.wire_bytes / 1e6:9.1f}  {peaks}"
-        )
+def print_line(one: Rounds, ours: Rounds | None, *, with_head: bool) -> None:
+    """A measurement, with its overhead as a multiple of ours with the same size."""
+    if with_head:
+        head = f"{'round s':>9}{'overhead s':>12}{'x ours':>8}{'wire MB':>9}"
+        print(f"{'model MB':>8}  {'program':14}{head}  peak MB")
+    ratio = f"{one.overhead_s / ours.overhead_s:.1f}" if ours else ""
+    peaks = ", ".join(f"{name} {peak / 1e6:.0f}" for name, peak in one.peak_bytes.items())
+    print(
+        f"{one.model_bytes / 1e6:8.1f}  {one.program:14}{one.round_s:9.2f}{one.overhead_s:12.2f}"
+        f"{ratio:>8}{one.wire_bytes / 1e6:9.1f}  {peaks}",
+        flush=True,
+    )
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("interrupted; what had been started is ended")
