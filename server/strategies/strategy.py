@@ -7,6 +7,7 @@ until the next round. Both go block by block, so that no model is ever held whol
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -78,14 +79,14 @@ class Strategy:
 
 
 @dataclass(frozen=True, slots=True)
-class RobustStrategy(Strategy):
+class RobustStrategy(Strategy, ABC):
     """Makes its mean of single updates that count alike."""
 
     needs_single_updates: ClassVar[bool] = True
 
+    @abstractmethod
     def mean_blocks(self, grid: Grid, updates: Sequence[ReadUpdate]) -> Iterator[Array]:
         """The mean in steps of the grid, block by block."""
-        raise NotImplementedError
 
 
 def stacked(updates: Sequence[ReadUpdate]) -> Iterator[Integers]:
