@@ -14,7 +14,7 @@ from server.coordinator import Coordinator
 from server.home import CoordinatorHome
 from server.lifecycle import AnswerState, RunState
 from shared.records import Phase
-from tests.e2e.small_federation import SmallFederation, processes_of
+from tests.e2e.small_federation import SmallFederation, halted, processes_of
 from tests.faults.reckoning import Witness
 
 VICTIM = "hospital-north"
@@ -25,6 +25,7 @@ MOMENT_S = 90.0
 CHILD_GRACE_S = 10.0
 HALF_A_PAGE_BYTES = 2048
 RUNNER, SUPERLINK = "server.flower.runner", "server.flower.superlink"
+EXECUTOR = "client.flower.executor"
 
 
 def kill_coordinator(federation: SmallFederation) -> None:
@@ -60,11 +61,14 @@ def test_a_run_goes_on_when_the_coordinator_loses_its_power_with_answers_taken_i
     coordinator = Coordinator.open(CoordinatorHome(federation.coordinator.home))
     plan = federation.write_plan("power-cut", rounds=ROUNDS, timeout_s=TIMEOUT_S, **SOME_SECONDS)
     run_id = federation.launch(plan)
-    wait_until(
-        lambda: 0 < admitted(coordinator, run_id, 2) < len(federation.sites), MOMENT_S, "the first answer"
-    )
-
-    kill_coordinator(federation)
+    federation.wait_for_step(VICTIM, run_id, round_number=2)
+    with halted(federation.sites[VICTIM], EXECUTOR):  # the round must not be over before the power is lost
+        wait_until(
+            lambda: admitted(coordinator, run_id, 2) == len(federation.sites) - 1,
+            MOMENT_S,
+            "the others' answers",
+        )
+        kill_coordinator(federation)
     tear_last_writes(federation.coordinator.home)
     federation.coordinator.start()
     shown = federation.finish(run_id)
