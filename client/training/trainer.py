@@ -11,6 +11,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from client.training.augmentation import augment
 from client.training.dataset import FittedDataset
+from client.training.device import convolution_dtype
 from client.training.schedule import batches_of_indices, learning_rate, num_steps_per_round
 from shared.errors import NonFiniteError, StoppedError
 from shared.model.losses import MultitaskLoss
@@ -94,12 +95,14 @@ def train(
     """
     generator = torch.Generator().manual_seed(seed)
     loss_function = MultitaskLoss()
-    model.to(device).train()
+    _arrange(model.to(device), torch.channels_last).train()
+    dtype = convolution_dtype(device)
     optimizer = torch.optim.AdamW(
         model.parameters(),
         lr=plan.training.learning_rate,
         betas=ADAM_BETAS,
         weight_decay=plan.training.weight_decay,
+        fused=True,
     )
     num_steps = num_steps_per_round(plan.training, len(dataset))
     total_loss = 0.0
@@ -113,7 +116,7 @@ def train(
         batch = dataset.batch(indices).to(device)
         if plan.training.augment:
             batch = augment(batch, generator)
-        with torch.autocast("cuda", torch.bfloat16, enabled=device.type == "cuda"):
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
             logits = model(batch.image_NCHW)
         loss = loss_function(logits, batch.targets())
         _insist_on_finite(loss)
@@ -124,7 +127,13 @@ def train(
         optimizer.step()
         total_loss += loss.item()
         on_step(Step(number=step + 1, num_steps=num_steps, loss=loss.item()))
+    _arrange(model, torch.contiguous_format)
     return TrainingResult(loss=total_loss / num_steps, num_steps=num_steps, num_examples=len(dataset))
+
+
+def _arrange(model: nn.Module, memory_format: torch.memory_format) -> nn.Module:
+    """The same model, its convolutions' weights laid out in a memory format."""
+    return model.to(memory_format=memory_format)  # type: ignore[call-overload,no-any-return]
 
 
 def _insist_on_finite(value: torch.Tensor) -> None:

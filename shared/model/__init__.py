@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from shared.model.instance_norm import replace_instance_norms
 from shared.model.multitask_unet import ARCHITECTURES, Logits, MultitaskUNet
 from shared.model.weights import Weights
 from shared.plan import ModelPlan, Plan
@@ -23,7 +24,9 @@ __all__ = [
 
 def build_model(plan: ModelPlan) -> MultitaskUNet:
     """The plan's network, its weights drawn from torch's global generator."""
-    return NETWORKS[plan.network](ARCHITECTURES[plan.size].widened(plan.width or 1.0))
+    network = NETWORKS[plan.network](ARCHITECTURES[plan.size].widened(plan.width or 1.0))
+    replace_instance_norms(network)
+    return network
 
 
 def blank_model(plan: ModelPlan) -> MultitaskUNet:
