@@ -96,7 +96,14 @@ def load_examples(folder: Path) -> list[Example]:
         loaded = load(candidate)
         if not isinstance(loaded, Refusal) and loaded.labels_HW is not None:
             name = f"{folder.name}-{candidate.position}"
-            examples.append(Example(example_id=name, image_HW=loaded.image_HW, labels_HW=loaded.labels_HW))
+            examples.append(
+                Example(
+                    example_id=name,
+                    image_HW=loaded.image_HW,
+                    labels_HW=loaded.labels_HW,
+                    spacing=loaded.spacing,
+                )
+            )
     return examples
 
 

@@ -256,7 +256,9 @@ class Catalog:
         labels_HW = None
         if row.has_mask:
             labels_HW = np.frombuffer(content, np.uint8, offset=image_HW.nbytes).reshape(shape)
-        return Example(example_id=example_id, image_HW=image_HW, labels_HW=labels_HW)
+        return Example(
+            example_id=example_id, image_HW=image_HW, labels_HW=labels_HW, spacing=_spacing_of(row)
+        )
 
     def newest_mask(self) -> int:
         """A number that grows with every mask that comes in."""
@@ -269,10 +271,7 @@ class Catalog:
 
     def spacing(self, example_id: str) -> Spacing | None:
         """Pixel spacing of an example's picture, if it is known. Raises NotFoundError."""
-        row = self._row(example_id)
-        if row.row_mm is None or row.column_mm is None:
-            return None
-        return Spacing(row_mm=row.row_mm, column_mm=row.column_mm)
+        return _spacing_of(self._row(example_id))
 
     def counts(self) -> Counts:
         """Count the examples."""
@@ -385,6 +384,12 @@ class Catalog:
         if row is None:
             raise NotFoundError("The catalog has no example of that id.", "List the examples again.")
         return row
+
+
+def _spacing_of(row: ExampleRow) -> Spacing | None:
+    if row.row_mm is None or row.column_mm is None:
+        return None
+    return Spacing(row_mm=row.row_mm, column_mm=row.column_mm)
 
 
 def new_example_id() -> str:

@@ -59,14 +59,8 @@ def segment(model: UsableModel, image: ReadImage) -> Segmentation:
     NotMammogramError
         The model finds no breast.
     """
-    plan = model.package.plan.model
-    return segment_image(
-        image,
-        model.network,
-        input_height_px=plan.input_height_px,
-        input_width_px=plan.input_width_px,
-        model_id=model.package.manifest.model_id,
-    )
+    package = model.package
+    return segment_image(image, model.network, package.plan.model, model_id=package.manifest.model_id)
 
 
 def write_overlay(segmentation: Segmentation, file: Path) -> None:

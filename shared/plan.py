@@ -27,7 +27,8 @@ METRIC_NAMES: tuple[MetricName, ...] = get_args(MetricName)
 class ModelPlan(Table):
     """Which network is trained, and on images of which size.
 
-    `width` has so many times as many channels at every level; None is as many as the size has.
+    `width` has so many times as many channels at every level; None is as many as the size has. `pixel_mm` is
+    the scale of the input where a picture's spacing is known; None fits every picture into the input.
     """
 
     network: Literal["multitask_unet"] = "multitask_unet"
@@ -35,6 +36,7 @@ class ModelPlan(Table):
     width: Annotated[float, Field(ge=0.1, le=8)] | None = None
     input_height_px: Annotated[int, Field(ge=64, le=4096, multiple_of=32)] = 1024
     input_width_px: Annotated[int, Field(ge=64, le=4096, multiple_of=32)] = 512
+    pixel_mm: Annotated[float, Field(ge=0.2, le=5)] | None = None
 
     @property
     def words(self) -> str:
@@ -140,7 +142,7 @@ class Plan(Table):
         return read_table(cls, text, what="plan", error=PlanError)
 
     def to_toml(self) -> str:
-        """The canonical form: every setting, fixed order; `parent` and `model.width` only if they are set."""
+        """The canonical form: every setting, fixed order; those without a default only if they are set."""
         return tomli_w.dumps(self.model_dump(exclude_none=True))
 
     @property

@@ -8,6 +8,8 @@ from enum import IntEnum
 import numpy as np
 import numpy.typing as npt
 
+from client.imaging.mammogram import Spacing
+
 
 class Label(IntEnum):
     """Class of a pixel in a label map."""
@@ -31,8 +33,11 @@ class Example:
         65535, zero outside the breast.
     labels_HW
         uint8 `Label` per pixel, same shape as `image_HW`; None while there is no mask.
+    spacing
+        Of the prepared picture's pixels; None when it is unknown.
     """
 
     example_id: str
     image_HW: npt.NDArray[np.uint16]
     labels_HW: npt.NDArray[np.uint8] | None
+    spacing: Spacing | None = None

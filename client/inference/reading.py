@@ -42,6 +42,11 @@ class ReadImage:
     laterality: Laterality | None
     warnings: tuple[str, ...]
 
+    @property
+    def prepared_spacing(self) -> Spacing | None:
+        """Of the prepared picture's pixels."""
+        return None if self.spacing is None else self.prepared.geometry.prepared_spacing(self.spacing)
+
 
 def read_image(path: Path) -> ReadImage:
     """Read and prepare one DICOM, PNG, TIFF or NIfTI file.

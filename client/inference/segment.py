@@ -12,13 +12,16 @@ from torch import nn
 from client.imaging.breast_mask import largest_component
 from client.imaging.density import measure_density
 from client.imaging.example import Label
-from client.imaging.network_input import fit, unfit
+from client.imaging.mammogram import Spacing
+from client.imaging.network_input import frame_of
 from client.imaging.overlay import draw_overlay
 from client.imaging.preparation import PreparedImage
+from client.inference.prediction import predict
 from client.inference.reading import ReadImage
 from client.inference.report import DensityReport
 from shared.errors import NotMammogramError
 from shared.model.segmentation import segments_of
+from shared.plan import ModelPlan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,9 +51,7 @@ class Segmentation:
         return draw_overlay(self.prepared, self.labels_HW, self.report.headline(), self.report.details())
 
 
-def segment_image(
-    image: ReadImage, model: nn.Module, *, input_height_px: int, input_width_px: int, model_id: str
-) -> Segmentation:
+def segment_image(image: ReadImage, model: nn.Module, plan: ModelPlan, *, model_id: str) -> Segmentation:
     """Segment an image that has been read.
 
     Parameters
@@ -58,8 +59,8 @@ def segment_image(
     model
         Takes float32 NCHW in [0, 1] and gives `Logits`; it is used on its own device and in the mode it is
         in, which should be `eval`.
-    input_height_px, input_width_px
-        Size that the model was trained at.
+    plan
+        That the model was trained under.
     model_id
         Goes into the report.
 
@@ -68,11 +69,9 @@ def segment_image(
     NotMammogramError
         The model finds no breast.
     """
-    prepared, spacing = image.prepared, image.spacing
-    labels_HW = _predict(prepared, model, input_height_px, input_width_px)
-    density = measure_density(
-        labels_HW, None if spacing is None else prepared.geometry.prepared_spacing(spacing)
-    )
+    prepared, spacing = image.prepared, image.prepared_spacing
+    labels_HW = _predict(prepared, spacing, model, plan)
+    density = measure_density(labels_HW, spacing)
     if density is None:
         raise NotMammogramError(
             "The model finds no breast in the image.",
@@ -83,7 +82,7 @@ def segment_image(
         labels_HW=labels_HW,
         report=DensityReport(
             density=density,
-            spacing=spacing,
+            spacing=image.spacing,
             view=image.view,
             laterality=image.laterality,
             model_id=model_id,
@@ -92,17 +91,20 @@ def segment_image(
     )
 
 
-def _predict(prepared: PreparedImage, model: nn.Module, height: int, width: int) -> npt.NDArray[np.uint8]:
+def _predict(
+    prepared: PreparedImage, spacing: Spacing | None, model: nn.Module, plan: ModelPlan
+) -> npt.NDArray[np.uint8]:
     """Label map of a prepared image: one breast, its dense tissue, one pectoral muscle."""
     parameter = next(model.parameters(), None)
-    image_NCHW = fit(prepared.image_HW, height, width)[None]
+    rows, columns = prepared.image_HW.shape
+    frame = frame_of((rows, columns), spacing, plan)
+    canvas_NCHW = frame.image(prepared.image_HW)[None]
     with torch.inference_mode():
-        logits = model(image_NCHW if parameter is None else image_NCHW.to(parameter.device))
-        rows, columns = prepared.image_HW.shape
+        logits = predict(model, canvas_NCHW if parameter is None else canvas_NCHW.to(parameter.device), plan)
         segments = segments_of(
             {
-                "breast": unfit(logits["breast"][0], rows, columns)[None],
-                "dense": unfit(logits["dense"][0], rows, columns)[None],
+                "breast": frame.to_picture(logits["breast"][0])[None],
+                "dense": frame.to_picture(logits["dense"][0])[None],
             }
         )
     breast_HW = largest_component(segments.breast_NHW[0].cpu().numpy())

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from client.imaging.example import Example, Label
-from client.imaging.network_input import fit, fit_labels
+from client.imaging.network_input import frame_of
 from shared.errors import NotReadyError
 from shared.model.losses import Targets
 from shared.model.segmentation import BreastClass
@@ -61,7 +61,7 @@ class Batch:
 
 
 class FittedDataset:
-    """Examples fitted once to a network's input; 16-bit values and labels cost three bytes a pixel.
+    """Examples brought once to a network's scale; 16-bit values and labels cost three bytes a pixel.
 
     Parameters
     ----------
@@ -81,22 +81,54 @@ class FittedDataset:
             raise NotReadyError(
                 "There is no example to train or evaluate on.", "Add more mammograms with masks to the site."
             )
-        height, width = plan.input_height_px, plan.input_width_px
         self.example_ids = tuple(example.example_id for example in examples)
-        self._images_NCHW = torch.stack(
-            [fit(example.image_HW, height, width).to(torch.float16) for example in examples]
-        )
-        self._labels_NHW = torch.stack(
-            [torch.from_numpy(fit_labels(_labels_of(example), height, width)) for example in examples]
-        )
+        self._input = (plan.input_height_px, plan.input_width_px)
+        frames = [frame_of(_shape_of(example), example.spacing, plan) for example in examples]
+        self._images = [
+            frame.image(example.image_HW)[0].to(torch.float16)
+            for frame, example in zip(frames, examples, strict=True)
+        ]
+        self._labels = [
+            torch.from_numpy(frame.labels(_labels_of(example)))
+            for frame, example in zip(frames, examples, strict=True)
+        ]
 
     def __len__(self) -> int:
         return len(self.example_ids)
 
     def batch(self, indices: Sequence[int]) -> Batch:
-        """The examples at these positions, in this order."""
-        chosen = torch.as_tensor(indices, dtype=torch.long)
-        return Batch(image_NCHW=self._images_NCHW[chosen].float(), labels_NHW=self._labels_NHW[chosen])
+        """The examples at these positions, in this order, whole: with zeros up to the largest of them."""
+        height = max(self._images[index].shape[0] for index in indices)
+        width = max(self._images[index].shape[1] for index in indices)
+        image_NCHW = torch.zeros((len(indices), 1, height, width))
+        labels_NHW = torch.zeros((len(indices), height, width), dtype=torch.uint8)
+        for place, index in enumerate(indices):
+            rows, columns = self._images[index].shape
+            image_NCHW[place, 0, :rows, :columns] = self._images[index]
+            labels_NHW[place, :rows, :columns] = self._labels[index]
+        return Batch(image_NCHW=image_NCHW, labels_NHW=labels_NHW)
+
+    def windows(self, indices: Sequence[int], generator: torch.Generator) -> Batch:
+        """A window of the input's size at a random place of each example; all of an example that fits in."""
+        height, width = self._input
+        images, labels = [], []
+        for index in indices:
+            rows, columns = self._images[index].shape
+            top, left = _place(rows - height, generator), _place(columns - width, generator)
+            window = (slice(top, top + height), slice(left, left + width))
+            images.append(self._images[index][window])
+            labels.append(self._labels[index][window])
+        return Batch(image_NCHW=torch.stack(images)[:, None].float(), labels_NHW=torch.stack(labels))
+
+
+def _place(room: int, generator: torch.Generator) -> int:
+    """A place among `room` pixels that a window can move by; without room, no number is drawn."""
+    return int(torch.randint(room + 1, (), generator=generator)) if room else 0
+
+
+def _shape_of(example: Example) -> tuple[int, int]:
+    rows, columns = example.image_HW.shape
+    return rows, columns
 
 
 def _labels_of(example: Example) -> npt.NDArray[np.uint8]:

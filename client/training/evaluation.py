@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from client.inference.prediction import predict
 from client.training.dataset import FittedDataset
 from shared.model.losses import MultitaskLoss
 from shared.model.metrics import dice, percent_density_error
 from shared.model.segmentation import segments_of
-from shared.plan import Plan
+from shared.plan import ModelPlan, Plan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,18 +74,22 @@ def evaluate_images(
         metrics
         for start in range(0, len(dataset), plan.training.batch_size)
         for metrics in _evaluate_batch(
-            model, dataset, range(start, min(start + plan.training.batch_size, len(dataset))), device
+            model,
+            dataset,
+            range(start, min(start + plan.training.batch_size, len(dataset))),
+            plan.model,
+            device,
         )
     ]
 
 
 @torch.inference_mode()
 def _evaluate_batch(
-    model: nn.Module, dataset: FittedDataset, indices: range, device: torch.device
+    model: nn.Module, dataset: FittedDataset, indices: range, plan: ModelPlan, device: torch.device
 ) -> list[ImageMetrics]:
     loss_function = MultitaskLoss()
     batch = dataset.batch(indices).to(device)
-    logits = model(batch.image_NCHW)
+    logits = predict(model, batch.image_NCHW, plan)
     targets = batch.targets()
     measured, expert = segments_of(logits), targets.segments()
     dense_N = dice(measured.dense_NHW, expert.dense_NHW).tolist()

@@ -113,7 +113,7 @@ def train(
             )
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(plan, round_number=round_number, step=step, num_steps=num_steps)
-        batch = dataset.batch(indices).to(device)
+        batch = dataset.windows(indices, generator).to(device)
         if plan.training.augment:
             batch = augment(batch, generator)
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):

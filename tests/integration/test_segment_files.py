@@ -31,6 +31,7 @@ from shared.errors import (
     UndecodableError,
 )
 from shared.model.multitask_unet import ARCHITECTURES, MultitaskUNet
+from shared.plan import ModelPlan
 
 DATA = Path(__file__).resolve().parents[2] / "../shared/data"
 
@@ -53,9 +54,8 @@ class Threshold(nn.Module):
 
 
 def segment(path: Path, model: nn.Module | None = None) -> Segmentation:
-    return segment_image(
-        read_image(path), model or Threshold(), input_height_px=256, input_width_px=128, model_id="threshold"
-    )
+    plan = ModelPlan(input_height_px=256, input_width_px=128)
+    return segment_image(read_image(path), model or Threshold(), plan, model_id="threshold")
 
 
 @pytest.fixture(scope="module")

@@ -107,6 +107,7 @@ def test_layout_comments_and_written_defaults_do_not_change_the_identity() -> No
         ("model.width", "0.5"),
         ("model.input_height_px", "512"),
         ("model.input_width_px", "256"),
+        ("model.pixel_mm", "0.5"),
         ("training.local_epochs", "2"),
         ("training.batch_size", "8"),
         ("training.learning_rate", "0.01"),
@@ -126,6 +127,12 @@ def test_layout_comments_and_written_defaults_do_not_change_the_identity() -> No
 )
 def test_every_setting_is_part_of_the_identity(name: str, value: str) -> None:
     assert Plan.from_toml(with_setting(name, value)).sha256 != CANONICAL_SHA256
+
+
+@pytest.mark.parametrize("pixel_mm", ["0.19", "5.1", "nan", '"1"'])
+def test_a_scale_beyond_its_range_is_refused(pixel_mm: str) -> None:
+    with pytest.raises(PlanError):
+        Plan.from_toml(with_setting("model.pixel_mm", pixel_mm))
 
 
 @pytest.mark.parametrize("width", ["0", "8.1", "nan", '"1"'])

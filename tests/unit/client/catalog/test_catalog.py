@@ -70,6 +70,7 @@ def test_an_example_comes_back_bit_for_bit(tmp_path: Path) -> None:
     assert loaded.image_HW.dtype == np.uint16
     assert (loaded.image_HW == example.image_HW).all()
     assert (loaded.labels_HW == example.labels_HW).all()
+    assert loaded.spacing == Spacing(row_mm=0.2, column_mm=0.3)
 
 
 def test_all_images_of_a_patient_are_in_one_part(tmp_path: Path) -> None:

@@ -1,0 +1,57 @@
+"""A network that slides over a canvas larger than its input."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from client.inference.prediction import predict
+from shared.plan import ModelPlan
+
+PLAN = ModelPlan(input_height_px=64, input_width_px=64)
+
+
+class PixelByPixel(nn.Module):
+    """Says of each pixel what follows from it alone; notes what it was shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shown: list[torch.Size] = []
+
+    def forward(self, image_NCHW: Tensor) -> dict[str, Tensor]:
+        self.shown.append(image_NCHW.shape)
+        return {"breast": image_NCHW.repeat(1, 3, 1, 1) * 2, "dense": image_NCHW - 0.5}
+
+
+def test_a_canvas_of_the_inputs_size_is_seen_at_once() -> None:
+    network = PixelByPixel()
+    image_NCHW = torch.rand(2, 1, 64, 64)
+    logits = predict(network, image_NCHW, PLAN)
+    assert network.shown == [image_NCHW.shape]
+    assert torch.equal(logits["dense"], image_NCHW - 0.5)
+
+
+def test_a_larger_canvas_is_seen_through_windows_and_every_pixel_is_where_it_was() -> None:
+    network = PixelByPixel()
+    image_NCHW = torch.rand(1, 1, 150, 97)
+    logits = predict(network, image_NCHW, PLAN)
+    assert {tuple(shape[2:]) for shape in network.shown} == {(64, 64)}
+    assert logits["breast"].shape == (1, 3, 150, 97)
+    torch.testing.assert_close(logits["dense"], image_NCHW - 0.5)
+    torch.testing.assert_close(logits["breast"][:, 2:], image_NCHW * 2)
+
+
+def test_windows_are_averaged_with_weights_that_favour_their_middles() -> None:
+    class DarkAtItsEdges(PixelByPixel):
+        """Is wrong at the edge of each window, as a network that lacks what lies beyond it."""
+
+        def forward(self, image_NCHW: Tensor) -> dict[str, Tensor]:
+            logits = super().forward(image_NCHW)
+            wrong = torch.ones_like(image_NCHW)
+            wrong[:, :, 4:-4, 4:-4] = 0
+            return {**logits, "dense": logits["dense"] - 10 * wrong}
+
+    image_NCHW = torch.ones(1, 1, 64, 112)
+    middle_W = predict(DarkAtItsEdges(), image_NCHW, PLAN)["dense"][0, 0, 32]
+    # Columns 48 to 63 are seen by both windows; an edge counts far less there than the other's inside.
+    assert float(middle_W[48:64].min()) > 0.5 - 10 / 10
