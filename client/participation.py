@@ -214,6 +214,8 @@ def _train_round(
     )
     if rounding.num_clipped:
         log.warning("%d values of the update lay beyond the round's grid", rounding.num_clipped)
+    if rounding.factor < 1:
+        log.warning("the update was shortened to %.3g of its length: the plan bounds it", rounding.factor)
     return RoundRecord(
         occasion=occasion,
         update=update,

@@ -160,11 +160,13 @@ class PlanView:
 
     def _leaves(self) -> dict[str, str]:
         """What each part of a contribution tells, in words."""
-        metrics, bits = self.offered.plan.metrics, self.offered.plan.aggregation.bits
+        metrics, aggregation = self.offered.plan.metrics, self.offered.plan.aggregation
+        longest = aggregation.max_update_norm
         means = ", ".join(name for name in metrics if name != "train_loss")
         return {
-            "update": f"in a round, an update of {self.tensors} tensors in numbers of {bits} bits (at most "
-            f"{self.update_bytes / 1e6:.1f} MB)",
+            "update": f"in a round, an update of {self.tensors} tensors in numbers of "
+            f"{aggregation.bits} bits (at most {self.update_bytes / 1e6:.1f} MB)"
+            + (f", shortened here to a norm of {longest:g} if it is longer" if longest else ""),
             "num_examples": "the number of training examples, rounded down as the policy says: once before "
             "the first round, for this site's weight, and in every round",
             "num_clipped": "how many numbers of the update were cut off at the round's limits",

@@ -5,7 +5,8 @@ A reply is checked in this order:
 1. it is an envelope of the expected kind, signed by the site's own key;
 2. it answers exactly the occasion that this site was asked for;
 3. its count of examples is plausible;
-4. its update is the announced blob, with the exact names, shapes and steps of the round's grid;
+4. its update is the announced blob, with the exact names, shapes and steps of the round's grid, and its norm
+   within the plan's bound, if the plan sets one;
 5. its update is none of the coordinator's own blobs: an update is dropped after its round.
 
 The store records each answer once, so that a second reply for the same occasion cannot pass.
@@ -18,6 +19,7 @@ from collections.abc import Iterator
 
 from shared.errors import AdmissionError, MammofedError
 from shared.fixed_point.grid import Grid
+from shared.fixed_point.norm import NormBound
 from shared.fixed_point.rounding import Integers
 from shared.fixed_point.update_file import read_update
 from shared.records import CONTRIBUTION_TYPE, REFUSAL_TYPE, Contribution, Occasion, Phase, Refusal
@@ -67,8 +69,15 @@ def _check_counts(contribution: Contribution) -> None:
         raise _rejected("It lacks a plausible number of examples.")
 
 
-def check_update(contribution: Contribution, grid: Grid, blobs: BlobStore) -> None:
+def check_update(
+    contribution: Contribution, grid: Grid, blobs: BlobStore, *, bound: NormBound | None = None
+) -> None:
     """Check 4: the update itself, read once to its end.
+
+    Parameters
+    ----------
+    bound
+        On its norm, for a site of this one's share.
 
     Raises
     ------
@@ -78,7 +87,11 @@ def check_update(contribution: Contribution, grid: Grid, blobs: BlobStore) -> No
     assert contribution.update is not None
     try:
         blobs.verify(contribution.update)
-        deque(read_blocks(contribution, grid, blobs), maxlen=0)
+        blocks = read_blocks(contribution, grid, blobs)
+        if bound is None:
+            deque(blocks, maxlen=0)
+        else:
+            bound.check(grid, blocks)
     except MammofedError as error:
         raise _rejected(error.message) from error
 

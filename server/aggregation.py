@@ -20,7 +20,7 @@ from server.weighting import SiteWeights, first_of_a_quorum
 from shared.fixed_point.grid import Grid, Shape
 from shared.fixed_point.sums import IntegerSum
 from shared.model import blank_model, initial_model
-from shared.model.sent import sent_shapes
+from shared.model.sent import norm_bound, sent_shapes
 from shared.model.tensor_file import write_model
 from shared.plan import Plan
 from shared.records import Contribution, Terms
@@ -76,7 +76,9 @@ class Aggregation:
 
     def check(self, contribution: Contribution) -> None:
         """Read the update once to its end. Raises AdmissionError."""
-        check_update(contribution, self.grid, self.blobs)
+        share = self.weights.share(contribution.occasion.site_id)
+        bound = norm_bound(self.plan.aggregation, self.grid.shapes, share=share)
+        check_update(contribution, self.grid, self.blobs, bound=bound)
 
     def take(self, contribution: Contribution) -> None:
         """Add the update to the sum, or remember where it is for a robust mean."""

@@ -71,6 +71,9 @@ StrategyName = Literal[
 class AggregationPlan(Table):
     """How updates travel, and what the coordinator makes of them.
 
+    `max_update_norm` bounds the L2 norm of a site's whole update, before it is scaled by the site's share;
+    None leaves it to the round's grid, which bounds each value.
+
     `proximal_mu` is for fedprox; `server_learning_rate`, both momenta and `adaptivity` are for fedadam and
     fedyogi; `hostile_sites` is for trimmed_mean and multi_krum.
     """
@@ -78,6 +81,7 @@ class AggregationPlan(Table):
     strategy: StrategyName = "fedavg"
     bits: Literal[8, 16] = 16
     compression: Literal["zstd", "none"] = "zstd"
+    max_update_norm: Annotated[float, Field(gt=0, le=1e9)] | None = None
     proximal_mu: Annotated[float, Field(gt=0, le=10)] = 0.01
     server_learning_rate: Annotated[float, Field(gt=0, le=10)] = 0.01
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9

@@ -18,7 +18,7 @@ from shared.errors import TrustError
 from shared.fixed_point.grid import Grid
 from shared.fixed_point.rounding import Rounding, no_residual, rounding_key
 from shared.model import Weights, blank_model, model_around
-from shared.model.sent import CONTROL, control_of, local_names, sent_shapes
+from shared.model.sent import CONTROL, control_of, local_names, norm_bound, sent_shapes
 from shared.model.weights import weights_of
 from shared.plan import Plan
 from shared.records import Occasion, Terms
@@ -125,7 +125,9 @@ def rounding_of(terms: Terms | None, plan: Plan, occasion: Occasion, state: Mapp
         attempt=occasion.attempt,
         site_id=occasion.site_id,
     )
-    return Rounding(grid=grid, share=terms.weight / terms.total, key=key, residual=residual)
+    share = terms.weight / terms.total
+    bound = norm_bound(plan.aggregation, sent, share=share)
+    return Rounding(grid=grid, share=share, key=key, residual=residual, bound=bound)
 
 
 def residual_state(rounding: Rounding) -> Weights:

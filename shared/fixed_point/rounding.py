@@ -3,7 +3,8 @@
 A value x in steps becomes floor(x + u) with u uniform in [0, 1): right in the mean, wrong by less than one
 step (Gupta et al., Deep learning with limited numerical precision, ICML 2015). With error feedback the
 difference between what was meant and what was sent is added to the next round's update (Seide et al., 1-bit
-stochastic gradient descent, Interspeech 2014; Karimireddy et al., ICML 2019), what was clipped included.
+stochastic gradient descent, Interspeech 2014; Karimireddy et al., ICML 2019), what was clipped included; but
+not what a bound on the norm has cut off: that is gone, so that what is owed stays bounded as well.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.fixed_point.grid import Block, Grid
+from shared.fixed_point.norm import NormBound, norm_of
 
 Integers = NDArray[np.int8] | NDArray[np.int16]
 Reals = NDArray[np.float32] | NDArray[np.float64]
@@ -38,26 +40,40 @@ class Rounding:
     residual
         What earlier rounds still owe, scaled by the share, each tensor flat and float32; replaced in place by
         what is owed after this one. None rounds without feedback.
+    bound
+        On the norm of the scaled values with what is owed; None if there is none.
     num_clipped
         Values so far that lay beyond the largest integer.
+    factor
+        By what the values that the bound counts were shortened.
     """
 
     grid: Grid
     share: float
     key: bytes
     residual: MutableMapping[str, NDArray[np.float32]] | None = None
+    bound: NormBound | None = None
     num_clipped: int = 0
+    factor: float = 1.0
 
     def blocks(self, update: Mapping[str, Reals]) -> Iterator[Integers]:
         """The integers of an update, in the order of the grid's blocks; values are finite."""
+        bounded = self.bound.names if self.bound else frozenset()
+        if self.bound is not None:
+            counted = (self._meant(block, update) for block in self.grid.blocks() if block.name in bounded)
+            self.factor = self.bound.factor(norm_of(counted))
         for block in self.grid.blocks():
-            values = update[block.name].reshape(-1)[block.start : block.stop]
-            yield self._round(block, values.astype(np.float64) * self.share)
+            values = self._meant(block, update)
+            yield self._round(block, values * self.factor if block.name in bounded else values)
+
+    def _meant(self, block: Block, update: Mapping[str, Reals]) -> NDArray[np.float64]:
+        values = update[block.name].reshape(-1)[block.start : block.stop].astype(np.float64) * self.share
+        if self.residual is not None:
+            values += self.residual[block.name][block.start : block.stop]
+        return values
 
     def _round(self, block: Block, values: NDArray[np.float64]) -> Integers:
         step = self.grid.step(block.name)
-        if self.residual is not None:
-            values += self.residual[block.name][block.start : block.stop]
         integers = np.floor(values / step + self._uniform(block))
         clipped = np.clip(integers, -self.grid.largest, self.grid.largest)
         self.num_clipped += int(np.count_nonzero(clipped != integers))

@@ -6,8 +6,11 @@ change of the site's control variate, for each tensor of the network one of the 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from torch import nn
 
+from shared.fixed_point.norm import NormBound
 from shared.plan import AggregationPlan
 
 CONTROL = "control:"
@@ -40,3 +43,15 @@ def sent_shapes(network: nn.Module, plan: AggregationPlan) -> dict[str, tuple[in
     if plan.strategy == "scaffold":
         shapes |= {control_of(name): shape for name, shape in shapes.items()}
     return dict(sorted(shapes.items()))
+
+
+def norm_bound(plan: AggregationPlan, sent: Iterable[str], *, share: float) -> NormBound | None:
+    """What the plan's bound on the norm of an update is to a site of this share; None if it sets none.
+
+    It counts the weights that are sent. A control variate is of gradients and not of weights: it has no part
+    in the norm, and is bounded by the round's grid alone.
+    """
+    if plan.max_update_norm is None:
+        return None
+    names = frozenset(name for name in sent if not name.startswith(CONTROL))
+    return NormBound(largest=share * plan.max_update_norm, names=names)

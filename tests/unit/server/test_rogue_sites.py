@@ -21,8 +21,9 @@ from server.lifecycle import AnswerState, RunState
 from shared.errors import QuorumError
 from shared.fixed_point.planes import PlaneWriter
 from shared.fixed_point.update_file import write_update
-from shared.model import Weights
-from shared.model.weights import to_bytes
+from shared.model import Weights, initial_model
+from shared.model.weights import to_bytes, weights_of
+from shared.plan import AggregationPlan
 from shared.records import CONTRIBUTION_TYPE, Phase, Terms
 from shared.transfer.blob_ref import BlobRef
 from shared.trust.envelope import sign
@@ -487,3 +488,25 @@ def test_a_flipped_bit_in_each_answer_is_rejected_and_the_last_checkpoint_stays(
     assert federation.checkpoint.number == 1
     assert len(envelopes) == 9
     assert {answer.state for answer in federation.answers_of("cork", 2)} == {AnswerState.REJECTED}
+
+
+def test_an_update_beyond_the_plans_norm_is_rejected_and_told_and_the_round_goes_on(tmp_path: Path) -> None:
+    num_values = sum(tensor.numel() for tensor in weights_of(initial_model(small_plan(1))).values())
+    honest_norm = 0.01 * num_values**0.5  # of noise with a deviation of 0.01
+    plan = small_plan(2).model_copy(
+        update={"aggregation": AggregationPlan(max_update_norm=1.1 * honest_norm)}
+    )
+    federation = SimulatedFederation(tmp_path, plan)
+
+    def thrice(site: SimulatedSite, asked: Asked) -> bytes:
+        return site.contribute(asked, {name: 3 * tensor for name, tensor in site.train(asked).items()})
+
+    federation["bergen"].does(send(thrice), in_round=1)
+
+    federation.run()
+
+    state, reason = federation.answer_of("bergen", 1)
+    assert state is AnswerState.REJECTED
+    assert "beyond the plan's bound" in (reason or "")
+    assert_equal(federation, federation.honest_mean(1, "aarhus", "cork"), 1)
+    assert {federation.answer_of(name, 2)[0] for name in federation.sites} == {AnswerState.ADMITTED}

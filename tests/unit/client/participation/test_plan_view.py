@@ -11,7 +11,7 @@ from client.participation import Workplace
 from client.plan_view import PlanView, differences, view_plan
 from client.store.ledger import Kind, Rule
 from shared.consent.records import Offer
-from shared.plan import Plan
+from shared.plan import AggregationPlan, Plan
 from shared.records import Contribution, Evaluation
 from shared.trust.envelope import Envelope
 from tests.unit.client.participation.conftest import OWNER, PLAN, POLICY, MinimalCoordinator
@@ -58,6 +58,17 @@ def test_the_first_plan_has_nothing_to_be_compared_with_and_tells_what_runs_and_
     assert f"an update of {shown.tensors} tensors" in text
     assert shown.update_bytes > 2 * shown.tensors > 0  # 16 bits each
     assert "No plan was approved here before." in text
+
+
+def test_a_bound_on_the_norm_of_an_update_is_told(
+    coordinator: MinimalCoordinator, workplace: Workplace
+) -> None:
+    offer(coordinator, PLAN.model_copy(update={"aggregation": AggregationPlan(max_update_norm=2.5)}), "run-2")
+
+    text = "\n".join(view(coordinator, workplace, "run-2").lines())
+
+    assert "shortened here to a norm of 2.5 if it is longer" in text
+    assert "shortened" not in "\n".join(view(coordinator, workplace, "run-1").lines())
 
 
 def test_nothing_leaves_in_a_contribution_that_was_not_told_before_the_decision(

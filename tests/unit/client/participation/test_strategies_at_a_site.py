@@ -114,6 +114,22 @@ def test_with_eight_bits_what_rounding_owes_is_kept_and_paid_in_the_next_round(
     assert 0 < max(float(tensor.abs().max()) for tensor in owed.values()) <= 2**-9
 
 
+@pytest.mark.parametrize(("bits", "exponent"), [(8, -13), (16, -20)])
+def test_an_update_that_is_longer_than_the_plan_allows_is_shortened_before_it_leaves(
+    bits: int, exponent: int, coordinator: MinimalCoordinator, workplace: Workplace
+) -> None:
+    plan = plan_with(bits=bits, max_update_norm=0.02)
+    free = plan_with(bits=bits)
+    exponents = {"exponents": [exponent] * len(sent_shapes(initial_model(plan), plan.aggregation))}
+    norms = {}
+    for each in (plan, free):
+        _, update = asked(coordinator, workplace, each, terms=exponents)
+        norms[each.sha256] = float(sum((tensor**2).sum() for tensor in update.values())) ** 0.5
+
+    assert norms[free.sha256] > 0.03  # what is learnt here goes farther
+    assert norms[plan.sha256] == pytest.approx(0.02, rel=0.05)
+
+
 def test_a_new_attempt_at_a_round_starts_from_the_state_before_it_and_not_from_its_own(
     coordinator: MinimalCoordinator, workplace: Workplace
 ) -> None:
