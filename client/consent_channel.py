@@ -42,7 +42,8 @@ class ConsentChannel:
                 certificate_pem=membership.certificate_pem,
                 key=TlsKey.load(self._home.keys(membership.key_generation).tls),
             )
-            self._open = (membership, open_channel(membership.transfer_address, credentials))
+            channel = open_channel(membership.transfer_address, credentials, self._home.proxy())
+            self._open = (membership, channel)
         try:
             yield consent_pb2_grpc.ConsentStub(self._open[1])  # type: ignore[no-untyped-call]
         except grpc.RpcError as error:

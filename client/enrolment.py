@@ -15,6 +15,7 @@ from shared.enrolment.refusal import Refusal, refusal_error
 from shared.enrolment.statement import PROTOCOL_VERSION, possession_statement
 from shared.enrolment.token import InvitationToken
 from shared.errors import EnrolmentError, TrustError, UnreachableError
+from shared.proxy import Proxy
 from shared.transfer.rpc import open_channel, rejects_certificate
 from shared.trust.anchors import Anchors
 from shared.trust.certificates import check_issued_by, fingerprint, is_for_key, new_csr, site_id_of
@@ -60,6 +61,7 @@ def enrol(
     node_key: NodeKey,
     software_version: str,
     on_leaving: Callable[[bytes, tuple[str, ...]], None],
+    proxy: Proxy | None = None,
     timeout_s: float = 30.0,
 ) -> Membership | None:
     """Redeem an invitation; nothing is written. None while the coordinator has yet to approve the keys.
@@ -86,7 +88,7 @@ def enrol(
         The server's certificate is not valid for this host or time, its clock and this computer's differ too
         much, or its reply does not hold together.
     """
-    root_pem = fetch_root(token.host, token.port, token.root_fingerprint, timeout_s=timeout_s)
+    root_pem = fetch_root(token.host, token.port, token.root_fingerprint, proxy=proxy, timeout_s=timeout_s)
     request = enrolment_pb2.EnrolRequest(
         protocol_version=PROTOCOL_VERSION,
         secret=token.secret.reveal(),
@@ -100,7 +102,7 @@ def enrol(
     request.node_key_proof = node_key.sign(statement)
     on_leaving(request.SerializeToString(), names_in(request))
     credentials = enrolment_channel_credentials(root_pem=root_pem)
-    with open_channel(join_address(token.host, token.port), credentials) as channel:
+    with open_channel(join_address(token.host, token.port), credentials, proxy) as channel:
         stub = enrolment_pb2_grpc.EnrolmentStub(channel)  # type: ignore[no-untyped-call]
         asked_at = time.time()
         try:

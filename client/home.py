@@ -11,6 +11,7 @@ from client.enrolment import Membership
 from client.settings import SiteSettings
 from shared.errors import ConfigError, HomeError, StoreError, TrustError
 from shared.files import write_file
+from shared.proxy import Proxy
 from shared.tables import read_table
 from shared.trust.anchors import Anchors
 
@@ -168,6 +169,17 @@ class SiteHome:
                 "Name another home or correct its permissions.",
             ) from error
         return read_table(SiteSettings, text, what="site.toml", error=ConfigError)
+
+    def proxy(self) -> Proxy | None:
+        """The proxy on the way to the coordinator, with its credentials; None if there is none.
+
+        Raises
+        ------
+        ConfigError, HomeError
+            The settings or the file with the credentials cannot be used.
+        """
+        settings = self.settings().proxy
+        return None if settings is None else settings.read(self.folder)
 
     def approved_bundles(self) -> frozenset[str]:
         """The bundles on the site's list, hex SHA-256; none if there is no list."""

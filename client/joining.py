@@ -70,6 +70,7 @@ def join(
         tls_key=tls_key,
         node_key=node_key,
         software_version=version("mammofed"),
+        proxy=home.proxy(),
         on_leaving=partial(note_keys, Ledger(engine), Kind.ENROLMENT),
     )
     if (membership := ask()) is None:

@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import torch
 
 from client.catalog import Catalog, Part
-from client.enrolment import Membership
+from client.enrolment import Membership, check_clock
 from client.home import SiteHome
 from client.policy.reading import read_policy
 from client.policy.wording import policy_in_words
-from client.standing import check_standing
+from client.reachability import reach
+from client.standing import clock_ahead
 from client.training.dataset import FittedDataset
 from client.training.device import choose_device
 from client.training.trainer import train
-from shared.errors import MammofedError, NotReadyError
+from shared.errors import ConfigError, MammofedError, NotReadyError, UnreachableError
 from shared.model import initial_model
 from shared.plan import ModelPlan, Plan, RoundsPlan, TrainingPlan
 from shared.trust.certificates import expires_at
 
-CONNECT_TIMEOUT_S = 5.0
 MIN_FREE_BYTES = 2 << 30
 MIN_TRAIN_EXAMPLES = 2
 STEP_EXAMPLES = 2
+NVIDIA_GPUS = Path("/proc/driver/nvidia/gpus")
+"""Here the driver has a folder for each GPU of the machine."""
 
 _STEP_PLAN = Plan(
     name="preflight",
@@ -62,9 +65,9 @@ def run_checks(home: SiteHome) -> Iterator[Check]:
         finding=f"'{membership.site_name}' in the federation '{membership.coordinator_name}'",
     )
     yield _certificate(membership)
-    yield _reachable("fleet", membership.fleet_address)
-    yield _reachable("transfer", membership.transfer_address)
-    yield _guarded("standing", lambda: _standing(home))
+    for name, address in (("fleet", membership.fleet_address), ("transfer", membership.transfer_address)):
+        yield _guarded(f"{name} port", partial(_reach, address, membership, home))
+    yield from _standing(home)
     yield _disk(home)
     yield _guarded("device", lambda: _device(home))
     with Catalog.open(home.folder) as catalog:
@@ -93,23 +96,33 @@ def _certificate(membership: Membership) -> Check:
     return Check(name="certificate", passed=True, finding=finding)
 
 
-def _standing(home: SiteHome) -> str:
-    check_standing(home)
-    return "the coordinator has this site for a member, and the clocks agree"
+def _reach(address: str, membership: Membership, home: SiteHome) -> str:
+    return reach(address, roots_pem=membership.anchors.roots_pem, proxy=home.proxy())
 
 
-def _reachable(name: str, address: str) -> Check:
-    host, _, port = address.rpartition(":")
+def _standing(home: SiteHome) -> Iterator[Check]:
+    """Membership and clock, by one question to the coordinator."""
     try:
-        with socket.create_connection((host.strip("[]"), int(port)), CONNECT_TIMEOUT_S):
-            return Check(name=f"{name} port", passed=True, finding=f"{address} answers")
-    except OSError as error:
-        return Check(
-            name=f"{name} port",
-            passed=False,
-            finding=f"{address} does not answer ({error.strerror or 'timed out'})",
-            remedy=f"Let this computer connect out to TCP {address}; see that the coordinator is running.",
-        )
+        ahead_s = clock_ahead(home)
+    except MammofedError as error:
+        yield Check(name="standing", passed=False, finding=error.message, remedy=error.hint)
+        yield _guarded("clock", _unknown_clock)
+        return
+    yield Check(
+        name="standing", passed=True, finding="the coordinator answers and has this site for a member"
+    )
+    yield _guarded("clock", lambda: _clock(ahead_s))
+
+
+def _unknown_clock() -> str:
+    raise UnreachableError(
+        "it cannot be compared with the coordinator's", "Mend the standing first; then this is looked at."
+    )
+
+
+def _clock(ahead_s: float) -> str:
+    check_clock(ahead_s=ahead_s)
+    return f"{abs(ahead_s):.1f} s {'ahead of' if ahead_s > 0 else 'behind'} the coordinator's"
 
 
 def _disk(home: SiteHome) -> Check:
@@ -123,10 +136,17 @@ def _disk(home: SiteHome) -> Check:
 
 
 def _device(home: SiteHome) -> str:
-    device = choose_device(home.settings().device)
+    choice = home.settings().device
+    device = choose_device(choice)
     if device.type == "cuda":
         memory = torch.cuda.get_device_properties(device).total_memory / 2**30
-        return f"{torch.cuda.get_device_name(device)}, {memory:.0f} GiB"
+        return f"{torch.cuda.get_device_name(device)}, {memory:.0f} GiB, CUDA {torch.version.cuda}"
+    if choice == "auto" and NVIDIA_GPUS.is_dir() and any(NVIDIA_GPUS.iterdir()):
+        raise ConfigError(
+            "this machine has an NVIDIA GPU that torch cannot use",
+            "Install torch's build with CUDA, with a driver that is new enough for it; or set "
+            '`device = "cpu"` in site.toml.',
+        )
     return f"CPU, {torch.get_num_threads()} threads (training is much slower than on a GPU)"
 
 

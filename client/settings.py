@@ -9,6 +9,7 @@ from pydantic import Field
 
 from client.dicom_node.settings import DicomNodeSettings
 from client.pacs.settings import DicomWebSettings, PacsSettings
+from client.proxy import ProxySettings
 from shared.protection.organisation import OrganisationSettings
 from shared.tables import Table
 
@@ -48,6 +49,8 @@ class SiteSettings(Table):
         Our own application entity: without it, nothing can be sent here and C-MOVE is not possible.
     pacs, dicomweb
         Archives by the name that commands use.
+    proxy
+        The way out to the coordinator; without it, straight.
     organisation
         Who answers for the data; for the data-protection pack alone.
     """
@@ -58,4 +61,5 @@ class SiteSettings(Table):
     dicom_node: DicomNodeSettings | None = None
     pacs: Mapping[str, PacsSettings] = {}
     dicomweb: Mapping[str, DicomWebSettings] = {}
+    proxy: ProxySettings | None = None
     organisation: OrganisationSettings = OrganisationSettings()

@@ -50,6 +50,24 @@ def is_member(home: SiteHome) -> bool:
     return True
 
 
+def clock_ahead(home: SiteHome) -> float:
+    """Seconds by which this computer's clock is ahead of the coordinator's, which has this site for a member.
+
+    Raises
+    ------
+    UnreachableError
+        The coordinator does not answer.
+    TrustError
+        It has revoked this site, or does not accept its certificate.
+    """
+    try:
+        asked_at = time.time()
+        reply = _ask(home)
+    except RevokedCall as error:
+        raise revoked_error() from error
+    return (asked_at + time.time()) / 2 - reply.server_time
+
+
 def check_standing(home: SiteHome) -> None:
     """Return only if this site is a member and its clock is near enough to the coordinator's.
 
@@ -60,12 +78,7 @@ def check_standing(home: SiteHome) -> None:
     TrustError
         It has revoked this site, does not accept its certificate, or the clocks differ too much.
     """
-    try:
-        asked_at = time.time()
-        reply = _ask(home)
-    except RevokedCall as error:
-        raise revoked_error() from error
-    check_clock(ahead_s=(asked_at + time.time()) / 2 - reply.server_time)
+    check_clock(ahead_s=clock_ahead(home))
 
 
 def learn(home: SiteHome) -> bool:
@@ -151,7 +164,7 @@ def calling(home: SiteHome, membership: Membership) -> Iterator[renewal_pb2_grpc
         certificate_pem=membership.certificate_pem,
         key=TlsKey.load(home.keys(membership.key_generation).tls),
     )
-    with open_channel(membership.transfer_address, credentials) as channel:
+    with open_channel(membership.transfer_address, credentials, home.proxy()) as channel:
         try:
             yield renewal_pb2_grpc.RenewalStub(channel)  # type: ignore[no-untyped-call]
         except grpc.RpcError as error:

@@ -94,4 +94,4 @@ def _connect(home: SiteHome, membership: Membership) -> BlobClient:
         certificate_pem=membership.certificate_pem,
         key=TlsKey.load(home.keys(membership.key_generation).tls),
     )
-    return BlobClient(open_channel(membership.transfer_address, credentials))
+    return BlobClient(open_channel(membership.transfer_address, credentials, home.proxy()))

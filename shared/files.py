@@ -10,11 +10,12 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from shared.errors import HomeError, StoreError
+from shared.errors import ConfigError, HomeError, StoreError
 
 PRIVATE_FILE = 0o600
 PUBLIC_FILE = 0o644
 PRIVATE_FOLDER = 0o700
+MAX_SECRET_BYTES = 4096
 
 
 def make_private_folder(folder: Path) -> None:
@@ -63,6 +64,39 @@ def write_file(path: Path, data: bytes, *, mode: int = PRIVATE_FILE) -> None:
 def is_open_to_others(path: Path) -> bool:
     """Whether others than the owner may do anything with a file. Raises OSError."""
     return bool(stat.S_IMODE(path.stat().st_mode) & (stat.S_IRWXG | stat.S_IRWXO))
+
+
+def read_secret_line(file: Path, *, what: str, setting: str) -> str:
+    """The one line of a file that holds a secret, such as a password.
+
+    Parameters
+    ----------
+    what
+        What it holds, for messages: `the database's address`.
+    setting
+        The setting that names it.
+
+    Raises
+    ------
+    ConfigError
+        The file cannot be read, is open to others, or holds no line.
+    """
+    try:
+        open_to_others = is_open_to_others(file)
+        with file.open("rb") as stream:
+            line = stream.read(MAX_SECRET_BYTES).decode().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"The file with {what} cannot be read.", f"Name the file that holds it: {setting}."
+        ) from error
+    if open_to_others:
+        raise ConfigError(
+            f"The file with {what} is open to other users of this machine.",
+            "Give it mode 0600; change the secret in it if others may have read it.",
+        )
+    if not line.isprintable() or not line:
+        raise ConfigError(f"The file with {what} holds no such line.", "Write it on one line, alone.")
+    return line
 
 
 def sync_folder(folder: Path) -> None:

@@ -26,6 +26,7 @@ from rich.text import Text
 
 from shared.errors import MammofedError
 from shared.logs import BriefFormatter
+from shared.proxy import forget_environment
 
 PIPE_WIDTH = 120
 PRIVATE_UMASK = 0o077
@@ -125,6 +126,7 @@ def run_command_line(app: typer.Typer) -> None:
     Files that it or its children make are their owner's alone, unless written with another mode on purpose.
     """
     os.umask(PRIVATE_UMASK)
+    forget_environment()
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         app()

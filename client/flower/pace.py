@@ -19,11 +19,15 @@ import time
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
+from urllib.parse import urlsplit
 
 import flwr.supercore.retry.http_retry as flower_retry
+import httpx
 from flwr.supercore.heartbeat import HeartbeatSender
 from flwr.supercore.retry import constant
 from flwr.supernode.fleet_http_client import FleetHttpClient
+
+from shared.proxy import Proxy
 
 log = logging.getLogger(__name__)
 
@@ -72,11 +76,26 @@ def shorten_waits() -> None:
     vars(flower_retry)["MAX_RETRY_DELAY"] = LONGEST_WAIT_S
 
 
-class BriefFleetClient(FleetHttpClient):
-    """Gives a call up that gets no answer within `CALL_TIMEOUT_S`; control messages are small."""
+def fleet_client_through(proxy: Proxy | None) -> type[FleetHttpClient]:
+    """A client that gives a call up which gets no answer within `CALL_TIMEOUT_S`; control messages are small.
 
-    def __init__(self, base_url: str, **settings: Any) -> None:
-        super().__init__(base_url, **{**settings, "timeout": CALL_TIMEOUT_S})
+    The stock one takes a proxy from the environment, if at all.
+    """
+
+    class BriefFleetClient(FleetHttpClient):
+        def __init__(self, base_url: str, **settings: Any) -> None:
+            super().__init__(base_url, **settings)
+            host = urlsplit(base_url).hostname or ""
+            self._client.close()
+            self._client = httpx.Client(
+                verify=settings["verify"],
+                timeout=CALL_TIMEOUT_S,
+                follow_redirects=False,
+                proxy=proxy.url() if proxy is not None and proxy.serves(host) else None,
+                trust_env=False,
+            )
+
+    return BriefFleetClient
 
 
 class FatalHeartbeats(HeartbeatSender):

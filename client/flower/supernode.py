@@ -38,14 +38,15 @@ from flwr.supernode.nodestate import NodeStateFactory
 
 from client.flower.pace import (
     NODE_HEARTBEAT_S,
-    BriefFleetClient,
     FatalHeartbeats,
     NodeClock,
+    fleet_client_through,
     quicken,
     shorten_waits,
 )
 from client.home import LOOPBACK, SiteHome
 from shared.flower.pulls import pull_soon
+from shared.proxy import Proxy
 from shared.supervision import Pulse, follow_supervisor
 from shared.trust.keys import NodeKey
 
@@ -54,14 +55,16 @@ log = logging.getLogger(__name__)
 FOLLOW_S = 1.0
 
 
-def hasten() -> None:
-    """Shorten Flower's pauses in this process."""
+def hasten(proxy: Proxy | None = None) -> None:
+    """Shorten Flower's pauses in this process, and let its node go through a proxy."""
     vars(flower_node)["time"] = NodeClock()
     pull_soon(flower_node, "pull_objects")
     quicken(flower_heartbeat, flower_tasks)
     quicken(flower_connection, interval_s=NODE_HEARTBEAT_S)
     shorten_waits()
-    vars(flower_connection).update(FleetHttpClient=BriefFleetClient, HeartbeatSender=FatalHeartbeats)
+    vars(flower_connection).update(
+        FleetHttpClient=fleet_client_through(proxy), HeartbeatSender=FatalHeartbeats
+    )
 
 
 def serve(home: SiteHome, runtime_port: int) -> None:
@@ -116,9 +119,10 @@ if __name__ == "__main__":
     # Its calls and its heartbeats have limits of their own; what remains is a process that stands still.
     pulse.expect(math.inf)
     pulse.start()
-    hasten()
+    site_home = SiteHome(Path(sys.argv[1]))
     try:
-        serve(SiteHome(Path(sys.argv[1])), int(sys.argv[2]))
+        hasten(site_home.proxy())
+        serve(site_home, int(sys.argv[2]))
     except Exception:
         log.exception("the node failed")
     finally:

@@ -16,9 +16,10 @@ from typing import NoReturn
 import grpc
 
 from shared.errors import ConfigError, TrustError
+from shared.proxy import Proxy
 from shared.transfer.open_calls import caller_of, refusals
 from shared.trust.certificates import site_id_of
-from shared.trust.tls import join_address
+from shared.trust.tls import join_address, split_address
 
 logger = logging.getLogger(__name__)
 
@@ -146,6 +147,14 @@ def listen(server: grpc.Server, host: str, port: int, credentials: grpc.ServerCr
     return bound
 
 
-def open_channel(address: str, credentials: grpc.ChannelCredentials) -> grpc.Channel:
+def open_channel(
+    address: str, credentials: grpc.ChannelCredentials, proxy: Proxy | None = None
+) -> grpc.Channel:
     """A lazy connection to `host:port` that finds a dead peer within 30 s and reconnects within seconds."""
-    return grpc.secure_channel(address, credentials, options=_CHANNEL_OPTIONS)
+    host, _ = split_address(address)
+    through = (
+        ("grpc.http_proxy", proxy.url())
+        if proxy is not None and proxy.serves(host)
+        else ("grpc.enable_http_proxy", 0)
+    )
+    return grpc.secure_channel(address, credentials, options=[*_CHANNEL_OPTIONS, through])

@@ -10,13 +10,15 @@ import hmac
 import ipaddress
 import socket
 import time
+from collections.abc import Sequence
 
 import grpc
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
-from OpenSSL import SSL
+from OpenSSL import SSL, crypto
 
 from shared.errors import FingerprintError, TrustError, UnreachableError
+from shared.proxy import Proxy, dial
 from shared.trust.certificates import check_issued_by, fingerprint_of_der
 from shared.trust.keys import TlsKey
 from shared.trust.server_certificate import check_dates, check_names_host, issuer_name
@@ -61,7 +63,44 @@ def join_address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def fetch_root(host: str, port: int, fingerprint: str, *, timeout_s: float = 10.0) -> bytes:
+def split_address(address: str) -> tuple[str, int]:
+    """Host and port of what `join_address` has made."""
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def check_listener(
+    host: str, port: int, *, roots_pem: Sequence[bytes], proxy: Proxy | None = None, timeout_s: float = 10.0
+) -> None:
+    """Return only if what answers at an address has a certificate of this federation, for this host and time.
+
+    Raises
+    ------
+    UnreachableError
+        Nothing answers in time, or what answers does not speak TLS 1.3.
+    FingerprintError
+        Another root has issued the certificate, such as that of a firewall which inspects TLS.
+    TrustError
+        The server is the right one, but by this computer's clock its certificate is not valid now, or it does
+        not name this host.
+    """
+    chain = _presented_chain(host, port, proxy, timeout_s)
+    server_pem = chain[0].public_bytes(Encoding.PEM)
+    check_dates(server_pem, now=time.time())
+    store = crypto.X509Store()
+    for root_pem in roots_pem:
+        store.add_cert(crypto.X509.from_cryptography(x509.load_pem_x509_certificate(root_pem)))
+    leaf, *others = [crypto.X509.from_cryptography(each) for each in chain]
+    try:
+        crypto.X509StoreContext(store, leaf, others).verify_certificate()
+    except crypto.X509StoreContextError as error:
+        raise _another_root(server_pem, host) from error
+    check_names_host(server_pem, host)
+
+
+def fetch_root(
+    host: str, port: int, fingerprint: str, *, proxy: Proxy | None = None, timeout_s: float = 10.0
+) -> bytes:
     """The root certificate (PEM) that a server presents, if it is the pinned one.
 
     Nothing that the server sends is believed: the root is known by its SHA-256 alone, and it must have
@@ -82,7 +121,7 @@ def fetch_root(host: str, port: int, fingerprint: str, *, timeout_s: float = 10.
         The server is the right one, but by this computer's clock its certificate is not valid now, or it does
         not name this host.
     """
-    chain = _presented_chain(host, port, timeout_s)
+    chain = _presented_chain(host, port, proxy, timeout_s)
     for certificate in chain:
         der = certificate.public_bytes(Encoding.DER)
         if hmac.compare_digest(fingerprint_of_der(der), fingerprint):
@@ -101,10 +140,10 @@ def fetch_root(host: str, port: int, fingerprint: str, *, timeout_s: float = 10.
     return root_pem
 
 
-def _presented_chain(host: str, port: int, timeout_s: float) -> list[x509.Certificate]:
+def _presented_chain(host: str, port: int, proxy: Proxy | None, timeout_s: float) -> list[x509.Certificate]:
     deadline = time.monotonic() + timeout_s
     try:
-        with socket.create_connection((host, port), timeout=timeout_s) as wire:
+        with dial(host, port, proxy, timeout_s=timeout_s) as wire:
             chain = _handshake(wire, host, deadline)
     except SSL.Error as error:
         raise UnreachableError(

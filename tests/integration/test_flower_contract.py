@@ -314,7 +314,7 @@ def test_a_call_of_the_node_to_a_coordinator_that_says_nothing_is_given_up_soon(
     monkeypatch.setattr(pace, "CALL_TIMEOUT_S", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as mute:
         address = f"127.0.0.1:{mute.getsockname()[1]}"
-        client = pace.BriefFleetClient.from_server_address(address, True, None, interceptors=[])
+        client = pace.fleet_client_through(None).from_server_address(address, True, None, interceptors=[])
 
         with pytest.raises(httpx.ReadTimeout):
             client.PullMessages(PullMessagesRequest())

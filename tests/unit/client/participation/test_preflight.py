@@ -5,7 +5,9 @@ from __future__ import annotations
 import shutil
 import time
 from collections import namedtuple
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -14,8 +16,10 @@ from client.home import SiteHome
 from client.participation import Workplace
 from client.preflight import Check, run_checks
 from shared.errors import HomeError
-from shared.trust.certificates import new_csr, new_site_certificate
+from shared.transfer.rpc import listen, new_server
+from shared.trust.certificates import new_csr, new_root, new_server_certificate, new_site_certificate
 from shared.trust.keys import TlsKey
+from shared.trust.tls import enrolment_server_credentials
 from tests.unit.client.participation.conftest import SITE_ID, MinimalCoordinator, add_example
 
 NAMES = [
@@ -24,6 +28,7 @@ NAMES = [
     "fleet port",
     "transfer port",
     "standing",
+    "clock",
     "disk",
     "device",
     "data",
@@ -88,8 +93,10 @@ def test_a_coordinator_that_does_not_listen_is_told_for_each_port(
 ) -> None:
     coordinator.server.stop(None).wait(10)
 
-    assert failed(home) == ["fleet port", "transfer port", "standing"]
-    assert str(coordinator.port) in checks_of(home)["transfer port"].remedy
+    assert failed(home) == ["fleet port", "transfer port", "standing", "clock"]
+    remedy = checks_of(home)["transfer port"].remedy
+    assert "allow outbound TCP from 127.0.0.1 to 127.0.0.1 port" in remedy
+    assert str(coordinator.port) in remedy
 
 
 @pytest.mark.parametrize("days_old", [31, 900])
@@ -105,7 +112,65 @@ def test_a_certificate_past_its_end_is_told(
     )
     home.write_membership(replace(home.membership(), certificate_pem=certificate_pem))
 
-    assert failed(home) == ["certificate", "standing"]
+    assert failed(home) == ["certificate", "standing", "clock"]
+
+
+@pytest.fixture
+def firewall(workplace: Workplace, home: SiteHome) -> Iterator[int]:
+    """A listener that answers in the coordinator's place with a certificate of a root of its own."""
+    root_key, key, now = TlsKey.generate(), TlsKey.generate(), time.time()
+    root_pem = new_root(federation_name="Inspecting Firewall", key=root_key, now=now)
+    chain_pem = new_server_certificate(
+        hosts=["127.0.0.1"], key=key, root_pem=root_pem, root_key=root_key, now=now
+    )
+    server = new_server(num_threads=2)
+    yield listen(server, "127.0.0.1", 0, enrolment_server_credentials(chain_pem=chain_pem, key=key))
+    server.stop(None).wait(10)
+
+
+def test_a_firewall_that_inspects_tls_is_told_by_its_name(firewall: int, home: SiteHome) -> None:
+    home.write_membership(replace(home.membership(), fleet_address=f"127.0.0.1:{firewall}"))
+
+    assert failed(home) == ["fleet port"]
+    check = checks_of(home)["fleet port"]
+    assert "'Inspecting Firewall' issued the certificate" in check.finding
+    assert "exempt this host and port from TLS inspection" in check.remedy
+
+
+def test_a_name_that_no_dns_knows_is_told(workplace: Workplace, home: SiteHome) -> None:
+    home.write_membership(replace(home.membership(), fleet_address="coordinator.invalid:8443"))
+
+    assert failed(home) == ["fleet port"]
+    check = checks_of(home)["fleet port"]
+    assert check.finding == "The name of coordinator.invalid:8443 is not known here."
+    assert "resolve coordinator.invalid" in check.remedy
+
+
+def test_a_gpu_that_torch_cannot_use_is_told(
+    workplace: Workplace, home: SiteHome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gpus" / "0000:01:00.0").mkdir(parents=True)
+    monkeypatch.setattr("client.preflight.NVIDIA_GPUS", tmp_path / "gpus")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    home.settings_file.write_text('device = "auto"\n')
+
+    assert failed(home) == ["device"]
+    assert "build with CUDA" in checks_of(home)["device"].remedy
+
+
+def test_a_proxy_that_is_not_there_is_told_with_what_it_must_let_through(
+    workplace: Workplace, home: SiteHome
+) -> None:
+    home.settings_file.write_text('device = "cpu"\n[proxy]\nurl = "http://127.0.0.1:9"\n')
+    home.write_membership(replace(home.membership(), fleet_address="192.0.2.1:443"))
+
+    assert failed(home) == ["fleet port"]
+    check = checks_of(home)["fleet port"]
+    assert check.finding == "192.0.2.1:443 does not answer (by the proxy 127.0.0.1:9)"
+    assert (
+        "let 127.0.0.1 connect out to TCP 127.0.0.1:9, and that proxy CONNECT to 192.0.2.1:443"
+        in check.remedy
+    )
 
 
 def test_a_certificate_that_the_running_site_will_renew_is_no_failure(
@@ -128,7 +193,7 @@ def test_a_site_that_was_revoked_is_told_so_by_its_check(
 ) -> None:
     coordinator.has_revoked = True
 
-    assert failed(home) == ["standing"]
+    assert failed(home) == ["standing", "clock"]
     assert checks_of(home)["standing"].finding == "This site was revoked by the coordinator."
 
 
@@ -137,8 +202,8 @@ def test_a_clock_that_flower_would_refuse_is_told_by_how_much(
 ) -> None:
     coordinator.clock = lambda: time.time() - 20
 
-    assert failed(home) == ["standing"]
-    assert "20 seconds ahead" in checks_of(home)["standing"].finding
+    assert failed(home) == ["clock"]
+    assert "20 seconds ahead" in checks_of(home)["clock"].finding
 
 
 def test_a_disk_that_is_nearly_full_is_told(
