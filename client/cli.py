@@ -21,6 +21,7 @@ from client.cli_pacs import pacs_app
 from client.cli_plans import add_to as add_plan_commands
 from client.cli_policy import policy_app
 from client.cli_protection import protection_pack
+from client.cli_status import add_to as add_status_commands
 from client.home import SiteHome
 from shared.audit.terminal import audit_commands
 from shared.errors import NotReadyError
@@ -156,6 +157,7 @@ def segment_command(
 
 app.command()(ledger)
 add_plan_commands(app)
+add_status_commands(app)
 
 
 def main() -> None:

@@ -99,6 +99,21 @@ class SiteHome:
         return self.folder / "paused"
 
     @property
+    def work_file(self) -> Path:
+        """What the training process is at, as a note."""
+        return self.folder / "work.json"
+
+    @property
+    def contact_file(self) -> Path:
+        """When the coordinator last answered the running site, as a note."""
+        return self.folder / "contact.json"
+
+    @property
+    def links(self) -> Path:
+        """Folder of the links to the running site's page."""
+        return self.folder / "links"
+
+    @property
     def approved_bundles_file(self) -> Path:
         """SHA-256 of the bundles that may name the installed app, one a line."""
         return self.folder / "approved-bundles.txt"

@@ -42,6 +42,7 @@ from client.training.local_round import (
 )
 from client.training.schedule import training_seed
 from client.training.trainer import Step, TrainingResult, train
+from client.work import WorkNote
 from shared.errors import (
     MammofedError,
     NotFoundError,
@@ -79,6 +80,7 @@ class Workplace:
     audit: AuditLog
     guard: Guard
     device: torch.device
+    work: WorkNote
     _datasets: dict[tuple[str, Part], FittedDataset | None] = field(default_factory=dict)
 
     def watch(self, announcement: Announcement) -> Callable[[], bool]:
@@ -117,6 +119,11 @@ def take_part(envelope: bytes, workplace: Workplace) -> bytes:
         The announcement is not the coordinator's, or not for this site: it is not answered.
     """
     announcement = _read(envelope, workplace.membership)
+    with workplace.work.working(announcement.occasion):
+        return _take_part(announcement, workplace)
+
+
+def _take_part(announcement: Announcement, workplace: Workplace) -> bytes:
     occasion = announcement.occasion
     began = time.monotonic()
     try:
@@ -361,7 +368,7 @@ def _trainer(plan: Plan, announcement: Announcement, workplace: Workplace) -> Tr
                 round_number=occasion.round_number,
                 seed=seed,
                 device=workplace.device,
-                on_step=_log_step(occasion),
+                on_step=_tell_step(occasion, workplace.work),
                 should_stop=workplace.watch(announcement),
                 correct=correct,
             )
@@ -374,8 +381,9 @@ def _trainer(plan: Plan, announcement: Announcement, workplace: Workplace) -> Tr
     return train_with
 
 
-def _log_step(occasion: Occasion) -> Callable[[Step], None]:
-    def log_step(step: Step) -> None:
+def _tell_step(occasion: Occasion, work: WorkNote) -> Callable[[Step], None]:
+    def tell_step(step: Step) -> None:
+        work.step(step.number, step.num_steps)
         log.info(
             "%s round %d step %d/%d loss %.4f",
             occasion.run_id,
@@ -385,4 +393,4 @@ def _log_step(occasion: Occasion) -> Callable[[Step], None]:
             step.loss,
         )
 
-    return log_step
+    return tell_step

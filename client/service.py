@@ -10,7 +10,9 @@ import time
 from collections.abc import Callable
 
 from client.consent_upkeep import ConsentUpkeep
+from client.contact import ContactNote
 from client.home import LOOPBACK, SiteHome
+from client.page.listening import listening
 from client.renewal import is_under_older_root, jitter_of, renew, renewal_due
 from client.standing import check_standing, learn, revoked_error
 from client.store.audit import AuditLog
@@ -55,18 +57,20 @@ def serve(home: SiteHome, on_ready: Callable[[], None]) -> None:
         )
         port = _free_port()
         supervisor = Supervisor([_program(home, name, port) for name in (SUPERNODE, EXECUTOR)])
-        upkeep = Upkeep(home)
-        try:
-            supervisor.tend()
-            upkeep.start()
-            ConsentUpkeep(home, on_refused=upkeep.look_now).start()
-            on_ready()
-            while home.has_joined() and not upkeep.revoked.is_set() and not stopping.wait(TEND_S):
-                if SUPERNODE in supervisor.tend():
-                    # It ends when the coordinator does not know its node any more.
-                    upkeep.look_now()
-        finally:
-            supervisor.stop()
+        contact = ContactNote(home.contact_file)
+        upkeep = Upkeep(home, contact)
+        with listening(home):
+            try:
+                supervisor.tend()
+                upkeep.start()
+                ConsentUpkeep(home, contact, on_refused=upkeep.look_now).start()
+                on_ready()
+                while home.has_joined() and not upkeep.revoked.is_set() and not stopping.wait(TEND_S):
+                    if SUPERNODE in supervisor.tend():
+                        # It ends when the coordinator does not know its node any more.
+                        upkeep.look_now()
+            finally:
+                supervisor.stop()
         if not home.has_joined():
             log.info("This site has left its federation")
         elif upkeep.revoked.is_set():
@@ -76,9 +80,10 @@ def serve(home: SiteHome, on_ready: Callable[[], None]) -> None:
 class Upkeep:
     """Renews the membership in the background, and notices its end and the coordinator's new keys."""
 
-    def __init__(self, home: SiteHome) -> None:
+    def __init__(self, home: SiteHome, contact: ContactNote) -> None:
         self.revoked = threading.Event()
         self._home = home
+        self._contact = contact
         self._look = threading.Event()
         self._disk = DiskWatch(home.folder)
 
@@ -99,12 +104,14 @@ class Upkeep:
                 if error.message != trouble:  # said once, not at each try
                     log.error("%s %s", error.message, error.hint)
                 trouble = error.message
+                self._contact.troubled("upkeep", f"{error.message} {error.hint}")
             except Exception:
                 # This thread must not end: without it the certificate would, unnoticed until then.
                 log.exception("The upkeep of the membership failed")
                 trouble = "failed"
             else:
                 trouble = ""
+                self._contact.answered("upkeep")
             self._look.wait(RETRY_EVERY_S if trouble else UPKEEP_EVERY_S)
             self._look.clear()
 

@@ -18,6 +18,7 @@ from client.store.ledger import Ledger
 from client.store.opening import open_site_store
 from client.store.plans import Plans
 from client.training.device import choose_device
+from client.work import WorkNote
 from shared.errors import MammofedError
 from shared.transfer.blob_store import BlobStore
 from shared.transfer.client import BlobClient
@@ -59,6 +60,7 @@ def open_workplace(home: SiteHome) -> Workplace:
         audit=audit,
         guard=Guard(home, Plans(engine), catalog),
         device=choose_device(home.settings().device),
+        work=WorkNote(home.work_file),
     )
 
 

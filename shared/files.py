@@ -32,11 +32,11 @@ def make_private_folder(folder: Path) -> None:
         raise _refused(error) from error
 
 
-def write_file(path: Path, data: bytes, *, mode: int = PRIVATE_FILE) -> None:
+def write_file(path: Path, data: bytes, *, mode: int = PRIVATE_FILE, is_durable: bool = True) -> None:
     """Write a file by replacing it whole: a reader sees the old bytes or the new, never a part.
 
-    Bytes and name are on the disk when this returns. The temporary file has mode 0600, so that a secret is
-    never readable by others.
+    Bytes and name are on the disk when this returns, unless the file need not be durable: a note that may be
+    lost in a power cut. The temporary file has mode 0600, so that a secret is never readable by others.
 
     Raises
     ------
@@ -51,12 +51,14 @@ def write_file(path: Path, data: bytes, *, mode: int = PRIVATE_FILE) -> None:
                 file.write(data)
                 os.fchmod(file.fileno(), mode)
                 file.flush()
-                os.fsync(file.fileno())
+                if is_durable:
+                    os.fsync(file.fileno())
             Path(temporary).replace(path)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
-        sync_folder(path.parent)
+        if is_durable:
+            sync_folder(path.parent)
     except OSError as error:
         raise _refused(error) from error
 
@@ -116,6 +118,18 @@ def _refused(error: OSError) -> StoreError:
 
 class BusyError(HomeError):
     """Another process holds what one alone may; it can be tried again later."""
+
+
+def is_held(folder: Path) -> bool:
+    """Whether a running process holds a folder by `hold_folder`."""
+    try:
+        with (folder / ".lock").open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 @contextlib.contextmanager

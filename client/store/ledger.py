@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Column, Engine, Float, Integer, RowMapping, String, Table, Text, insert, select
+from sqlalchemy import Column, Engine, Float, Integer, RowMapping, String, Table, Text, func, insert, select
 
 from client.store.audit import append
 from client.store.schema import metadata
@@ -152,6 +152,15 @@ class Release:
     base_sha256: str | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerTotals:
+    """All that has left, summed up; `last_at` in seconds since the Unix epoch, None if nothing has."""
+
+    messages: int
+    size_bytes: int
+    last_at: float | None
+
+
 class Ledger:
     """Appends to the ledger, and reads it."""
 
@@ -180,6 +189,13 @@ class Ledger:
             )
             if event is not None:
                 append(connection, event, actor=actor, at=at)
+
+    def totals(self) -> LedgerTotals:
+        """How much has left, and when the last of it."""
+        query = select(func.count(), func.coalesce(func.sum(ledger.c.size_bytes), 0), func.max(ledger.c.at))
+        with transaction(self._engine) as connection:
+            messages, size_bytes, last_at = connection.execute(query.select_from(ledger)).one()
+        return LedgerTotals(messages=messages, size_bytes=size_bytes, last_at=last_at)
 
     def lines(self, *, run_id: str | None = None) -> list[LedgerLine]:
         """All lines in the order of leaving, of one run if given."""

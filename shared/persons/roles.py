@@ -32,6 +32,7 @@ class Action(StrEnum):
     RUN_START = "run.start"
     RUN_STOP = "run.stop"
     SERVICE_PAUSE = "service.pause"
+    SERVICE_SHOW = "service.show"
     SITE_MANAGE = "site.manage"
 
 
@@ -49,6 +50,7 @@ MINIMAL_ROLE: Mapping[Action, Role] = {
     Action.RUN_START: Role.OPERATOR,
     Action.RUN_STOP: Role.OPERATOR,
     Action.SERVICE_PAUSE: Role.OPERATOR,
+    Action.SERVICE_SHOW: Role.VIEWER,
     Action.SITE_MANAGE: Role.ADMINISTRATOR,
 }
 

@@ -59,6 +59,8 @@ COMMANDS = {
     "mammofed-site join": ["token", "--home", "--json"],
     "mammofed-site check": ["--home", "--json"],
     "mammofed-site start": ["--home", "--json"],
+    "mammofed-site status": ["--home", "--json"],
+    "mammofed-site page": ["--home", "--json"],
     "mammofed-site plans": ["--home", "--json"],
     "mammofed-site plan show": ["run_id", "--home", "--json"],
     "mammofed-site plan approve": ["run_id", "--home", "--json"],

@@ -13,6 +13,7 @@ from flwr.supercore.task_identity import TaskIdentity
 
 import client.renewal
 import client.service
+from client.contact import ContactNote
 from client.flower.app import make_app
 from client.home import SiteHome
 from client.joining import join
@@ -82,7 +83,7 @@ def test_a_member_learns_the_new_signing_key_and_refuses_announcements_by_the_re
     _read(announcement(home, retired), home.membership())
     members.change_keys("signing")
 
-    Upkeep(home)._once()
+    Upkeep(home, ContactNote(home.contact_file))._once()
 
     membership = home.membership()
     assert membership.anchors == members.coordinator.anchors
@@ -157,7 +158,7 @@ def test_a_service_without_its_coordinator_says_so_once_and_learns_soon_after_th
 
     monkeypatch.setattr(Upkeep, "_once", counted)
     members.stop()
-    upkeep = Upkeep(home)
+    upkeep = Upkeep(home, ContactNote(home.contact_file))
 
     upkeep.start()
     wait_until(lambda: len(tries) > 3, TIMEOUT_S, "some tries")
@@ -203,7 +204,7 @@ def test_a_member_that_knows_only_the_old_root_comes_under_the_new_one_by_itself
     workplace.transfer.fetch(blob, workplace.blobs)
     assert is_member(home)
 
-    Upkeep(home)._once()
+    Upkeep(home, ContactNote(home.contact_file))._once()
 
     membership = home.membership()
     assert membership.anchors.roots_pem == (members.coordinator.anchors.root_pem, old_root)
@@ -212,7 +213,7 @@ def test_a_member_that_knows_only_the_old_root_comes_under_the_new_one_by_itself
     follow_membership(workplace, home)
     workplace.blobs.remove(blob.digest)
     workplace.transfer.fetch(blob, workplace.blobs)
-    Upkeep(home)._once()
+    Upkeep(home, ContactNote(home.contact_file))._once()
     assert home.membership() == membership
 
 
@@ -313,7 +314,7 @@ def test_a_reply_that_was_lost_before_a_change_of_root_does_not_keep_a_member_fr
     members.change_keys("root")
 
     for _ in range(2):
-        Upkeep(home)._once()
+        Upkeep(home, ContactNote(home.contact_file))._once()
 
     assert not is_under_older_root(home.membership())
     members.change_keys("retire")

@@ -18,6 +18,7 @@ import client.joining
 import client.renewal
 import client.service
 import client.standing
+from client.contact import ContactNote
 from client.home import SiteHome
 from client.joining import join
 from client.renewal import renew, rotate_keys
@@ -149,7 +150,7 @@ def test_a_site_that_joined_while_the_superlink_was_away_gets_its_node_later(
 def test_a_running_site_whose_clock_is_a_day_off_is_told_and_well_again_when_it_is_mended(
     members: MemberCoordinator, home: SiteHome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    upkeep = Upkeep(home)
+    upkeep = Upkeep(home, ContactNote(home.contact_file))
     with monkeypatch.context() as wrong:
         wrong.setattr(client.standing, "time", SimpleNamespace(time=lambda: time.time() + 86_400))
         with pytest.raises(TrustError, match="clock is 86400 seconds ahead of the coordinator's"):
@@ -237,7 +238,7 @@ def test_a_service_whose_site_was_revoked_stops_asking(
     members: MemberCoordinator, home: SiteHome, caplog: pytest.LogCaptureFixture
 ) -> None:
     members.revoke()
-    upkeep = Upkeep(home)
+    upkeep = Upkeep(home, ContactNote(home.contact_file))
 
     upkeep.start()
 
@@ -644,7 +645,7 @@ def test_a_running_service_renews_a_certificate_that_is_due(
     members: MemberCoordinator, home: SiteHome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = home.membership()
-    upkeep = Upkeep(home)
+    upkeep = Upkeep(home, ContactNote(home.contact_file))
     upkeep._once()
     assert home.membership() == before
     monkeypatch.setattr(client.service, "renewal_due", lambda *_, **__: True)
