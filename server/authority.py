@@ -20,6 +20,7 @@ from shared.errors import ConfigError, TrustError
 from shared.files import hold_folder, make_private_folder, write_file
 from shared.trust.anchors import Anchors
 from shared.trust.certificates import (
+    CLOCK_SKEW,
     expires_at,
     fingerprint,
     is_issued_by,
@@ -170,13 +171,15 @@ def depending_on_older_root(anchors: Anchors, sites: Iterable[Site], *, now: flo
 def renew_server_certificate(home: CoordinatorHome, *, now: float) -> bool:
     """Issue the listeners a new certificate if theirs is past two thirds of its life or lacks a host of ours.
 
+    One that was issued in the time to come, by a clock that was wrong, is replaced as well.
+
     Returns
     -------
     Whether there is a new one.
     """
     settings, chain_pem = home.settings(), home.tls_chain_file.read_bytes()
     start, end = issued_at(chain_pem), expires_at(chain_pem)
-    is_due = now >= start + RENEW_SERVER_AFTER * (end - start)
+    is_due = not start - CLOCK_SKEW.total_seconds() <= now < start + RENEW_SERVER_AFTER * (end - start)
     if not is_due and all(names_host(chain_pem, host) for host in hosts_of(settings)):
         return False
     _issue_server_certificate(settings, home.keys, TlsKey.load(home.tls_key_file), now=now)

@@ -13,12 +13,15 @@ class Reply:
 
     Attributes
     ----------
+    failure
+        Name of the error's class that a failed node gives; empty if it gives none that looks like one.
     is_of_site
         Whether the site's node has sent it; no sign of life comes with a reply that was made in its place.
     """
 
     message_id: str
     envelope: bytes | None
+    failure: str = ""
     is_of_site: bool = True
 
 

@@ -231,7 +231,8 @@ def run_show(
     coordinator = Coordinator.open(CoordinatorHome(home))
     run = coordinator.runs.get(run_id)
     summary = summarize(run, coordinator)
-    show_run(summary, Output(as_json))
+    trouble = "" if run.state.is_over else coordinator.clock.trouble()
+    show_run(summary, Output(as_json), trouble=trouble)
 
 
 @model_app.command("list")

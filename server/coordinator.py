@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 
 from server.authority import anchors_of, statements_of
+from server.clock import Clock
 from server.enrolment import CoordinatorIdentity
 from server.home import CoordinatorHome
 from server.store import AuditLog, Federation, Models, Persons, Runs, open_coordinator_store
@@ -36,6 +37,7 @@ class Coordinator:
     consents: Consents
     models: Models
     audit: AuditLog
+    clock: Clock
     persons: Persons
     blobs: BlobStore
     signing_key: SigningKey
@@ -94,6 +96,7 @@ class Coordinator:
             consents=Consents(engine),
             models=Models(engine),
             audit=AuditLog(engine),
+            clock=Clock(AuditLog(engine)),
             persons=Persons(engine),
             blobs=BlobStore(home.blobs),
             signing_key=SigningKey.load(home.signing_key_file),

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from server.admission import check_ownership, read_answer
-from server.channel import Reply, SiteChannel
-from server.coordinator import Coordinator
-from server.lateness import Lateness
+from server.channel import Reply
 from server.lifecycle import AnswerState, ConsentState, RoundState
 from server.patience import missed_deadlines, patience_s, training_times_s
-from server.store import Checkpoint, Round, Run, Site
+from server.session import Session, require_going_on
+from server.store import Checkpoint, Round, Site
 from shared.errors import (
     AdmissionError,
-    AggregationError,
+    BundleError,
     PausedError,
-    QuorumError,
     TamperedError,
     TransferError,
+    VersionError,
 )
-from shared.plan import Plan
 from shared.records import ANNOUNCEMENT_TYPE, Announcement, Contribution, Occasion, Phase, Refusal, Terms
 from shared.transfer.blob_ref import BlobRef
 from shared.trust.envelope import Envelope, sign
@@ -37,26 +35,8 @@ LONGEST_REST_S = 86_400.0
 """A site's hours come again every day; no run waits longer for what one site says."""
 
 PAUSED = "the site has paused"
+OTHER_VERSION = "the site runs another minor version of mammofed, or does not approve of this one"
 WITHDRAWN = "the site has taken its approval back"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Session:
-    """A run while it goes on.
-
-    Attributes
-    ----------
-    resting
-        Sites that train at other hours, by site id, each with the time (seconds since the epoch) from when on
-        it may be asked again.
-    """
-
-    run: Run
-    plan: Plan
-    channel: SiteChannel
-    coordinator: Coordinator
-    resting: dict[str, float] = field(default_factory=dict)
-    lateness: Lateness = field(default_factory=Lateness)
 
 
 class Intake(Protocol):
@@ -80,68 +60,6 @@ class _Asked:
     occasion: Occasion
     envelope: bytes
     asked_at: float
-
-
-def require_open(session: Session) -> None:
-    """Return only if nobody has stopped the run. Raises AggregationError."""
-    if session.coordinator.runs.get(session.run.run_id).state.is_over:
-        raise AggregationError("The run was stopped.", "`mammofed-coordinator run resume` lets it go on.")
-
-
-def present(session: Session) -> list[Site]:
-    """The sites that may be asked now, by site id: approving, neither paused nor resting, and online."""
-    online, consents = session.channel.online(), session.coordinator.consents
-    approving = consents.sites_in(ConsentState.APPROVED, session.run.run_id) - consents.paused()
-    return [
-        site
-        for site in session.coordinator.federation.active()
-        if site.site_id in approving and site.node_id in online and not _rests(session, site)
-    ]
-
-
-def _rests(session: Session, site: Site) -> bool:
-    return time.time() < session.resting.get(site.site_id, 0)
-
-
-def _expected(session: Session) -> list[Site]:
-    """The sites that may still be there in a moment: all but those that have refused or paused, or rest."""
-    consents = session.coordinator.consents
-    absent = consents.sites_in(ConsentState.REFUSED, session.run.run_id) | consents.paused()
-    return [
-        site
-        for site in session.coordinator.federation.active()
-        if site.site_id not in absent and not _rests(session, site)
-    ]
-
-
-def gather(session: Session, *, patience_s: float) -> list[Site]:
-    """The sites that can be asked: all that are expected, or after `patience_s` at least a quorum.
-
-    Sites that rest are waited for as long as they say; only then does the plan's timeout begin.
-
-    Raises
-    ------
-    QuorumError
-        Fewer than the quorum were there within the plan's timeout.
-    """
-    began = time.monotonic()
-    quorum = session.plan.rounds.quorum
-    while True:
-        require_open(session)
-        cohort, num_expected = present(session), len(_expected(session))
-        waited_s = time.monotonic() - began
-        if len(cohort) >= quorum and (len(cohort) == num_expected or waited_s >= patience_s):
-            return cohort
-        num_resting = sum(time.time() < until for until in session.resting.values())
-        if num_resting and len(cohort) + num_resting >= quorum:
-            began = time.monotonic()
-        elif waited_s > session.plan.rounds.timeout_s:
-            num_active = len(session.coordinator.federation.active())
-            raise QuorumError(
-                f"Only {len(cohort)} of {num_active} sites approve and are online; the plan needs {quorum}.",
-                "Ask the sites to run `mammofed-site start` (and `resume`), then start the run again.",
-            )
-        time.sleep(PRESENCE_POLL_S)
 
 
 def open_round(session: Session, cohort: list[Site], base: Checkpoint, *, number: int, phase: Phase) -> Round:
@@ -181,6 +99,11 @@ def exchange(
         Without one no updates are asked for.
     needed
         Answers without which every site is waited for.
+
+    Raises
+    ------
+    AggregationError, ClockError
+        See `require_going_on`.
     """
     silent = _silent(session, cohort)
     pending = {}
@@ -189,13 +112,15 @@ def exchange(
         if message_id := _send(session, asked):
             pending[message_id] = asked
     contributions: list[Contribution] = []
-    looked_at = time.time()
+    looked_at = time.monotonic()
     while (
         any(asked.site.site_id not in silent for asked in pending.values())
         or (pending and len(contributions) < needed)
     ) and time.time() < opened.deadline:
         overdue = session.lateness.message_ids()
-        for reply in session.channel.receive([*pending, *overdue]):
+        replies = session.channel.receive([*pending, *overdue])
+        session.steadiness.require()  # else what SuperLink says in the place of nodes means nothing
+        for reply in replies:
             if reply.message_id in overdue:
                 silent.discard(session.lateness.hear(reply, now=time.time()) or "")
                 continue
@@ -204,12 +129,12 @@ def exchange(
                 pending |= _ask_again(session, asked, moved)
             elif (contribution := _take(session, asked, reply, intake)) is not None:
                 contributions.append(contribution)
-        if time.time() - looked_at > PRESENCE_POLL_S:
-            looked_at = time.time()
-            require_open(session)
+        if time.monotonic() - looked_at > PRESENCE_POLL_S:
+            looked_at = time.monotonic()
             before, pending = pending, _follow_presence(session, pending)
             silent -= {pending[new].site.site_id for new in pending.keys() - before.keys()}
         time.sleep(POLL_S)
+    session.steadiness.require()  # else the deadline means nothing
     for message_id, asked in pending.items():
         site_id = asked.site.site_id
         session.lateness.note(site_id, message_id, asked.occasion.phase, asked_at=asked.asked_at)
@@ -270,7 +195,7 @@ def _take(session: Session, asked: _Asked, reply: Reply, intake: Intake | None) 
     """Admit one reply or record why not."""
     runs = session.coordinator.runs
     if reply.envelope is None:
-        runs.record_answer(asked.occasion, AnswerState.LOST, at=time.time(), reason="the site's node failed")
+        runs.record_answer(asked.occasion, AnswerState.LOST, at=time.time(), reason=_failure(reply))
         return None
     if not session.coordinator.federation.is_active(asked.site.site_id):
         runs.record_answer(asked.occasion, AnswerState.LOST, at=time.time(), reason=REVOKED)
@@ -307,15 +232,24 @@ def _take(session: Session, asked: _Asked, reply: Reply, intake: Intake | None) 
     return answer
 
 
+def _failure(reply: Reply) -> str:
+    if reply.failure == VersionError.__name__:
+        return OTHER_VERSION
+    return f"the site's node failed: {reply.failure}" if reply.failure else "the site's node failed"
+
+
 def _record_refusal(session: Session, asked: _Asked, refusal: Refusal, envelope: bytes) -> None:
     """A pause in the middle of a round loses the site to it; anything else is the site's no."""
     paused = refusal.reason == PausedError.__name__
+    reason = {PausedError.__name__: PAUSED, BundleError.__name__: OTHER_VERSION}.get(
+        refusal.reason, refusal.reason
+    )
     rules = f": {', '.join(refusal.rules)}" if refusal.rules else ""
     session.coordinator.runs.record_answer(
         asked.occasion,
         AnswerState.LOST if paused else AnswerState.REFUSED,
         at=time.time(),
-        reason=PAUSED if paused else f"{refusal.reason}{rules}",
+        reason=f"{reason}{rules}",
         envelope=envelope,
     )
     if refusal.not_before is not None:
@@ -345,6 +279,7 @@ def _signing_key(session: Session, asked: _Asked, envelope: bytes) -> VerifyKey:
 def _follow_presence(session: Session, pending: dict[str, _Asked]) -> dict[str, _Asked]:
     """Give up on sites that went away; ask those again that came back, or moved, and so have forgotten."""
     online, gone = session.channel.online(), _gone(session)
+    require_going_on(session)
     active = {site.site_id: site for site in session.coordinator.federation.active()}
     still_pending: dict[str, _Asked] = {}
     for pending_id, asked in pending.items():

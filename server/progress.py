@@ -47,9 +47,9 @@ def watch_run(coordinator: Coordinator, run_id: str, output: Output) -> None:
     else:
         with Live(console=output.console, refresh_per_second=4) as live:
             while (summary := _summarize(coordinator, run_id)).run.finished_at is None:
-                live.update(_picture(summary))
+                live.update(_picture(summary, coordinator.clock.trouble()))
                 time.sleep(POLL_S)
-            live.update(_picture(summary))
+            live.update(_picture(summary, ""))
     if summary.run.state is RunState.FAILED:
         raise AggregationError(f"The run failed. {summary.run.failure}", "`run show` tells more.")
     if summary.run.state is RunState.STOPPED:
@@ -61,12 +61,12 @@ def watch_run(coordinator: Coordinator, run_id: str, output: Output) -> None:
         output.console.print(f"Published as {summary.model_id}.", markup=False)
 
 
-def show_run(summary: RunSummary, output: Output) -> None:
-    """Print a run as it stands."""
+def show_run(summary: RunSummary, output: Output, *, trouble: str) -> None:
+    """Print a run as it stands, and what holds it up now, if anything does."""
     if output.as_json:
-        output.json(summary.to_json())
+        output.json({**summary.to_json(), "trouble": trouble})
         return
-    output.console.print(_heading(summary))
+    output.console.print(_heading(summary, trouble))
     output.console.print(_consents_table(summary))
     output.console.print(_rounds_table(summary.rounds))
     output.console.print(_sites_table(summary))
@@ -80,7 +80,7 @@ def _summarize(coordinator: Coordinator, run_id: str) -> RunSummary:
 
 
 def _watch_lines(coordinator: Coordinator, run_id: str, output: Output) -> RunSummary:
-    shown, told = 0, ""
+    shown, told, warned = 0, "", ""
     if not output.as_json:
         output.console.print(f"{run_id} is submitted.", markup=False)
     while True:
@@ -91,6 +91,13 @@ def _watch_lines(coordinator: Coordinator, run_id: str, output: Output) -> RunSu
                 output.json({"event": "consents", "run_id": run_id, **_consents_json(summary)})
             else:
                 output.console.print(stand, markup=False, soft_wrap=True)
+        if (trouble := coordinator.clock.trouble()) != warned:
+            warned = trouble
+            if output.as_json:
+                output.json({"event": "trouble", "run_id": run_id, "trouble": trouble})
+            else:
+                line = f"The run waits. {trouble}" if trouble else "The clock is right again."
+                output.console.print(line, markup=False, soft_wrap=True)
         closed = [one for one in summary.rounds if one.state is not RoundState.OPEN]
         for one in closed[shown:]:
             if output.as_json:
@@ -161,17 +168,19 @@ def _round_line(summary: RunSummary, one: RoundSummary) -> str:
     )
 
 
-def _picture(summary: RunSummary) -> RenderableType:
+def _picture(summary: RunSummary, trouble: str) -> RenderableType:
     if not summary.rounds:
-        return Group(_heading(summary), Text(_stand(summary)))
-    return Group(_heading(summary), _bar(summary), _rounds_table(summary.rounds[-MAX_ROUNDS_SHOWN:]))
+        return Group(_heading(summary, trouble), Text(_stand(summary)))
+    return Group(_heading(summary, trouble), _bar(summary), _rounds_table(summary.rounds[-MAX_ROUNDS_SHOWN:]))
 
 
-def _heading(summary: RunSummary) -> Text:
+def _heading(summary: RunSummary, trouble: str) -> Text:
     run = summary.run
     text = Text.assemble((run.name, "bold"), f"  {run.run_id}  {run.state.value}")
     if run.failure:
         text.append(f"\n{run.failure}", style="red")
+    if trouble:
+        text.append(f"\nThe run waits. {trouble}", style="red")
     return text
 
 

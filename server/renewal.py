@@ -39,6 +39,8 @@ class RenewalService(renewal_pb2_grpc.RenewalServicer):
     ----------
     clock
         Seconds since the Unix epoch.
+    is_clock_right
+        While it is not, no certificate is issued: a site could not use it once the clock is mended.
     on_renewed
         Called with the site id after a renewal is recorded, and again whenever it is asked for again; if it
         raises, the site is told to try later and what is recorded stays.
@@ -51,12 +53,14 @@ class RenewalService(renewal_pb2_grpc.RenewalServicer):
         federation: Federation,
         memberships: Memberships,
         clock: Callable[[], float],
+        is_clock_right: Callable[[], bool],
         on_renewed: Callable[[str], None],
     ) -> None:
         self._coordinator = coordinator
         self._federation = federation
         self._memberships = memberships
         self._clock = clock
+        self._is_clock_right = is_clock_right
         self._on_renewed = on_renewed
 
     def add_to(self, server: grpc.Server) -> None:
@@ -80,6 +84,8 @@ class RenewalService(renewal_pb2_grpc.RenewalServicer):
         """Renew, or refuse with a reason word."""
         with answering(context):
             site_id, presented_pem = self._member(context)
+            if not self._is_clock_right():
+                raise RefusedCallError(grpc.StatusCode.UNAVAILABLE, "clock")
             keys = _read_keys(request)
             certificate_pem = self._renew(site_id, presented_pem, keys, request)
             self._on_renewed(site_id)

@@ -7,12 +7,20 @@ import time
 from server.aggregation import Aggregation, first_checkpoint, weights_of_run
 from server.channel import SiteChannel
 from server.coordinator import Coordinator
-from server.exchange import Session, exchange, gather, open_round, present
+from server.exchange import exchange, open_round
 from server.lifecycle import RoundState, RunState
 from server.publication import publish
+from server.session import Session, gather, present, require_going_on
 from server.store import Checkpoint, Run, Site
 from server.weighting import SiteWeights
-from shared.errors import MammofedError, NotFoundError, QuorumError, StoreError, TransferError
+from shared.errors import (
+    ClockError,
+    MammofedError,
+    NotFoundError,
+    QuorumError,
+    StoreError,
+    TransferError,
+)
 from shared.plan import Plan
 from shared.records import ROUND_PHASES, Phase
 
@@ -32,8 +40,8 @@ def run_rounds(run_id: str, channel: SiteChannel, coordinator: Coordinator) -> N
 
     Raises
     ------
-    StoreError
-        The store or its disk refuses; the run is as it was, and can be carried on.
+    StoreError, ClockError
+        The store or its disk refuses, or the clock is wrong; the run is as it was, and can be carried on.
     MammofedError
         The run cannot go on; it is recorded as failed, and its checkpoints stay.
     """
@@ -48,11 +56,12 @@ def run_rounds(run_id: str, channel: SiteChannel, coordinator: Coordinator) -> N
         while checkpoint.number < session.plan.rounds.count:
             checkpoint = _run_round(session, checkpoint)
         _evaluate(session, checkpoint)
+        require_going_on(session)
         if coordinator.models.of_run(run_id) is None:
             publish(coordinator, session.run, checkpoint)
         coordinator.runs.move(run_id, RunState.FINISHED, at=time.time())
     except MammofedError as error:
-        if is_of_the_disk(error):
+        if is_of_this_machine(error):
             raise
         if coordinator.runs.get(run_id).state is not RunState.RUNNING:
             return  # stopped in the middle, and perhaps resumed since: whoever takes it up begins anew
@@ -60,9 +69,10 @@ def run_rounds(run_id: str, channel: SiteChannel, coordinator: Coordinator) -> N
         raise
 
 
-def is_of_the_disk(error: MammofedError) -> bool:
-    """Whether the store or its disk refuses for now: a fault of this machine, which no run is ended for."""
-    return isinstance(error, StoreError) and not isinstance(error, NotFoundError | TransferError)
+def is_of_this_machine(error: MammofedError) -> bool:
+    """Whether the store, its disk or the clock here is at fault for now, which no run is ended for."""
+    of_store = isinstance(error, StoreError) and not isinstance(error, NotFoundError | TransferError)
+    return of_store or isinstance(error, ClockError)
 
 
 def _begin(run: Run, channel: SiteChannel, coordinator: Coordinator) -> Session:

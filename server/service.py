@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import grpc
 
 from server.authority import renew_server_certificate
+from server.clock import Clock
 from server.consent import ConsentService
 from server.coordinator import Coordinator, identity_of
 from server.enrolment import EnrolmentService, serve_enrolment
@@ -25,7 +26,7 @@ from server.store.memberships import Memberships
 from server.store.runs import COORDINATOR
 from shared.audit.settings import note_settings
 from shared.disk_watch import DiskWatch
-from shared.errors import StoreError
+from shared.errors import ClockError, StoreError
 from shared.files import hold_folder
 from shared.flower.bundle import build_bundle, bundle_sha256
 from shared.flower.environment import flower_environment
@@ -86,9 +87,10 @@ def serve(home: CoordinatorHome, on_ready: Callable[[], None]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     with hold_folder(home.folder):
-        if renew_server_certificate(home, now=time.time()):
-            log.info("The listeners have a new certificate")
         coordinator = Coordinator.open(home)
+        now = time.time()
+        if not coordinator.clock.contradicts_own_records(now=now) and renew_server_certificate(home, now=now):
+            log.info("The listeners have a new certificate")
         note_settings(
             coordinator.audit,
             home.settings_file.read_bytes(),
@@ -115,7 +117,7 @@ def serve(home: CoordinatorHome, on_ready: Callable[[], None]) -> None:
                     launcher.forget()
                     nodes.forget()
                 if time.monotonic() - followed_at > FOLLOW_EVERY_S:
-                    trouble = _follow(nodes, launcher, trouble)
+                    trouble = _follow(nodes, launcher, coordinator.clock, trouble)
                     disk.look()
                     followed_at = time.monotonic()
         finally:
@@ -124,12 +126,13 @@ def serve(home: CoordinatorHome, on_ready: Callable[[], None]) -> None:
                 server.stop(grace=1).wait()
 
 
-def _follow(nodes: Nodes, launcher: Launcher, trouble: str) -> str:
-    """Bring SuperLink up to the register; that the store refuses is told once, and tried again."""
+def _follow(nodes: Nodes, launcher: Launcher, clock: Clock, trouble: str) -> str:
+    """Bring SuperLink up to the register; that the store refuses or the clock is wrong is told once."""
     try:
         nodes.follow_register()
         launcher.follow_consents()
-    except StoreError as error:
+        clock.require_right()
+    except (StoreError, ClockError) as error:
         if error.message != trouble:
             log.error("%s %s", error.message, error.hint)
         return error.message
@@ -161,6 +164,7 @@ def _listen(home: CoordinatorHome, coordinator: Coordinator, nodes: Nodes) -> li
         federation=coordinator.federation,
         memberships=coordinator.memberships,
         clock=time.time,
+        is_clock_right=lambda: not coordinator.clock.trouble(),
         on_renewed=nodes.introduce,
     )
     consents = ConsentService(coordinator, bundle_sha256=bundle_sha256(build_bundle()), clock=time.time)

@@ -112,6 +112,12 @@ class ContradictedError(TrustError):
     exit_code = 34
 
 
+class VersionError(TrustError):
+    """The other side runs a version of mammofed that this one does not understand."""
+
+    exit_code = 35
+
+
 class IntakeError(MammofedError):
     """An image cannot be used."""
 
@@ -262,6 +268,12 @@ class StoppedError(AggregationError):
     """Training was told to stop before it was done."""
 
     exit_code = 83
+
+
+class ClockError(AggregationError):
+    """The coordinator's clock is wrong: its runs wait until it is mended."""
+
+    exit_code = 84
 
 
 class StoreError(MammofedError):

@@ -12,11 +12,11 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from shared.errors import TransferError, TrustError
+from shared.errors import TransferError, TrustError, VersionError
 from shared.plan import MetricName
 from shared.transfer.blob_ref import BlobRef
 
-PROTOCOL = 2
+PROTOCOL, MOST_PROTOCOL = 2, 10_000
 ANNOUNCEMENT_TYPE = "application/vnd.mammofed.announcement+json"
 CONTRIBUTION_TYPE = "application/vnd.mammofed.contribution+json"
 REFUSAL_TYPE = "application/vnd.mammofed.refusal+json"
@@ -58,16 +58,34 @@ class Record(BaseModel):
 
         Raises
         ------
+        VersionError
+            The payload is of another version of the protocol.
         TrustError
-            The payload is not of this form, or of another protocol version.
+            It is not of this form.
         """
         try:
             return cls.model_validate_json(payload)
         except (ValidationError, TransferError) as error:
+            if (spoken := _protocol_of(payload)) not in {None, PROTOCOL}:
+                raise VersionError(
+                    f"A signed {cls.__name__.lower()} is of protocol {spoken}; this side speaks {PROTOCOL}.",
+                    "Coordinator and site must run the same minor version of mammofed.",
+                ) from error
             raise TrustError(
                 f"A signed {cls.__name__.lower()} has an unknown form.",
                 "Coordinator and site must run the same minor version of mammofed.",
             ) from error
+
+
+def _protocol_of(payload: bytes) -> int | None:
+    """The version of the protocol that an unreadable payload says it is of."""
+    try:
+        document = json.loads(payload)
+    except (ValueError, RecursionError):
+        return None
+    places = [document, document.get("occasion")] if isinstance(document, dict) else []
+    spoken = [place["protocol"] for place in places if isinstance(place, dict) and "protocol" in place]
+    return spoken[0] if spoken and type(spoken[0]) is int and 0 <= spoken[0] <= MOST_PROTOCOL else None
 
 
 class Occasion(Record):

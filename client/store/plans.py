@@ -38,7 +38,7 @@ from shared.audit.event import Event
 from shared.audit.events import PlanApproved, PlanRejected, PlanReopened
 from shared.audit.log import take_write_lock
 from shared.consent.records import Offer
-from shared.errors import NotFoundError, PolicyError, TrustError
+from shared.errors import NotFoundError, PolicyError, TrustError, VersionError
 from shared.plan import Plan
 from shared.records import Phase
 from shared.store import transaction
@@ -119,7 +119,7 @@ class Plans:
         Raises
         ------
         TrustError
-            The run was offered under another plan before, which stays.
+            The run was offered under another plan, or another version of the app, before, which stays.
         """
         plan = Plan.from_toml(offer.plan_toml)
         if plan.sha256 != offer.plan_sha256:
@@ -128,10 +128,15 @@ class Plans:
             take_write_lock(connection)
             known = _find(connection, offer.run_id)
             if known is not None:
-                if (known["plan_sha256"], known["bundle_sha256"]) != (plan.sha256, offer.bundle_sha256):
+                if known["plan_sha256"] != plan.sha256:
                     raise TrustError(
                         "A run was offered again under another plan.",
                         "Tell the coordinator: a changed plan is a run of its own; the first one holds.",
+                    )
+                if known["bundle_sha256"] != offer.bundle_sha256:
+                    raise VersionError(
+                        "A run was offered again by another minor version of mammofed.",
+                        "Tell the coordinator: it was approved for the version before, and ends under that.",
                     )
                 if PlanState(known["state"]) is not PlanState.OVER:
                     return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 
@@ -12,6 +13,8 @@ from flwr.superlink.grid import HttpGrid
 from server.channel import Reply
 from shared.errors import TransferError, TrustError
 from shared.flower.wire import MESSAGE_TYPE, pack, unpack
+
+_is_class_name = re.compile(r"[A-Za-z]{1,64}").fullmatch
 
 MADE_BY_SUPERLINK = frozenset(
     {ErrorCode.MESSAGE_UNAVAILABLE, ErrorCode.REPLY_MESSAGE_UNAVAILABLE, ErrorCode.NODE_UNAVAILABLE}
@@ -65,8 +68,12 @@ class GridChannel:
 def _to_reply(message: Message) -> Reply:
     message_id = message.metadata.reply_to_message_id
     if message.has_error():
+        reason = message.error.reason or ""
         return Reply(
-            message_id=message_id, envelope=None, is_of_site=message.error.code not in MADE_BY_SUPERLINK
+            message_id=message_id,
+            envelope=None,
+            failure=reason if _is_class_name(reason) else "",
+            is_of_site=message.error.code not in MADE_BY_SUPERLINK,
         )
     try:
         return Reply(message_id=message_id, envelope=unpack(message))

@@ -29,8 +29,8 @@ from server.flower.control import Control
 from server.home import LOOPBACK, CoordinatorHome
 from server.launching import may_begin
 from server.lifecycle import RunState
-from server.rounds import is_of_the_disk, run_rounds
-from shared.errors import MammofedError, StoreError
+from server.rounds import is_of_this_machine, run_rounds
+from shared.errors import ClockError, MammofedError, StoreError
 from shared.flower.bundle import RUN_SETTING
 from shared.flower.pulls import pull_soon
 from shared.flower.tasks import POLL_S, TaskSource
@@ -44,7 +44,7 @@ IDLE_S = 60.0
 COMPUTING_S = 900.0
 """The longest that a run may be between two looks at its sites: an aggregate of a very large model."""
 
-STORE_RETRY_S = 10.0
+RETRY_S = 10.0
 
 
 def serve(home: CoordinatorHome, pulse: Pulse) -> None:
@@ -109,17 +109,17 @@ def _run_task(grid: HttpGrid, client: RuntimeHttpClient, coordinator: Coordinato
 
 
 def carry_through(run_id: str, channel: SiteChannel, coordinator: Coordinator) -> None:
-    """Carry a run on until it is over, however often the store or its disk refuse meanwhile.
+    """Carry a run on until it is over, however often the store or its disk refuse, or the clock is wrong.
 
     That is this machine's fault and not the run's: it is said, and the run goes on from its last checkpoint
-    when the store takes it again.
+    when the fault is gone.
     """
     while True:
         try:
             _carry_on(run_id, channel, coordinator)
-        except StoreError as error:
+        except (StoreError, ClockError) as error:
             log.error("the run waits: %s %s", error.message, error.hint)
-            time.sleep(STORE_RETRY_S)
+            time.sleep(RETRY_S)
             channel.online()  # the way to the sites must be there still, and the pulse must go on
         else:
             return
@@ -129,7 +129,7 @@ def _carry_on(run_id: str, channel: SiteChannel, coordinator: Coordinator) -> No
     try:
         run_rounds(run_id, channel, coordinator)
     except MammofedError as error:
-        if is_of_the_disk(error):
+        if is_of_this_machine(error):
             raise
         log.error("%s %s", error.message, error.hint)
     except HTTPError:

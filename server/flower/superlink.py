@@ -6,7 +6,8 @@ The stock program serves Fleet, Control and Runtime on one port to whoever reach
 2. the private listener on loopback answers everything; Control needs our bearer token, Runtime our secret;
 3. no server code is started by Flower: `server.flower.runner` takes the tasks;
 4. a node that comes back with its own key takes over at once, instead of being refused until the
-   heartbeats of its former process have run out.
+   heartbeats of its former process have run out;
+5. the times that nodes sign are held against this machine's clock (`server.flower.witnesses`).
 
 State is in memory: it is rebuilt from the table of sites at each start. These hooks are internal to Flower
 1.41; `tests/integration/test_flower_contract.py` holds them.
@@ -43,8 +44,11 @@ from flwr.superlink.config_loader import SuperLinkLifespanConfig
 from flwr.superlink.main import create_app
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from server.clock import Clock
 from server.flower.control import Control
+from server.flower.witnesses import Witnesses, judge_by, listen_to
 from server.home import LOOPBACK, CoordinatorHome
+from server.store import AuditLog, open_coordinator_store
 from shared.supervision import Pulse, follow_supervisor
 
 PROBE_EVERY_S = 2.0
@@ -157,6 +161,9 @@ def serve(home: CoordinatorHome, pulse: Pulse) -> None:
     settings = home.settings()
     listen_to_itself(home, pulse)
     logging.getLogger("flwr").addFilter(is_worth_a_line)
+    witnesses = Witnesses()
+    listen_to(witnesses)
+    judge_by(witnesses, Clock(AuditLog(open_coordinator_store(home.folder, home.database(settings)))))
     app = make_app(home)
     private = _listener(app, LOOPBACK, settings.control_port, home, lifespan="on")
     public = _listener(FleetOnly(app), settings.listen, settings.fleet_port, home, lifespan="off")

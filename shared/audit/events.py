@@ -48,6 +48,7 @@ from shared.audit.federation_events import (
 )
 from shared.audit.local_events import (
     CheckpointKept,
+    ClockJudged,
     ConfigurationChanged,
     DataImported,
     DataRemoved,
@@ -66,6 +67,7 @@ __all__ = [
     "AnswerRefused",
     "AnswerRejected",
     "CheckpointKept",
+    "ClockJudged",
     "ConfigurationChanged",
     "ContributionRefused",
     "ContributionReleased",
@@ -154,6 +156,7 @@ EVENTS: Mapping[str, type[Event]] = {
         PolicyChanged,
         PersonAdded,
         PersonDisabled,
+        ClockJudged,
         CheckpointKept,
         HistoryContradicted,
     )

@@ -83,6 +83,18 @@ class PersonDisabled(Event):
     name = "person.disabled"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClockJudged(Event):
+    """What is held of the coordinator's clock changed; the subject is `coordinator`.
+
+    `standing` is `right`, `ahead` or `behind`, `off_s` by how many seconds.
+    """
+
+    name = "clock.judged"
+    standing: Word
+    off_s: Count
+
+
 # -- the log itself
 
 

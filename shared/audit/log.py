@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 
-from sqlalchemy import Connection, Engine, RowMapping, delete, false, insert, select
+from sqlalchemy import Connection, Engine, RowMapping, delete, false, func, insert, select
 
 from shared.audit.chain import GENESIS, AuditLine, seal
 from shared.audit.checkpoints import (
@@ -94,6 +94,12 @@ class AuditLog:
         """The last line of a kind about a subject."""
         with transaction(self._engine) as connection:
             return _last(connection, kind, subject)
+
+    def latest_at(self) -> float | None:
+        """The latest time of any line, in seconds since the Unix epoch; None while there is none."""
+        with transaction(self._engine) as connection:
+            at_ms = connection.execute(select(func.max(audit.c.at_ms))).scalar_one()
+        return None if at_ms is None else at_ms / 1000
 
     def append_after_last(
         self,

@@ -1,7 +1,7 @@
 """The Flower app bundle of a run, which holds no code.
 
 Flower ships a bundle to every node of a run. Ours names the components and one setting, the run id; the
-components themselves are the ones installed at each side. Its bytes depend on the version of mammofed
+components themselves are the ones installed at each side. Its bytes depend on the minor version of mammofed
 alone, so that both sides can compute its SHA-256 and a site can refuse any other.
 """
 
@@ -46,8 +46,9 @@ clientapp = "client.flower.app:make_app"
 
 @functools.cache
 def build_bundle() -> bytes:
-    """The bundle of the installed version: same version, same bytes."""
-    pyproject = _PYPROJECT.format(version=version("mammofed"), flower=version("flwr"), setting=RUN_SETTING)
+    """The bundle of the installed version: same minor version, same bytes."""
+    minor = ".".join(version("mammofed").split(".")[:2])
+    pyproject = _PYPROJECT.format(version=minor, flower=version("flwr"), setting=RUN_SETTING)
     files = {"pyproject.toml": pyproject.encode(), "README.md": _README, "LICENSE": _LICENSE}
     return build_fab_from_files(files)[0]
 

@@ -12,10 +12,11 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -23,6 +24,8 @@ import tomli_w
 
 from deploy.demo.federation import CommandError, Role, coordinator, free_ports, site, wait_until
 from deploy.demo.phantoms import GE, HOLOGIC, SIEMENS, Vendor, WrittenImage, write_hospital
+from server.flower.control import Control
+from server.home import CoordinatorHome
 
 PATIENTS = 3
 SPACING_MM = 0.25
@@ -35,6 +38,7 @@ egress.smallest_count = 1
 """
 """So small a hospital tells counts that a real one would not; who approves is what other tests are about."""
 
+SMALLEST = {"size": "tiny", "input_height_px": 128, "input_width_px": 64}
 STEP_TIMEOUT_S = 90.0
 HALT_S, MOMENT_S = 5.0, 0.1
 SUPERNODE = "client.flower.supernode"
@@ -106,12 +110,22 @@ class SmallFederation:
         """Stop whatever is running."""
         in_parallel([role.stop for role in reversed(self.roles)])
 
-    def write_plan(self, name: str, *, rounds: int, timeout_s: float = 60.0, **training: Any) -> Path:
-        """A plan of the smallest network."""
+    def write_plan(
+        self,
+        name: str,
+        *,
+        rounds: int,
+        timeout_s: float = 60.0,
+        model: Mapping[str, Any] = SMALLEST,
+        aggregation: Mapping[str, Any] = MappingProxyType({}),
+        **training: Any,
+    ) -> Path:
+        """A plan, of the smallest network unless another is given."""
         plan = {
             "name": name,
             "rounds": {"count": rounds, "quorum": 2, "timeout_s": timeout_s},
-            "model": {"size": "tiny", "input_height_px": 128, "input_width_px": 64},
+            "model": dict(model),
+            "aggregation": dict(aggregation),
             "training": {"batch_size": 2, **training},
         }
         file = self.folder / f"{name}.toml"
@@ -134,6 +148,11 @@ class SmallFederation:
         text = f"{run_id} round {round_number} step {step}/"
         wait_until(lambda: text in log_file.read_text(errors="replace"), STEP_TIMEOUT_S, f"'{text}'")
 
+    def is_all_online(self) -> bool:
+        """Whether the coordinator sees the node of every hospital."""
+        nodes = Control(CoordinatorHome(self.coordinator.home)).nodes()
+        return list(nodes.values()) == [True] * len(self.hospitals)
+
     def runtime_ports(self) -> list[int]:
         """The port on loopback where each running SuperNode serves its executor."""
         nodes = [each for role in self.sites.values() for each in processes_of(role.home, SUPERNODE)]
@@ -148,7 +167,9 @@ class SmallFederation:
 FEDERATION = pytest.StashKey[SmallFederation]()
 
 
-def build(folder: Path, hospitals: list[Hospital], *, host: str = "127.0.0.1") -> SmallFederation:
+def build(
+    folder: Path, hospitals: list[Hospital], *, host: str = "127.0.0.1", listen: str = "127.0.0.1"
+) -> SmallFederation:
     """Found a federation and name its sites' roles; nothing runs and nobody has joined yet."""
     first_port = free_ports(PORTS)
     federation = SmallFederation(
@@ -159,7 +180,15 @@ def build(folder: Path, hospitals: list[Hospital], *, host: str = "127.0.0.1") -
         hospitals=hospitals,
     )
     federation.coordinator.run(
-        "init", "--name", "Small Federation", "--host", host, "--first-port", str(first_port)
+        "init",
+        "--name",
+        "Small Federation",
+        "--host",
+        host,
+        "--listen",
+        listen,
+        "--first-port",
+        str(first_port),
     )
     return federation
 

@@ -103,6 +103,7 @@ class MemberCoordinator:
             federation=self.coordinator.federation,
             memberships=self.coordinator.memberships,
             clock=time.time,
+            is_clock_right=lambda: not self.coordinator.clock.trouble(),
             on_renewed=self.nodes.introduce,
         )
         self.consents = ConsentService(self.coordinator, bundle_sha256=BUNDLE_SHA256, clock=time.time)

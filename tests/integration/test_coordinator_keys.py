@@ -290,6 +290,7 @@ def serve_standing(members: MemberCoordinator, chain_pem: bytes, key: TlsKey, st
         federation=members.coordinator.federation,
         memberships=members.coordinator.memberships,
         clock=time.time,
+        is_clock_right=lambda: True,
         on_renewed=lambda _site_id: None,
     )
     server = new_server(num_threads=4)

@@ -13,8 +13,10 @@ import socket
 import threading
 import time
 import zipfile
+from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,6 +25,7 @@ import flwr.supercore.corestate.in_memory_corestate as flower_tasks
 import flwr.supercore.heartbeat as flower_heartbeat
 import flwr.supercore.retry.http_retry as flower_retry
 import flwr.superlink.grid.http_grid as flower_grid
+import flwr.superlink.routers.fleet.node_auth as flower_check
 import flwr.supernode.fleet_http_connection as flower_connection
 import flwr.supernode.runtime.run_clientapp as flower_task
 import flwr.supernode.start_client_internal as flower_node
@@ -34,16 +37,17 @@ from fastapi.routing import iter_route_contexts
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.app.metadata import Metadata
 from flwr.clientapp import ClientApp
-from flwr.common.constant import SUPERLINK_NODE_ID, ErrorCode
-from flwr.proto.fleet_pb2 import PullMessagesRequest
+from flwr.common.constant import SUPERLINK_NODE_ID, TIMESTAMP_HEADER, ErrorCode
+from flwr.proto.fleet_pb2 import ActivateNodeRequest, PullMessagesRequest
 from flwr.proto.runtime_pb2 import AcquireTaskRequest
 from flwr.server.superlink.linkstate import LinkState
 from flwr.supercore.auth import create_superexec_auth_metadata, derive_auth_secret, load_superexec_auth_secret
-from flwr.supercore.constant import TaskType
+from flwr.supercore.constant import FLEET_HTTP_PUBLIC_KEY_HEADER, FLEET_HTTP_SIGNATURE_HEADER, TaskType
 from flwr.supercore.fab import Fab
 from flwr.supercore.inflatable.inflatable_object import get_object_tree
 from flwr.supercore.inflatable.inflatable_utils import ObjectUnavailableError
 from flwr.supercore.object_store import ObjectStoreFactory
+from flwr.supercore.primitives.asymmetric import public_key_to_bytes, sign_message
 from flwr.supercore.protobuf.constants import PROTOBUF_MEDIA_TYPE
 from flwr.supercore.run import Run
 from flwr.superlink.config_loader import SuperLinkLifespanConfig
@@ -53,7 +57,9 @@ from flwr.supernode.nodestate import NodeStateFactory
 
 import server.flower.superlink as our_superlink
 from client.flower import executor, pace
+from server.clock import MOST_AHEAD_S, MOST_BEHIND_S
 from server.flower.superlink import FleetOnly, let_nodes_return, make_app
+from server.flower.witnesses import Witnesses, listen_to
 from server.founding import found
 from server.home import CoordinatorHome, CoordinatorSettings
 from shared.flower.bundle import build_bundle, bundle_sha256
@@ -61,6 +67,7 @@ from shared.flower.pulls import pull_soon
 from shared.flower.tasks import TaskSource
 from shared.flower.wire import MESSAGE_TYPE, pack
 from shared.supervision import Pulse
+from shared.trust.keys import NodeKey
 
 LOGIN_PATHS = {
     "/v1/control/get-login-details",
@@ -476,6 +483,75 @@ def test_a_node_that_comes_back_takes_over_where_stock_flower_refuses_it() -> No
     assert after.last_activated_at > activated_at
     assert after.status == "online"
     assert not state.activate_node(node_id + 1, pace.HEARTBEAT_S)
+
+
+ACTIVATE = "/v1/fleet/activate-node"
+
+
+def signed_by(key: NodeKey, *, ahead_s: float) -> dict[str, str]:
+    """The headers that a node with this key sends whose clock is so far ahead of ours."""
+    timestamp = (datetime.now(UTC) + timedelta(seconds=ahead_s)).isoformat()
+    return {
+        FLEET_HTTP_PUBLIC_KEY_HEADER: b64encode(public_key_to_bytes(key.private.public_key())).decode(),
+        TIMESTAMP_HEADER: timestamp,
+        FLEET_HTTP_SIGNATURE_HEADER: b64encode(sign_message(key.private, timestamp.encode())).decode(),
+    }
+
+
+@pytest.fixture
+def witnesses(monkeypatch: pytest.MonkeyPatch) -> Witnesses:
+    monkeypatch.setattr(flower_check, "authenticate_node", flower_check.authenticate_node)
+    listening = Witnesses()
+    listen_to(listening)
+    return listening
+
+
+@pytest.mark.parametrize(
+    ("ahead_s", "status"),
+    [
+        (0.0, 200),
+        (MOST_AHEAD_S - 2, 200),
+        (MOST_AHEAD_S + 2, 401),
+        (2 - MOST_BEHIND_S, 200),
+        (-2 - MOST_BEHIND_S, 401),
+        (86_400.0, 401),
+    ],
+)
+def test_the_time_that_a_node_signs_is_noted_whether_flower_refuses_it_or_not(
+    superlink: FastAPI, witnesses: Witnesses, ahead_s: float, status: int
+) -> None:
+    key = NodeKey.generate()
+    public_key = public_key_to_bytes(key.private.public_key())
+    superlink.state.linkstate_factory.state().create_node("owner", "owner", public_key, 0)
+    request = ActivateNodeRequest(public_key=public_key, heartbeat_interval=pace.NODE_HEARTBEAT_S)
+
+    answer = post(
+        FleetOnly(superlink), ACTIVATE, signed_by(key, ahead_s=ahead_s), request.SerializeToString()
+    )
+
+    assert answer.status == status
+    (noted,) = witnesses.sites_ahead_s()
+    assert noted == pytest.approx(ahead_s, abs=1.5)
+
+
+def test_no_time_of_a_stranger_and_none_that_is_not_signed_is_noted(
+    superlink: FastAPI, witnesses: Witnesses
+) -> None:
+    key, stranger = NodeKey.generate(), NodeKey.generate()
+    public_key = public_key_to_bytes(key.private.public_key())
+    superlink.state.linkstate_factory.state().create_node("owner", "owner", public_key, 0)
+    now, later = signed_by(key, ahead_s=0.0), signed_by(key, ahead_s=86_400.0)
+    for headers in (
+        {**later, FLEET_HTTP_SIGNATURE_HEADER: now[FLEET_HTTP_SIGNATURE_HEADER]},
+        {**later, TIMESTAMP_HEADER: "tomorrow"},
+        {**later, FLEET_HTTP_PUBLIC_KEY_HEADER: "no key"},
+        {},
+        signed_by(stranger, ahead_s=86_400.0),
+    ):
+        request = ActivateNodeRequest(public_key=public_key, heartbeat_interval=pace.NODE_HEARTBEAT_S)
+        assert post(FleetOnly(superlink), ACTIVATE, headers, request.SerializeToString()).status == 401
+
+    assert not witnesses.sites_ahead_s()
 
 
 # --- bundles and the executor

@@ -641,6 +641,21 @@ def test_a_site_under_an_expired_certificate_is_told_what_to_do(
         is_member(home)
 
 
+def test_no_certificate_is_renewed_while_the_coordinators_clock_is_wrong(
+    members: MemberCoordinator, home: SiteHome
+) -> None:
+    before = home.membership()
+    members.coordinator.clock.note(-86_400.0, now=time.time())
+
+    with pytest.raises(UnreachableError):
+        renew(home)
+
+    assert home.membership() == before
+    members.coordinator.clock.note(0.0, now=time.time())
+    renew(home)
+    assert home.membership().certificate_pem != before.certificate_pem
+
+
 def test_a_running_service_renews_a_certificate_that_is_due(
     members: MemberCoordinator, home: SiteHome, monkeypatch: pytest.MonkeyPatch
 ) -> None:

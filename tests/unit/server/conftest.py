@@ -10,6 +10,7 @@ import pytest
 import server.exchange
 import server.publication
 import server.rounds
+import server.session
 from shared.model.multitask_unet import ARCHITECTURES, Architecture
 from tests.unit.server.simulated_federation import SITES, SimulatedFederation, small_plan
 
@@ -22,6 +23,7 @@ def in_a_hurry():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(server.exchange, "POLL_S", 0.01)
         patch.setattr(server.exchange, "PRESENCE_POLL_S", 0.03)
+        patch.setattr(server.session, "GATHER_POLL_S", 0.03)
         patch.setattr(server.rounds, "GATHER_S", 0.1)
         patch.setattr(server.publication, "draw_curves", lambda _summary: b"picture")
         patch.setitem(ARCHITECTURES, "tiny", SMALLEST)

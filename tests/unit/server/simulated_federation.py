@@ -276,6 +276,11 @@ def fail(_site: SimulatedSite, _asked: Asked) -> bytes:
     raise NodeError
 
 
+def understand_nothing(_site: SimulatedSite, _asked: Asked) -> bytes:
+    """Run another version than the coordinator."""
+    raise NodeError("VersionError")
+
+
 def stay_silent(_site: SimulatedSite, _asked: Asked) -> bytes:
     """Say nothing, and stay connected."""
     raise Silence
@@ -328,13 +333,15 @@ class SimulatedChannel:
             raise ConnectionError("the coordinator's process is cut off")
         self._num_sent += 1
         message_id = f"message-{self._num_sent}"
+        said: bytes | None = None
+        failure = ""
         try:
-            said: bytes | None = self.sites[node_id].answer(envelope)
-        except NodeError:
-            said = None
+            said = self.sites[node_id].answer(envelope)
+        except NodeError as error:
+            failure = str(error)
         except Silence:
             return message_id
-        self._replies[message_id] = Reply(message_id=message_id, envelope=said)
+        self._replies[message_id] = Reply(message_id=message_id, envelope=said, failure=failure)
         return message_id
 
     def receive(self, message_ids: Collection[str]) -> list[Reply]:

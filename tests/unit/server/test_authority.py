@@ -33,6 +33,7 @@ from shared.trust.certificates import (
     expires_at,
     fingerprint,
     is_for_key,
+    issued_at,
     new_csr,
     new_site_certificate,
 )
@@ -293,6 +294,17 @@ def test_the_listeners_certificate_is_renewed_after_two_thirds_of_its_life_and_n
     assert expires_at(home.tls_chain_file.read_bytes()) > expires_at(chain_pem)
     assert home.tls_key_file.read_bytes() == key
     assert not renew_server_certificate(home, now=now + 551 * DAY_S)
+
+
+def test_a_certificate_that_a_wrong_clock_issued_in_the_time_to_come_is_replaced(
+    home: CoordinatorHome,
+) -> None:
+    now = time.time()
+    renew_server_certificate(home, now=now + 600 * DAY_S)
+
+    assert renew_server_certificate(home, now=now)
+
+    assert issued_at(home.tls_chain_file.read_bytes()) <= now
 
 
 def test_a_coordinator_that_moved_to_another_host_gets_a_certificate_for_it(home: CoordinatorHome) -> None:

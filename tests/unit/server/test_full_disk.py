@@ -28,7 +28,7 @@ def test_a_run_on_a_full_disk_goes_on_when_there_is_space_and_comes_to_the_same_
 ) -> None:
     undisturbed, federation = found_federation(3), found_federation(3)
     undisturbed.run()
-    monkeypatch.setattr(runner, "STORE_RETRY_S", 0.1)
+    monkeypatch.setattr(runner, "RETRY_S", 0.1)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def free() -> None:

@@ -258,7 +258,7 @@ ATTACKS = {
                 site.signing_key,
             ).to_bytes()
         ),
-        "unknown form",
+        "of protocol 1; this side speaks 2",
     ),
     "bytes that are no document": (send(lambda _site, _asked: b"\x00\xff" * 500), "malformed"),
     "nothing at all": (send(lambda _site, _asked: b""), "malformed"),

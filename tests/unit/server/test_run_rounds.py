@@ -14,9 +14,10 @@ import server.combining
 import server.publication
 import server.rounds
 from server.curves import draw_curves
-from server.exchange import Session, gather
+from server.exchange import OTHER_VERSION
 from server.lifecycle import AnswerState, RoundState, RunState
 from server.registry import download
+from server.session import Session, gather
 from server.strategies import STRATEGIES
 from shared.errors import MammofedError, NonFiniteError, QuorumError, StoreError, TransferError
 from shared.model import initial_model
@@ -40,6 +41,7 @@ from tests.unit.server.simulated_federation import (
     restart,
     small_plan,
     stay_silent,
+    understand_nothing,
 )
 
 Make = Callable[..., SimulatedFederation]
@@ -263,6 +265,7 @@ def test_a_run_that_never_sees_a_quorum_online_says_how_many_it_saw(
     [
         (refuse, AnswerState.REFUSED, "NotReadyError"),
         (fail, AnswerState.LOST, "the site's node failed"),
+        (understand_nothing, AnswerState.LOST, OTHER_VERSION),
         (go_offline, AnswerState.LOST, "the site went offline"),
         (stay_silent, AnswerState.LOST, "no answer"),
     ],

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from server.coordinator import Coordinator
-from server.exchange import Session, open_round
+from server.exchange import open_round
 from server.home import CoordinatorHome
 from server.launching import Launcher
 from server.lifecycle import AnswerState, ConsentState, RoundState, RunState
+from server.session import Session
 from server.store import Checkpoint
 from shared.errors import AggregationError, QuorumError
 from shared.records import Phase

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from shared.errors import MammofedError, TrustError
+from shared.errors import MammofedError, TrustError, VersionError
 from shared.records import (
     PROTOCOL,
     Announcement,
@@ -147,6 +147,25 @@ def test_a_contribution_of_another_form_is_refused_without_repeating_it(path: st
 def test_a_contribution_without_one_of_its_parts_is_refused(key: str) -> None:
     document = json.loads(CONTRIBUTION.to_bytes())
     del document[key]
+
+    with pytest.raises(TrustError, match="unknown form"):
+        Contribution.from_bytes(json.dumps(document).encode())
+
+
+def test_a_record_of_another_protocol_says_which_and_which_is_spoken_here() -> None:
+    for record in (CONTRIBUTION, ANNOUNCEMENT):
+        document = json.loads(record.to_bytes())
+        document["occasion"]["protocol"] = PROTOCOL + 1
+        document["a-new-part"] = True
+
+        with pytest.raises(VersionError, match=f"of protocol {PROTOCOL + 1}; this side speaks {PROTOCOL}"):
+            type(record).from_bytes(json.dumps(document).encode())
+
+
+@pytest.mark.parametrize("protocol", [True, "3", -1, 10**30, None, [3]])
+def test_a_protocol_that_is_no_version_is_not_repeated(protocol: object) -> None:
+    document = json.loads(CONTRIBUTION.to_bytes())
+    document["occasion"]["protocol"] = protocol
 
     with pytest.raises(TrustError, match="unknown form"):
         Contribution.from_bytes(json.dumps(document).encode())

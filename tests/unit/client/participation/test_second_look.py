@@ -24,7 +24,7 @@ from client.plan_states import PlanState
 from client.round_records import RoundRecord, RoundRecords
 from client.training.trainer import Step
 from shared.consent.records import Offer
-from shared.errors import NotFoundError, PolicyError, TrustError
+from shared.errors import NotFoundError, PolicyError, TrustError, VersionError
 from shared.flower.wire import MESSAGE_TYPE, pack, unpack
 from shared.plan import METRIC_NAMES, Plan
 from shared.records import CONTRIBUTION_TYPE, REFUSAL_TYPE, Announcement, Contribution, Phase, Refusal
@@ -110,6 +110,23 @@ def test_a_plan_that_was_changed_cannot_slip_in_by_offering_its_run_again(
     assert plan_at(coordinator.home) == before
     announcement = coordinator.announcement(plan=plan.to_toml().encode())
     assert refused(announcement, coordinator, workplace).reason == "NotApprovedError"
+
+
+def test_a_run_that_was_approved_for_one_minor_version_is_not_approved_for_the_next(
+    coordinator: MinimalCoordinator, workplace: Workplace
+) -> None:
+    before = plan_at(coordinator.home)
+    envelope = coordinator.offer(PLAN)
+    offer = Offer.from_bytes(Envelope.from_bytes(envelope).unverified_payload)
+    upgraded = offer.model_copy(update={"bundle_sha256": "c" * 64})
+
+    with (
+        Consenting(coordinator.home) as consenting,
+        pytest.raises(VersionError, match="by another minor version"),
+    ):
+        consenting.plans.keep(upgraded, envelope=envelope, at=time.time())
+
+    assert plan_at(coordinator.home) == before
 
 
 def test_an_extended_plan_is_a_run_of_its_own_and_waits_for_an_approval_of_its_own(

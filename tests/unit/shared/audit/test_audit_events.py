@@ -27,6 +27,7 @@ answer.refused attempt number phase reason
 answer.rejected attempt number phase reason
 audit.contradicted head reason sequence
 checkpoint.kept head sequence
+clock.judged off_s standing
 configuration.changed new_sha256 old_sha256
 contribution.refused attempt number phase reason
 contribution.released attempt number phase sha256 size_bytes

@@ -1,0 +1,113 @@
+"""A run while it goes on: what all its steps share, and which of its sites can be asked."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from server.channel import SiteChannel
+from server.clock import Steadiness
+from server.coordinator import Coordinator
+from server.lateness import Lateness
+from server.lifecycle import ConsentState
+from server.store import Run, Site
+from shared.errors import AggregationError, QuorumError
+from shared.plan import Plan
+
+GATHER_POLL_S = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """A run while it goes on.
+
+    Attributes
+    ----------
+    resting
+        Sites that train at other hours, by site id, each with the time (seconds since the epoch) from when on
+        it may be asked again.
+    steadiness
+        Of the clock since the run was taken up: deadlines and the presence of nodes depend on it.
+    """
+
+    run: Run
+    plan: Plan
+    channel: SiteChannel
+    coordinator: Coordinator
+    resting: dict[str, float] = field(default_factory=dict)
+    lateness: Lateness = field(default_factory=Lateness)
+    steadiness: Steadiness = field(default_factory=Steadiness)
+
+
+def require_going_on(session: Session) -> None:
+    """Return only if nobody has stopped the run, and the clock is right.
+
+    Raises
+    ------
+    AggregationError
+        The run was stopped.
+    ClockError
+        The clock is wrong, or was set since the run was taken up.
+    """
+    if session.coordinator.runs.get(session.run.run_id).state.is_over:
+        raise AggregationError("The run was stopped.", "`mammofed-coordinator run resume` lets it go on.")
+    session.steadiness.require()
+    session.coordinator.clock.require_right()
+
+
+def present(session: Session) -> list[Site]:
+    """The sites that may be asked now, by site id: approving, neither paused nor resting, and online."""
+    online, consents = session.channel.online(), session.coordinator.consents
+    approving = consents.sites_in(ConsentState.APPROVED, session.run.run_id) - consents.paused()
+    return [
+        site
+        for site in session.coordinator.federation.active()
+        if site.site_id in approving and site.node_id in online and not _rests(session, site)
+    ]
+
+
+def _rests(session: Session, site: Site) -> bool:
+    return time.time() < session.resting.get(site.site_id, 0)
+
+
+def _expected(session: Session) -> list[Site]:
+    """The sites that may still be there in a moment: all but those that have refused or paused, or rest."""
+    consents = session.coordinator.consents
+    absent = consents.sites_in(ConsentState.REFUSED, session.run.run_id) | consents.paused()
+    return [
+        site
+        for site in session.coordinator.federation.active()
+        if site.site_id not in absent and not _rests(session, site)
+    ]
+
+
+def gather(session: Session, *, patience_s: float) -> list[Site]:
+    """The sites that can be asked: all that are expected, or after `patience_s` at least a quorum.
+
+    Sites that rest are waited for as long as they say; only then does the plan's timeout begin.
+
+    Raises
+    ------
+    QuorumError
+        Fewer than the quorum were there within the plan's timeout.
+    AggregationError, ClockError
+        See `require_going_on`.
+    """
+    began = time.monotonic()
+    quorum = session.plan.rounds.quorum
+    while True:
+        require_going_on(session)
+        cohort, num_expected = present(session), len(_expected(session))
+        waited_s = time.monotonic() - began
+        if len(cohort) >= quorum and (len(cohort) == num_expected or waited_s >= patience_s):
+            return cohort
+        num_resting = sum(time.time() < until for until in session.resting.values())
+        if num_resting and len(cohort) + num_resting >= quorum:
+            began = time.monotonic()
+        elif waited_s > session.plan.rounds.timeout_s:
+            num_active = len(session.coordinator.federation.active())
+            raise QuorumError(
+                f"Only {len(cohort)} of {num_active} sites approve and are online; the plan needs {quorum}.",
+                "Ask the sites to run `mammofed-site start` (and `resume`), then start the run again.",
+            )
+        time.sleep(GATHER_POLL_S)
