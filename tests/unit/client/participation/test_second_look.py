@@ -462,7 +462,7 @@ def test_training_stops_within_a_step_and_nothing_of_it_leaves(
 
         return on_step
 
-    monkeypatch.setattr(client.participation, "_log_step", stop)
+    monkeypatch.setattr(client.participation, "_tell_step", lambda occasion, _work: stop(occasion))
 
     answer = take_part(coordinator.ask(coordinator.announcement()), workplace)
 
@@ -483,7 +483,9 @@ def test_a_pause_after_the_last_step_keeps_the_update_here(
 
         return on_step
 
-    monkeypatch.setattr(client.participation, "_log_step", pause_at_the_end)
+    monkeypatch.setattr(
+        client.participation, "_tell_step", lambda occasion, _work: pause_at_the_end(occasion)
+    )
 
     answer = take_part(coordinator.ask(coordinator.announcement()), workplace)
 
