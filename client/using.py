@@ -12,7 +12,7 @@ from client.training.device import choose_device
 from shared.audit.events import ModelUsed
 from shared.errors import StoreError
 from shared.files import write_file
-from shared.model import MultitaskUNet, build_model
+from shared.model import Network, build_model
 from shared.model.weights import from_bytes, load_into, weights_of
 from shared.package import VerifiedPackage, verify_package
 
@@ -22,7 +22,7 @@ class UsableModel:
     """A verified model, ready to segment."""
 
     package: VerifiedPackage
-    network: MultitaskUNet
+    network: Network
 
     def used(self, *, num_images: int) -> ModelUsed:
         """What the audit log has of its use: numbers alone."""

@@ -24,24 +24,44 @@ MetricName = Literal[
 METRIC_NAMES: tuple[MetricName, ...] = get_args(MetricName)
 
 
-class ModelPlan(Table):
-    """Which network is trained, and on images of which size.
+NetworkName = Literal["unet", "mtl_unet", "mild_unet", "dyn_unet"]
 
-    `width` has so many times as many channels at every level; None is as many as the size has. `pixel_mm` is
-    the scale of the input where a picture's spacing is known; None fits every picture into the input.
+EncoderName = Literal["plain", "resnet18", "resnet34", "resnet50", "efficientnet-b0", "efficientnet-b2"]
+
+LossName = Literal["dice_ce", "focal_tversky"]
+
+
+class ModelPlan(Table):
+    """Which network is trained, by which loss, and on images of which size.
+
+    `encoder` is for mtl_unet. `width` has so many times as many channels at every level; None is as many as
+    the size has. With the `task_weighting` "uncertainty" the network learns the weights of its tasks' losses.
+    `pixel_mm` is the scale of the input where a picture's spacing is known; None fits every picture into the
+    input.
     """
 
-    network: Literal["multitask_unet"] = "multitask_unet"
+    network: NetworkName = "mtl_unet"
+    encoder: EncoderName = "plain"
     size: Literal["tiny", "base"] = "base"
     width: Annotated[float, Field(ge=0.1, le=8)] | None = None
+    loss: LossName = "dice_ce"
+    task_weighting: Literal["uncertainty", "equal"] = "uncertainty"
     input_height_px: Annotated[int, Field(ge=64, le=4096, multiple_of=32)] = 1024
     input_width_px: Annotated[int, Field(ge=64, le=4096, multiple_of=32)] = 512
     pixel_mm: Annotated[float, Field(ge=0.2, le=5)] | None = None
 
     @property
     def words(self) -> str:
-        """Size and width for a person."""
-        return self.size if self.width is None else f"{self.size}, width {self.width:g}"
+        """Encoder, size and width for a person."""
+        encoder = "" if self.encoder == "plain" else f"{self.encoder}, "
+        width = "" if self.width is None else f", width {self.width:g}"
+        return encoder + self.size + width
+
+    @model_validator(mode="after")
+    def _insist_on_an_encoder_of_use(self) -> Self:
+        if self.encoder != "plain" and self.network != "mtl_unet":
+            raise ValueError(f"{self.network} has no 'encoder' to choose; leave it out, or train mtl_unet")
+        return self
 
 
 class TrainingPlan(Table):

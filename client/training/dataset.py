@@ -16,8 +16,8 @@ from torch import Tensor
 from client.imaging.example import Example, Label
 from client.imaging.network_input import frame_of
 from shared.errors import NotReadyError
-from shared.model.losses import Targets
 from shared.model.segmentation import BreastClass
+from shared.model.targets import Targets
 from shared.plan import ModelPlan
 
 _BREAST_CLASS_OF_LABEL = torch.tensor(
@@ -50,9 +50,9 @@ class Batch:
 
     def targets(self) -> Targets:
         """The label maps as the two tasks of the network."""
-        return Targets(
+        return Targets.complete(
             breast_NHW=_BREAST_CLASS_OF_LABEL.to(self.labels_NHW.device)[self.labels_NHW.long()],
-            dense_NHW=(self.labels_NHW == Label.DENSE).float(),
+            dense_NHW=self.labels_NHW == Label.DENSE,
         )
 
     def to(self, device: torch.device) -> Batch:

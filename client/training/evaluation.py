@@ -87,7 +87,7 @@ def evaluate_images(
 def _evaluate_batch(
     model: nn.Module, dataset: FittedDataset, indices: range, plan: ModelPlan, device: torch.device
 ) -> list[ImageMetrics]:
-    loss_function = MultitaskLoss()
+    loss_function = MultitaskLoss(plan.loss)
     batch = dataset.batch(indices).to(device)
     logits = predict(model, batch.image_NCHW, plan)
     targets = batch.targets()
@@ -100,7 +100,7 @@ def _evaluate_batch(
         loss_function(
             {"breast": logits["breast"][place : place + 1], "dense": logits["dense"][place : place + 1]},
             targets.only(slice(place, place + 1)),
-        ).item()
+        ).plain.item()
         for place in range(len(indices))
     ]
     return [

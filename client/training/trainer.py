@@ -37,7 +37,7 @@ class TrainingResult:
     Attributes
     ----------
     loss
-        Mean over the round's steps.
+        Mean over the round's steps, with the tasks weighted alike.
     num_steps
         Optimiser steps taken.
     num_examples
@@ -94,7 +94,7 @@ def train(
         `should_stop` said so.
     """
     generator = torch.Generator().manual_seed(seed)
-    loss_function = MultitaskLoss()
+    loss_function = MultitaskLoss(plan.model.loss)
     _arrange(model.to(device), torch.channels_last).train()
     dtype = convolution_dtype(device)
     optimizer = torch.optim.AdamW(
@@ -119,14 +119,14 @@ def train(
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
             logits = model(batch.image_NCHW)
         loss = loss_function(logits, batch.targets())
-        _insist_on_finite(loss)
+        _insist_on_finite(loss.objective)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.objective.backward()
         correct(model)
         _insist_on_finite(clip_grad_norm_(model.parameters(), MAX_GRADIENT_NORM))
         optimizer.step()
-        total_loss += loss.item()
-        on_step(Step(number=step + 1, num_steps=num_steps, loss=loss.item()))
+        total_loss += loss.plain.item()
+        on_step(Step(number=step + 1, num_steps=num_steps, loss=loss.plain.item()))
     _arrange(model, torch.contiguous_format)
     return TrainingResult(loss=total_loss / num_steps, num_steps=num_steps, num_examples=len(dataset))
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import torch
 
 from shared.model.instance_norm import replace_instance_norms
-from shared.model.multitask_unet import ARCHITECTURES, Logits, MultitaskUNet
+from shared.model.networks import ARCHITECTURES, NETWORKS, Logits, Network
 from shared.model.weights import Weights
 from shared.plan import ModelPlan, Plan
 
-NETWORKS = {"multitask_unet": MultitaskUNet}
-
 __all__ = [
+    "ARCHITECTURES",
+    "NETWORKS",
     "Logits",
-    "MultitaskUNet",
+    "Network",
     "Weights",
     "blank_model",
     "build_model",
@@ -22,27 +22,28 @@ __all__ = [
 ]
 
 
-def build_model(plan: ModelPlan) -> MultitaskUNet:
+def build_model(plan: ModelPlan) -> Network:
     """The plan's network, its weights drawn from torch's global generator."""
-    network = NETWORKS[plan.network](ARCHITECTURES[plan.size].widened(plan.width or 1.0))
+    size = ARCHITECTURES[plan.size].widened(plan.width or 1.0)
+    network = Network(NETWORKS[plan.network](size, plan), plan)
     replace_instance_norms(network)
     return network
 
 
-def blank_model(plan: ModelPlan) -> MultitaskUNet:
+def blank_model(plan: ModelPlan) -> Network:
     """The plan's network without any weights: its names and shapes, which take no memory."""
     with torch.device("meta"):
         return build_model(plan)
 
 
-def model_around(weights: Weights, plan: ModelPlan) -> MultitaskUNet:
+def model_around(weights: Weights, plan: ModelPlan) -> Network:
     """The plan's network around these very tensors, no copies; they were checked to be its weights."""
     model = blank_model(plan)
     model.load_state_dict(weights, assign=True)
     return model
 
 
-def initial_model(plan: Plan) -> MultitaskUNet:
+def initial_model(plan: Plan) -> Network:
     """The network that a run starts from: the same plan gives the same bytes on every machine.
 
     The global generator is left as it was found.

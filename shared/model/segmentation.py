@@ -11,7 +11,7 @@ from enum import IntEnum
 import torch
 from torch import Tensor
 
-from shared.model.multitask_unet import Logits
+from shared.model.networks.contract import Logits
 
 
 class BreastClass(IntEnum):

@@ -30,7 +30,7 @@ from shared.errors import (
     NotMammogramError,
     UndecodableError,
 )
-from shared.model.multitask_unet import ARCHITECTURES, MultitaskUNet
+from shared.model import build_model
 from shared.plan import ModelPlan
 
 DATA = Path(__file__).resolve().parents[2] / "../shared/data"
@@ -157,7 +157,7 @@ def test_a_tomosynthesis_volume_is_excluded() -> None:
 
 def test_the_real_network_runs_through(phantoms: list[WrittenImage]) -> None:
     torch.manual_seed(0)
-    model = MultitaskUNet(ARCHITECTURES["tiny"]).eval()
+    model = build_model(ModelPlan(size="tiny")).eval()
     # Untrained, it may see no breast; it must not fail in any other way.
     try:
         result = segment(phantoms[0].image_path, model)

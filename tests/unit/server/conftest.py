@@ -11,7 +11,7 @@ import server.exchange
 import server.publication
 import server.rounds
 import server.session
-from shared.model.multitask_unet import ARCHITECTURES, Architecture
+from shared.model.networks import ARCHITECTURES, Architecture
 from tests.unit.server.simulated_federation import SITES, SimulatedFederation, small_plan
 
 SMALLEST = Architecture(stem_stride=2, channels=(4, 8), encoder_depth=1, decoder_depth=1)

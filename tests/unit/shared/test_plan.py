@@ -32,8 +32,11 @@ quorum = 2
 timeout_s = 3600.0
 
 [model]
-network = "multitask_unet"
+network = "mtl_unet"
+encoder = "plain"
 size = "base"
+loss = "dice_ce"
+task_weighting = "uncertainty"
 input_height_px = 1024
 input_width_px = 512
 
@@ -58,7 +61,7 @@ hostile_sites = 1
 """
 """What every coordinator and site must make of the shortest plan. Changing it changes all identities."""
 
-CANONICAL_SHA256 = "db793a8e11e0f84cc7ad47e4b0aa5a13e8da7312ba7c21430b17f4a6aeb378de"
+CANONICAL_SHA256 = "8af0036a0a75794b72fd090d46c8b61bd3be524226ec1d05f581ee8cf479b3ec"
 
 
 def with_setting(name: str, value: str) -> str:
@@ -103,7 +106,11 @@ def test_layout_comments_and_written_defaults_do_not_change_the_identity() -> No
         ("rounds.count", "4"),
         ("rounds.quorum", "3"),
         ("rounds.timeout_s", "60.5"),
+        ("model.network", '"unet"'),
+        ("model.encoder", '"resnet18"'),
         ("model.size", '"tiny"'),
+        ("model.loss", '"focal_tversky"'),
+        ("model.task_weighting", '"equal"'),
         ("model.width", "0.5"),
         ("model.input_height_px", "512"),
         ("model.input_width_px", "256"),
@@ -141,6 +148,11 @@ def test_a_width_beyond_its_range_is_refused(width: str) -> None:
         Plan.from_toml(with_setting("model.width", width))
 
 
+def test_an_encoder_for_a_network_that_has_its_own_is_refused() -> None:
+    with pytest.raises(PlanError, match="unet has no 'encoder' to choose"):
+        Plan.from_toml('name = "a"\nrounds.count = 3\nmodel = { network = "unet", encoder = "resnet18" }')
+
+
 def test_every_setting_is_in_the_lists_of_legal_and_illegal_values() -> None:
     document = tomllib.loads(CANONICAL)
     settings = {
@@ -161,7 +173,10 @@ LEGAL = {
     "rounds.count": ["1", "10000"],
     "rounds.quorum": ["2", "10000"],
     "rounds.timeout_s": ["5", "604800", "5.5"],
-    "model.network": ['"multitask_unet"'],
+    "model.network": [f'"{name}"' for name in ("unet", "mtl_unet", "mild_unet", "dyn_unet")],
+    "model.encoder": ['"plain"', '"resnet18"', '"resnet50"', '"efficientnet-b0"'],
+    "model.loss": ['"dice_ce"', '"focal_tversky"'],
+    "model.task_weighting": ['"uncertainty"', '"equal"'],
     "model.size": ['"tiny"', '"base"'],
     "model.input_height_px": ["64", "4096"],
     "model.input_width_px": ["64", "4096"],
@@ -191,7 +206,10 @@ ILLEGAL = {
     "rounds.count": ["0", "-1", "10001", "3.0", '"3"', "true"],
     "rounds.quorum": ["1", "0", "10001", "2.0"],
     "rounds.timeout_s": ["4.9", "604801", "inf", "nan", '"60"', "true"],
-    "model.network": ['"unet"', "1"],
+    "model.network": ['"multitask_unet"', '"U-Net"', "1"],
+    "model.encoder": ['"resnet19"', '""', "1"],
+    "model.loss": ['"dice"', '""', "1"],
+    "model.task_weighting": ['"kendall"', "true"],
     "model.size": ['"large"', '"Tiny"', "1"],
     "model.input_height_px": ["32", "65", "4128", "64.0"],
     "model.input_width_px": ["32", "65", "4128", "64.0"],

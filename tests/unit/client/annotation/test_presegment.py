@@ -26,7 +26,7 @@ from client.intake.exclusions import Reason
 from client.intake.masks import digest_of, open_masks
 from client.using import UsableModel, segment
 from deploy.demo.phantoms import HOLOGIC, WrittenImage, write_hospital
-from shared.model.multitask_unet import ARCHITECTURES, MultitaskUNet
+from shared.model import build_model
 from shared.package import Manifest, VerifiedPackage
 from shared.plan import ModelPlan, Plan, RoundsPlan
 
@@ -284,7 +284,7 @@ def test_an_image_in_which_the_model_sees_no_breast_gets_no_draft(
 
 def test_the_real_network_runs_through(phantoms: list[WrittenImage], tmp_path: Path) -> None:
     torch.manual_seed(0)
-    model = usable(MultitaskUNet(ARCHITECTURES["tiny"]).eval())
+    model = usable(build_model(ModelPlan(size="tiny")).eval())
     report = presegment(
         [(1, phantoms[0].image_path)],
         model,

@@ -31,7 +31,7 @@ from shared.files import write_file
 from shared.fixed_point.grid import Grid
 from shared.fixed_point.update_file import read_update
 from shared.model import Weights, initial_model
-from shared.model.multitask_unet import ARCHITECTURES, Architecture
+from shared.model.networks import ARCHITECTURES, Architecture
 from shared.model.sent import sent_shapes
 from shared.model.weights import to_bytes, weights_of
 from shared.persons.acting import Actor

@@ -390,7 +390,7 @@ def test_weights_of_another_network_are_refused(
     coordinator: MinimalCoordinator, workplace: Workplace
 ) -> None:
     base = weights_of(initial_model(PLAN))
-    del base["dense_decoder.head.bias"]
+    del base["segmenter.dense_decoder.head.bias"]
 
     announcement = coordinator.announcement(base=to_bytes(base))
 
@@ -401,7 +401,7 @@ def test_weights_that_are_not_finite_are_refused(
     coordinator: MinimalCoordinator, workplace: Workplace
 ) -> None:
     base = weights_of(initial_model(PLAN))
-    base["dense_decoder.head.bias"].fill_(float("nan"))
+    base["segmenter.dense_decoder.head.bias"].fill_(float("nan"))
 
     announcement = coordinator.announcement(base=to_bytes(base))
 
@@ -509,7 +509,7 @@ def test_local_weights_that_are_not_finite_never_leave(
 ) -> None:
     base = weights_of(initial_model(PLAN))
     local = {name: tensor.clone() for name, tensor in base.items()}
-    local["dense_decoder.head.bias"].view(-1)[0] = value
+    local["segmenter.dense_decoder.head.bias"].view(-1)[0] = value
 
     with pytest.raises(EgressError):
         release(egress, coordinator, subtracted(local, base))
@@ -523,8 +523,11 @@ def test_local_weights_that_are_not_finite_never_leave(
     [
         lambda local: {**local, "image": torch.zeros(8, 8)},
         lambda local: dict(list(local.items())[1:]),
-        lambda local: {**local, "dense_decoder.head.bias": torch.zeros(640, 480)},
-        lambda local: {**local, "dense_decoder.head.bias": local["dense_decoder.head.bias"].double()},
+        lambda local: {**local, "segmenter.dense_decoder.head.bias": torch.zeros(640, 480)},
+        lambda local: {
+            **local,
+            "segmenter.dense_decoder.head.bias": local["segmenter.dense_decoder.head.bias"].double(),
+        },
     ],
     ids=["an image beside the weights", "one tensor less", "an image in a tensor's place", "another type"],
 )

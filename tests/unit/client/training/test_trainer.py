@@ -109,7 +109,7 @@ def test_training_stops_when_told_to_and_takes_no_further_step():
 def test_a_loss_that_is_not_finite_stops_before_the_step_is_taken():
     model = initial_model(PLAN)
     with torch.no_grad():
-        model.dense_decoder.head.bias.fill_(float("nan"))
+        model.segmenter.dense_decoder.head.bias.fill_(float("nan"))
     before = weights_of(model)
 
     with pytest.raises(NonFiniteError):
@@ -121,7 +121,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_step_is_taken():
 
 def test_a_gradient_that_is_not_finite_stops_before_the_step_is_taken():
     model = initial_model(PLAN)
-    model.dense_decoder.head.bias.register_hook(lambda gradient: gradient * float("inf"))
+    model.segmenter.dense_decoder.head.bias.register_hook(lambda gradient: gradient * float("inf"))
     before = weights_of(model)
 
     with pytest.raises(NonFiniteError):
@@ -142,12 +142,12 @@ def test_labels_become_the_two_tasks():
     targets = dataset.batch([0]).targets()
 
     labels_NHW = dataset.batch([0]).labels_NHW
-    assert targets.breast_NHW[labels_NHW == Label.BACKGROUND].unique().tolist() == [0]
-    assert targets.breast_NHW[
-        (labels_NHW == Label.ADIPOSE) | (labels_NHW == Label.DENSE)
-    ].unique().tolist() == [1]
-    assert targets.breast_NHW[labels_NHW == Label.PECTORAL].unique().tolist() == [2]
-    assert torch.equal(targets.dense_NHW > 0, labels_NHW == Label.DENSE)
+    background_NHW, breast_NHW, pectoral_NHW = targets.possible_NCHW.unbind(dim=1)
+    assert torch.equal(background_NHW, labels_NHW == Label.BACKGROUND)
+    assert torch.equal(breast_NHW, (labels_NHW == Label.ADIPOSE) | (labels_NHW == Label.DENSE))
+    assert torch.equal(pectoral_NHW, labels_NHW == Label.PECTORAL)
+    assert torch.equal(targets.dense_NHW, labels_NHW == Label.DENSE)
+    assert targets.dense_known_NHW.all()
 
 
 def test_evaluation_does_not_depend_on_how_images_are_batched():

@@ -10,7 +10,7 @@ import pytest
 
 from bench.learning import LearningSite, learn, learning_site, scaled_by
 from client.imaging.example import Example, Label
-from shared.model.multitask_unet import ARCHITECTURES, Architecture
+from shared.model.networks import ARCHITECTURES, Architecture
 from shared.plan import AggregationPlan, ModelPlan, Plan, RoundsPlan, TrainingPlan
 
 PLAN = Plan(

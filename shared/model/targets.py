@@ -1,0 +1,69 @@
+"""What a network should say of a batch, as far as its labels tell.
+
+Axes: N images, C breast classes, H rows, W columns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+from torch.nn import functional
+
+from shared.model.networks.contract import NUM_BREAST_CLASSES
+from shared.model.segmentation import BreastClass, Segments
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Targets:
+    """What the network should say of a batch.
+
+    Attributes
+    ----------
+    possible_NCHW
+        bool; the `BreastClass` that each pixel may have: one where it is known, all where nothing is.
+    dense_NHW
+        bool; tissue is dense. False where it is not known.
+    dense_known_NHW
+        bool; whether tissue is dense is known.
+    """
+
+    possible_NCHW: Tensor
+    dense_NHW: Tensor
+    dense_known_NHW: Tensor
+
+    @classmethod
+    def complete(cls, breast_NHW: Tensor, dense_NHW: Tensor) -> Targets:
+        """Targets of which nothing is unknown, of int64 `BreastClass` and bool."""
+        possible_NHWC = functional.one_hot(breast_NHW, NUM_BREAST_CLASSES)
+        return cls(
+            possible_NCHW=possible_NHWC.permute(0, 3, 1, 2).bool(),
+            dense_NHW=dense_NHW,
+            dense_known_NHW=dense_NHW.new_ones(dense_NHW.shape),
+        )
+
+    def only(self, chosen: slice) -> Targets:
+        """The targets of some images."""
+        return Targets(
+            possible_NCHW=self.possible_NCHW[chosen],
+            dense_NHW=self.dense_NHW[chosen],
+            dense_known_NHW=self.dense_known_NHW[chosen],
+        )
+
+    def shrunk(self, step: int) -> Targets:
+        """Targets of an image of which each square of `step` pixels has become one: those of its middle."""
+        some = slice(step // 2, None, step)
+        return Targets(
+            possible_NCHW=self.possible_NCHW[:, :, some, some],
+            dense_NHW=self.dense_NHW[:, some, some],
+            dense_known_NHW=self.dense_known_NHW[:, some, some],
+        )
+
+    def segments(self) -> Segments:
+        """The expert's segments; a class is where nothing else may be."""
+        known_NHW = self.possible_NCHW.sum(dim=1) == 1
+        return Segments(
+            breast_NHW=self.possible_NCHW[:, BreastClass.BREAST] & known_NHW,
+            pectoral_NHW=self.possible_NCHW[:, BreastClass.PECTORAL] & known_NHW,
+            dense_NHW=self.dense_NHW,
+        )
