@@ -40,6 +40,7 @@ from client.training.local_round import (
     rounding_of,
     train_round,
 )
+from client.training.micro_batches import MicroBatches
 from client.training.schedule import training_seed
 from client.training.trainer import Step, TrainingResult, train
 from client.work import WorkNote
@@ -80,6 +81,7 @@ class Workplace:
     audit: AuditLog
     guard: Guard
     device: torch.device
+    micro_batches: MicroBatches
     work: WorkNote
     _datasets: dict[tuple[str, Part], FittedDataset | None] = field(default_factory=dict)
 
@@ -93,11 +95,11 @@ class Workplace:
         key = (f"{plan.model.model_dump_json()}{newest_mask}{example_ids}", part)
         if key not in self._datasets:
             self._datasets = {kept: data for kept, data in self._datasets.items() if kept[1] is not part}
+            examples = (self.catalog.load(example_id) for example_id in example_ids)
             try:
-                examples = [self.catalog.load(example_id) for example_id in example_ids]
+                self._datasets[key] = FittedDataset(examples, plan.model) if example_ids else None
             except NotFoundError:  # removed since it was listed
                 return self.dataset(plan, part)
-            self._datasets[key] = FittedDataset(examples, plan.model) if examples else None
         return self._datasets[key]
 
     def training_dataset(self, plan: Plan, run_id: str) -> FittedDataset | None:
@@ -371,11 +373,12 @@ def _trainer(plan: Plan, announcement: Announcement, workplace: Workplace) -> Tr
                 on_step=_tell_step(occasion, workplace.work),
                 should_stop=workplace.watch(announcement),
                 correct=correct,
+                micro_batches=workplace.micro_batches,
             )
         except torch.OutOfMemoryError as error:
             raise NotReadyError(
-                "The plan needs more GPU memory than this site has or lets it use.",
-                "Ask for a smaller batch, or raise `limits.gpu_memory_gib` in policy.toml.",
+                "The plan's network needs more GPU memory for one image than this site has or lets it use.",
+                "Ask for a smaller network or input, or raise `limits.gpu_memory_gib` in policy.toml.",
             ) from error
 
     return train_with
@@ -385,12 +388,12 @@ def _tell_step(occasion: Occasion, work: WorkNote) -> Callable[[Step], None]:
     def tell_step(step: Step) -> None:
         work.step(step.number, step.num_steps)
         log.info(
-            "%s round %d step %d/%d loss %.4f",
+            "%s round %d step %d/%d %s",
             occasion.run_id,
             occasion.round_number,
             step.number,
             step.num_steps,
-            step.loss,
+            "left out: not finite" if step.loss is None else f"loss {step.loss:.4f}",
         )
 
     return tell_step

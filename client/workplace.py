@@ -18,6 +18,7 @@ from client.store.ledger import Ledger
 from client.store.opening import open_site_store
 from client.store.plans import Plans
 from client.training.device import choose_device
+from client.training.micro_batches import MicroBatches
 from client.work import WorkNote
 from shared.errors import MammofedError
 from shared.transfer.blob_store import BlobStore
@@ -44,6 +45,7 @@ def open_workplace(home: SiteHome) -> Workplace:
     engine = open_site_store(home.folder)
     blobs, audit = BlobStore(home.blobs), AuditLog(engine)
     catalog = Catalog(engine, home.folder)
+    device = choose_device(home.settings().device)
     return Workplace(
         membership=membership,
         catalog=catalog,
@@ -59,7 +61,8 @@ def open_workplace(home: SiteHome) -> Workplace:
         ),
         audit=audit,
         guard=Guard(home, Plans(engine), catalog),
-        device=choose_device(home.settings().device),
+        device=device,
+        micro_batches=MicroBatches(device),
         work=WorkNote(home.work_file),
     )
 

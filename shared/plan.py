@@ -65,7 +65,10 @@ class ModelPlan(Table):
 
 
 class TrainingPlan(Table):
-    """How a site trains in one round."""
+    """How a site trains in one round.
+
+    `deterministic` makes a GPU give the same bytes whenever it computes the same, as a CPU does anyway.
+    """
 
     local_epochs: Annotated[int, Field(ge=1, le=100)] = 1
     batch_size: Annotated[int, Field(ge=1, le=256)] = 4
@@ -73,6 +76,7 @@ class TrainingPlan(Table):
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 1e-2
     warmup_fraction: Annotated[float, Field(ge=0, le=0.5)] = 0.05
     augment: bool = True
+    deterministic: bool = False
 
 
 class RoundsPlan(Table):

@@ -8,6 +8,7 @@ and keeps torch, the data and the network warm.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -42,6 +43,9 @@ log = logging.getLogger(__name__)
 
 IDLE_S = 60.0
 """A look for a task, with its calls' own limits, is over by then."""
+
+CUBLAS_WORKSPACES = ":4096:8"
+"""Without a fixed size of these cuBLAS refuses to compute reproducibly."""
 
 OVERTIME_S = 60.0
 """What a task may take beyond the time in which its answer is of use."""
@@ -143,6 +147,7 @@ def answer(app: ClientApp, message: Message, context: Context) -> Message:
 
 if __name__ == "__main__":
     follow_supervisor()
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", CUBLAS_WORKSPACES)
     site_pulse = Pulse()
     site_pulse.start()
     quicken(flower_heartbeat)

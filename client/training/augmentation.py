@@ -2,10 +2,10 @@
 
 The way of exposing, digitising and displaying varies between hospitals: gamma, contrast, tone curve and
 noise. So does positioning: small rotations, scale and shifts. Nothing is mirrored: the chest wall is at the
-left and the pectoral muscle above in every prepared MLO view. Everything is done on whole batches, so that it
-costs little beside the network.
+left and the pectoral muscle above in every prepared MLO view. Everything is done on whole batches where they
+lie, so that it costs little beside the network.
 
-Axes: N images, C channels, H rows, W columns, K knots of a tone curve.
+Axes: N images, C channels, H rows, W columns, P pixels, K knots of a tone curve, L its levels.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ GAMMA_RANGE = (0.75, 1.33)
 CONTRAST_RANGE = (0.85, 1.15)
 NUM_KNOTS = 7
 KNOT_SPREAD = 0.03
+NUM_LEVELS = 4096
+"""As many as 12 bits tell apart; a batch comes from 16-bit floats, which tell fewer apart near 1."""
 MAX_NOISE = 0.04
 
 
@@ -36,7 +38,8 @@ def augment(batch: Batch, generator: torch.Generator) -> Batch:
     batch
         Images and labels, on any device.
     generator
-        A generator of the CPU, so that a seed means the same changes on every device.
+        A generator of the CPU, so that a seed means the same changes on every device; only the grains of the
+        noise are the device's own.
     """
     moved = _move(batch, generator)
     image_NCHW = _retone(moved.image_NCHW, generator)
@@ -54,21 +57,29 @@ def _move(batch: Batch, generator: torch.Generator) -> Batch:
     zoom_N = 1.0 / _uniform(*SCALE_RANGE, (num_images,), generator)
     shift_N2 = _uniform(-2.0 * MAX_SHIFT, 2.0 * MAX_SHIFT, (num_images, 2), generator)
     cosine_N, sine_N = torch.cos(angle_N) * zoom_N, torch.sin(angle_N) * zoom_N
-    row_x_N3 = torch.stack([cosine_N, -sine_N * (height / width), shift_N2[:, 0]], dim=1)
-    row_y_N3 = torch.stack([sine_N * (width / height), cosine_N, shift_N2[:, 1]], dim=1)
-    transform_N23 = torch.stack([row_x_N3, row_y_N3], dim=1).to(batch.image_NCHW.device)
-    grid_NHW2 = functional.affine_grid(transform_N23, [num_images, 1, height, width], align_corners=False)
+    along_x_N2 = torch.stack([cosine_N, sine_N * (width / height)], dim=1)
+    along_y_N2 = torch.stack([-sine_N * (height / width), cosine_N], dim=1)
+    across_N2W = along_x_N2[:, :, None] * _centres(width)
+    down_N2H = along_y_N2[:, :, None] * _centres(height) + shift_N2[:, :, None]
+    device = batch.image_NCHW.device
+    place_N2HW = across_N2W.to(device)[:, :, None, :] + down_N2H.to(device)[:, :, :, None]
+    place_NHW2 = place_N2HW.movedim(1, 3)
     image_NCHW = functional.grid_sample(
-        batch.image_NCHW, grid_NHW2, mode="bilinear", padding_mode="border", align_corners=False
+        batch.image_NCHW, place_NHW2, mode="bilinear", padding_mode="border", align_corners=False
     )
     labels_NCHW = functional.grid_sample(
         batch.labels_NHW[:, None].float(),
-        grid_NHW2,
+        place_NHW2,
         mode="nearest",
         padding_mode="border",
         align_corners=False,
     )
     return Batch(image_NCHW=image_NCHW, labels_NHW=labels_NCHW[:, 0].to(torch.uint8))
+
+
+def _centres(size_px: int) -> Tensor:
+    """Where the centres of a line of pixels lie between its ends at -1 and 1."""
+    return (2.0 * torch.arange(size_px) + 1.0) / size_px - 1.0
 
 
 def _retone(image_NCHW: Tensor, generator: torch.Generator) -> Tensor:
@@ -84,16 +95,18 @@ def _retone(image_NCHW: Tensor, generator: torch.Generator) -> Tensor:
     position_K = torch.linspace(0.0, 1.0, NUM_KNOTS)
     tone_NK = (position_K.expand(num_images, -1) ** gamma_N1 - 0.5) * contrast_N1 + 0.5
     tone_NK = tone_NK + KNOT_SPREAD * torch.randn(tone_NK.shape, generator=generator)
-    tone_NK = tone_NK.cummax(dim=1).values.clamp(0.0, 1.0).to(image_NCHW.device)
+    tone_NK = tone_NK.cummax(dim=1).values.clamp(0.0, 1.0)
     tone_NK[:, 0] = 0.0
-    place_NP = image_NCHW.flatten(1) * (NUM_KNOTS - 1)
-    left_NP = place_NP.long().clamp(max=NUM_KNOTS - 2)
-    low_NP, high_NP = tone_NK.gather(1, left_NP), tone_NK.gather(1, left_NP + 1)
-    return torch.lerp(low_NP, high_NP, place_NP - left_NP).view_as(image_NCHW)
+    tone_NL = functional.interpolate(tone_NK[:, None], NUM_LEVELS, mode="linear", align_corners=True)[:, 0]
+    level_NP = (image_NCHW.flatten(1) * (NUM_LEVELS - 1)).round_().long()
+    return tone_NL.to(image_NCHW.device).gather(1, level_NP).view_as(image_NCHW)
 
 
 def _add_noise(image_NCHW: Tensor, generator: torch.Generator) -> Tensor:
     """Add white noise of a random strength inside the breast."""
-    strength_N111 = _uniform(0.0, MAX_NOISE, (image_NCHW.shape[0], 1, 1, 1), generator)
-    noise_NCHW = (torch.randn(image_NCHW.shape, generator=generator) * strength_N111).to(image_NCHW.device)
-    return torch.where(image_NCHW > 0, (image_NCHW + noise_NCHW).clamp(0.0, 1.0), image_NCHW)
+    device = image_NCHW.device
+    strength_N111 = _uniform(0.0, MAX_NOISE, (image_NCHW.shape[0], 1, 1, 1), generator).to(device)
+    seed = int(torch.randint(2**62, (), generator=generator))
+    grains = torch.Generator(device).manual_seed(seed)
+    noise_NCHW = torch.randn(image_NCHW.shape, generator=grains, device=device).mul_(strength_N111)
+    return torch.where(image_NCHW > 0, noise_NCHW.add_(image_NCHW).clamp_(0.0, 1.0), image_NCHW)

@@ -5,7 +5,7 @@ Axes: N images, C channels, H rows, W columns.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,8 +56,15 @@ class Batch:
         )
 
     def to(self, device: torch.device) -> Batch:
-        """The same batch on a device."""
-        return Batch(image_NCHW=self.image_NCHW.to(device), labels_NHW=self.labels_NHW.to(device))
+        """The same batch on a device; one whose memory is pinned goes there while others are computed."""
+        return Batch(
+            image_NCHW=self.image_NCHW.to(device, non_blocking=True),
+            labels_NHW=self.labels_NHW.to(device, non_blocking=True),
+        )
+
+    def pinned(self) -> Batch:
+        """The same batch in memory that a GPU reads by itself."""
+        return Batch(image_NCHW=self.image_NCHW.pin_memory(), labels_NHW=self.labels_NHW.pin_memory())
 
 
 class FittedDataset:
@@ -66,7 +73,7 @@ class FittedDataset:
     Parameters
     ----------
     examples
-        Prepared examples with masks, at least one.
+        Prepared examples with masks, at least one; each is let go before the next is taken.
     plan
         Gives the input's height and width.
 
@@ -76,22 +83,19 @@ class FittedDataset:
         There is no example.
     """
 
-    def __init__(self, examples: Sequence[Example], plan: ModelPlan) -> None:
-        if not examples:
+    def __init__(self, examples: Iterable[Example], plan: ModelPlan) -> None:
+        ids, self._images, self._labels = [], list[Tensor](), list[Tensor]()
+        self._input = (plan.input_height_px, plan.input_width_px)
+        for example in examples:
+            frame = frame_of(_shape_of(example), example.spacing, plan)
+            ids.append(example.example_id)
+            self._images.append(frame.image(example.image_HW)[0].to(torch.float16))
+            self._labels.append(torch.from_numpy(frame.labels(_labels_of(example))))
+        if not ids:
             raise NotReadyError(
                 "There is no example to train or evaluate on.", "Add more mammograms with masks to the site."
             )
-        self.example_ids = tuple(example.example_id for example in examples)
-        self._input = (plan.input_height_px, plan.input_width_px)
-        frames = [frame_of(_shape_of(example), example.spacing, plan) for example in examples]
-        self._images = [
-            frame.image(example.image_HW)[0].to(torch.float16)
-            for frame, example in zip(frames, examples, strict=True)
-        ]
-        self._labels = [
-            torch.from_numpy(frame.labels(_labels_of(example)))
-            for frame, example in zip(frames, examples, strict=True)
-        ]
+        self.example_ids = tuple(ids)
 
     def __len__(self) -> int:
         return len(self.example_ids)

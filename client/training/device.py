@@ -1,11 +1,22 @@
-"""Where a site computes."""
+"""Where a site computes, in which precision, and with how much memory."""
 
 from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 
 from client.settings import DeviceChoice
 from shared.errors import ConfigError
+
+CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
+"""What a container may use (cgroup v2): bytes, or "max"."""
+
+SHARE_OF_MEMORY = 0.5
+"""Of a computer's memory for the activations of a training step; the rest is for data, weights and others."""
 
 
 def choose_device(choice: DeviceChoice) -> torch.device:
@@ -37,15 +48,44 @@ def limit_memory(device: torch.device, most_gib: float | None) -> None:
     torch.cuda.set_per_process_memory_fraction(share, device)
 
 
+def memory_for_activations(device: torch.device) -> int | None:
+    """Bytes that a training step may hold on to; None where asking for too much raises `OutOfMemoryError`.
+
+    A CPU has no such error: whoever asks for too much there is killed by the kernel.
+    """
+    if device.type == "cuda":
+        return None
+    memory_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if CONTAINER_LIMIT.exists() and (limit := CONTAINER_LIMIT.read_text().strip()) != "max":
+        memory_bytes = min(memory_bytes, int(limit))
+    return int(SHARE_OF_MEMORY * memory_bytes)
+
+
 def convolution_dtype(device: torch.device) -> torch.dtype:
     """The type in which a device convolves fastest without harm to training.
 
-    bfloat16 where the hardware multiplies it, as GPUs since 2020 and CPUs with AVX-512 BF16 or AMX do; else
-    float32.
+    bfloat16 where the hardware multiplies it, as GPUs since 2020 and CPUs with AVX-512 BF16 or AMX do;
+    float16 on older GPUs, which needs a loss that is scaled; else float32.
     """
     if device.type == "cuda":
-        quick = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        features = torch.cpu.get_capabilities()
-        quick = features.get("avx512_bf16", False) or features.get("amx_bf16", False)
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    features = torch.cpu.get_capabilities()
+    quick = features.get("avx512_bf16", False) or features.get("amx_bf16", False)
     return torch.bfloat16 if quick else torch.float32
+
+
+@contextmanager
+def reproducible(*, wanted: bool) -> Iterator[None]:
+    """Compute what is in it so that the same input gives the same bytes on the same machine, if so wanted.
+
+    A CPU does so anyway, as long as it works with as many threads. A GPU then does without its fastest
+    algorithms, and cuBLAS needs the variable that `client.flower.executor` sets before it begins.
+    """
+    before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+    torch.use_deterministic_algorithms(wanted)
+    torch.backends.cudnn.benchmark = not wanted
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0])
+        torch.backends.cudnn.benchmark = before[1]

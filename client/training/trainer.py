@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torch.nn.utils import clip_grad_norm_
 
 from client.training.augmentation import augment
 from client.training.dataset import FittedDataset
-from client.training.device import convolution_dtype
-from client.training.schedule import batches_of_indices, learning_rate, num_steps_per_round
+from client.training.device import reproducible
+from client.training.loading import batches
+from client.training.micro_batches import MicroBatches
+from client.training.ranks import Alone, Ranks
+from client.training.schedule import learning_rate, num_steps_per_round
+from client.training.stepping import Stepper
 from shared.errors import NonFiniteError, StoppedError
-from shared.model.losses import MultitaskLoss
 from shared.plan import Plan
 
-MAX_GRADIENT_NORM = 1.0
-ADAM_BETAS = (0.9, 0.999)
+MAX_LEFT_OUT = 8
+"""Steps in a row."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """Progress of a round: step `number` of `num_steps`, from 1, and its loss."""
+    """Progress of a round: step `number` of `num_steps`, from 1, and its loss; None if it was left out."""
 
     number: int
     num_steps: int
-    loss: float
+    loss: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,16 +39,19 @@ class TrainingResult:
     Attributes
     ----------
     loss
-        Mean over the round's steps, with the tasks weighted alike.
+        Mean over the steps taken, with the tasks weighted alike.
     num_steps
         Optimiser steps taken.
     num_examples
         Examples trained on, the site's weight in the aggregate.
+    num_left_out
+        Steps not taken because their loss or gradients were not finite.
     """
 
     loss: float
     num_steps: int
     num_examples: int
+    num_left_out: int = 0
 
 
 def train(
@@ -60,10 +65,13 @@ def train(
     on_step: Callable[[Step], None] = lambda _step: None,
     should_stop: Callable[[], bool] = lambda: False,
     correct: Callable[[nn.Module], None] = lambda _model: None,
+    micro_batches: MicroBatches | None = None,
+    ranks: Ranks | None = None,
 ) -> TrainingResult:
     """Train a model in place for one round, with an optimiser of its own.
 
-    The same seed, weights and data give the same weights on the same machine's CPU.
+    The same seed, weights and data give the same weights on the same machine's CPU, and on its GPU if the
+    plan asks for it.
 
     Parameters
     ----------
@@ -85,50 +93,53 @@ def train(
         Asked before every step.
     correct
         Changes the gradients of every step, before they are clipped; see `client.training.corrections`.
+    micro_batches
+        What earlier rounds have found of the device's memory; None begins anew.
+    ranks
+        The processes that train together; None is this one alone.
 
     Raises
     ------
     NonFiniteError
-        A loss or gradient is not finite; that step was not taken.
+        Losses or gradients were not finite, in so many steps in a row that there is no hope.
     StoppedError
         `should_stop` said so.
+    torch.OutOfMemoryError
+        The device does not hold a single image.
     """
-    generator = torch.Generator().manual_seed(seed)
-    loss_function = MultitaskLoss(plan.model.loss)
-    _arrange(model.to(device), torch.channels_last).train()
-    dtype = convolution_dtype(device)
-    optimizer = torch.optim.AdamW(
-        model.parameters(),
-        lr=plan.training.learning_rate,
-        betas=ADAM_BETAS,
-        weight_decay=plan.training.weight_decay,
-        fused=True,
+    ranks = ranks or Alone()
+    model.to(device)
+    _arrange(model, torch.channels_last).train()
+    stepper = Stepper(
+        model,
+        plan,
+        device,
+        correct=correct,
+        micro_batches=micro_batches or MicroBatches(device),
+        ranks=ranks,
     )
+    changes = torch.Generator().manual_seed(seed + 1)
     num_steps = num_steps_per_round(plan.training, len(dataset))
-    total_loss = 0.0
-    for step, indices in enumerate(batches_of_indices(plan.training, len(dataset), generator)):
-        if should_stop():
-            raise StoppedError(
-                "Training was stopped.", "Start the site again to take part in the next round."
-            )
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(plan, round_number=round_number, step=step, num_steps=num_steps)
-        batch = dataset.windows(indices, generator).to(device)
-        if plan.training.augment:
-            batch = augment(batch, generator)
-        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            logits = model(batch.image_NCHW)
-        loss = loss_function(logits, batch.targets())
-        _insist_on_finite(loss.objective)
-        optimizer.zero_grad(set_to_none=True)
-        loss.objective.backward()
-        correct(model)
-        _insist_on_finite(clip_grad_norm_(model.parameters(), MAX_GRADIENT_NORM))
-        optimizer.step()
-        total_loss += loss.plain.item()
-        on_step(Step(number=step + 1, num_steps=num_steps, loss=loss.plain.item()))
+    losses: list[float | None] = []
+    with reproducible(wanted=plan.training.deterministic):
+        for number, batch in enumerate(batches(dataset, plan.training, seed, device)):
+            if ranks.any(should_stop()):
+                raise StoppedError(
+                    "Training was stopped.", "Start the site again to take part in the next round."
+                )
+            rate = learning_rate(plan, round_number=round_number, step=number, num_steps=num_steps)
+            loss = stepper.step(augment(batch, changes) if plan.training.augment else batch, rate)
+            losses.append(loss)
+            on_step(Step(number=number + 1, num_steps=num_steps, loss=loss))
+            _insist_on_hope(losses, num_steps)
     _arrange(model, torch.contiguous_format)
-    return TrainingResult(loss=total_loss / num_steps, num_steps=num_steps, num_examples=len(dataset))
+    taken = [loss for loss in losses if loss is not None]
+    return TrainingResult(
+        loss=sum(taken) / len(taken),
+        num_steps=len(taken),
+        num_examples=len(dataset),
+        num_left_out=len(losses) - len(taken),
+    )
 
 
 def _arrange(model: nn.Module, memory_format: torch.memory_format) -> nn.Module:
@@ -136,9 +147,11 @@ def _arrange(model: nn.Module, memory_format: torch.memory_format) -> nn.Module:
     return model.to(memory_format=memory_format)  # type: ignore[call-overload,no-any-return]
 
 
-def _insist_on_finite(value: torch.Tensor) -> None:
-    if not bool(torch.isfinite(value)):
+def _insist_on_hope(losses: Sequence[float | None], num_steps: int) -> None:
+    """A step may be left out, as some are until the scale of float16 is found; not one after the other."""
+    latest = losses[-MAX_LEFT_OUT:]
+    if len(latest) == min(MAX_LEFT_OUT, num_steps) and all(loss is None for loss in latest):
         raise NonFiniteError(
-            "Training produced a loss or gradient that is not finite.",
+            "Training produced losses or gradients that are not finite, step after step.",
             "Lower the plan's learning rate; the last good model is unchanged.",
         )

@@ -1,3 +1,5 @@
+import hashlib
+
 import numpy as np
 import pytest
 import torch
@@ -5,7 +7,7 @@ import torch
 from client.imaging.example import Example, Label
 from client.training.dataset import FittedDataset
 from client.training.evaluation import evaluate, evaluate_images
-from client.training.trainer import Step, train
+from client.training.trainer import MAX_LEFT_OUT, Step, train
 from shared.errors import NonFiniteError, NotReadyError, StoppedError
 from shared.model import initial_model
 from shared.model.weights import to_bytes, weights_of
@@ -129,6 +131,58 @@ def test_a_gradient_that_is_not_finite_stops_before_the_step_is_taken():
 
     after = weights_of(model)
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_steps_that_are_left_out_are_counted_and_the_others_are_taken():
+    model, steps = initial_model(PLAN), []
+
+    def spoil_the_second(gradient):
+        return gradient * float("nan") if len(steps) == 1 else gradient
+
+    model.segmenter.dense_decoder.head.bias.register_hook(spoil_the_second)
+    result = train(
+        model,
+        _dataset(1, 2, 3, 4, 5),
+        _plan(local_epochs=2),
+        round_number=1,
+        seed=0,
+        device=CPU,
+        on_step=steps.append,
+    )
+
+    assert (result.num_steps, result.num_left_out) == (3, 1)
+    assert [step.loss is None for step in steps] == [False, True, False, False]
+    assert result.loss == pytest.approx(sum(step.loss for step in steps if step.loss is not None) / 3)
+
+
+def test_so_many_steps_in_a_row_that_are_not_finite_end_the_round():
+    model, steps = initial_model(PLAN), []
+    model.segmenter.dense_decoder.head.bias.register_hook(lambda gradient: gradient * float("inf"))
+    before = weights_of(model)
+
+    with pytest.raises(NonFiniteError):
+        train(
+            model,
+            _dataset(1, 2),
+            _plan(local_epochs=20),
+            round_number=1,
+            seed=0,
+            device=CPU,
+            on_step=steps.append,
+        )
+
+    assert len(steps) == MAX_LEFT_OUT
+    assert all(torch.equal(before[name], after) for name, after in weights_of(model).items())
+
+
+def test_what_is_reproducible_by_the_plan_is_so_and_the_mode_ends_with_the_round():
+    def digest() -> str:
+        model, plan = initial_model(PLAN), _plan(deterministic=True)
+        train(model, _dataset(1, 2, 3, 4, 5), plan, round_number=1, seed=5, device=CPU)
+        return hashlib.sha256(to_bytes(weights_of(model))).hexdigest()
+
+    assert digest() == digest()
+    assert not torch.are_deterministic_algorithms_enabled()
 
 
 def test_a_site_without_examples_is_told_so():
