@@ -212,7 +212,6 @@ def _rounds(plan: Plan, sites: Sequence[LearningSite], blobs: BlobStore, outcome
                 duration_s=0.0,
                 checkpoint="none",
             )
-            aggregation.check(contribution)
             aggregation.take(contribution)
             outcome.upload_bytes += update.size_bytes
             outcome.float32_bytes += _float32_bytes(trained.update)

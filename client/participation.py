@@ -23,6 +23,7 @@ import torch
 from torch import nn
 
 from client.catalog import Catalog, Part
+from client.downloads import Downloads
 from client.egress import Egress, require_enough
 from client.enrolment import Membership
 from client.guard import Guard
@@ -49,7 +50,6 @@ from shared.errors import (
     NotFoundError,
     NotReadyError,
     StoppedError,
-    TamperedError,
     TransferError,
     TrustError,
 )
@@ -58,7 +58,6 @@ from shared.model.sent import EXPONENTS, control_of
 from shared.model.weights import from_bytes
 from shared.plan import Plan
 from shared.records import ANNOUNCEMENT_TYPE, Announcement, Contribution, Occasion, Phase
-from shared.transfer.blob_ref import BlobRef
 from shared.transfer.blob_store import BlobStore
 from shared.transfer.client import BlobClient
 from shared.trust.envelope import Envelope, verify
@@ -88,6 +87,15 @@ class Workplace:
     def watch(self, announcement: Announcement) -> Callable[[], bool]:
         """Tells whether work on an announcement must stop."""
         return partial(self.guard.must_stop, announcement)
+
+    def downloads(self, announcement: Announcement) -> Downloads:
+        """Fetches what an announcement names, until work on it must stop."""
+        return Downloads(
+            announcement=announcement,
+            blobs=self.blobs,
+            transfer=self.transfer,
+            should_stop=self.watch(announcement),
+        )
 
     def dataset(self, plan: Plan, part: Part) -> FittedDataset | None:
         """The examples of a part, fitted to the plan's input; None if there is none."""
@@ -134,11 +142,12 @@ def _take_part(announcement: Announcement, workplace: Workplace) -> bytes:
         record = workplace.records.find(occasion)
         if record is not None and workplace.blobs.has(record.update.digest):
             return _send(record, announcement, workplace)
-        _forget_other_rounds(announcement, workplace.blobs)
-        plan = _fetch_plan(announcement, workplace)
+        downloads = workplace.downloads(announcement)
+        downloads.forget_other_rounds()
+        plan = _fetch_plan(announcement, downloads)
         if occasion.phase is Phase.COUNT:
             return _count(announcement, workplace, began)
-        base = _fetch_weights(announcement, plan, workplace)
+        base = _fetch_weights(announcement, plan, downloads)
         state = workplace.records.state_before(occasion)
         if occasion.phase is Phase.TRAIN:
             record = _train_round(announcement, base, plan, state, workplace, began)
@@ -288,30 +297,20 @@ def _keep_checkpoint(announcement: Announcement, workplace: Workplace) -> None:
         log.error("the coordinator has signed two histories: %s", found.value)
 
 
-def _forget_other_rounds(announcement: Announcement, blobs: BlobStore) -> None:
-    """What earlier rounds left is of no use any more; what this one needs may be here already."""
-    needed = {announcement.plan.digest, announcement.base.digest}
-    if announcement.terms is not None and announcement.terms.state is not None:
-        needed.add(announcement.terms.state.digest)
-    for digest in blobs.digests():
-        if digest not in needed:
-            blobs.remove(digest)
-
-
-def _fetch_plan(announcement: Announcement, workplace: Workplace) -> Plan:
+def _fetch_plan(announcement: Announcement, downloads: Downloads) -> Plan:
     # 4.
-    plan = Plan.from_toml(_fetch(announcement.plan, announcement, workplace))
+    plan = Plan.from_toml(downloads.fetch(announcement.plan))
     if plan.sha256 != announcement.occasion.plan_sha256:
         raise TrustError("The plan is not the one that was announced.", "Tell the coordinator.")
     return plan
 
 
-def _fetch_weights(announcement: Announcement, plan: Plan, workplace: Workplace) -> Weights:
+def _fetch_weights(announcement: Announcement, plan: Plan, downloads: Downloads) -> Weights:
     # 4.
     if announcement.base.digest != announcement.occasion.base_digest:
         raise TrustError("The weights are not the ones that were announced.", "Tell the coordinator.")
     like = blank_model(plan.model).state_dict()
-    return from_bytes(_fetch(announcement.base, announcement, workplace), like=like)
+    return from_bytes(downloads.fetch_base(), like=like)
 
 
 def _fetch_control(announcement: Announcement, base: Weights, workplace: Workplace) -> Weights:
@@ -320,20 +319,8 @@ def _fetch_control(announcement: Announcement, base: Weights, workplace: Workpla
     if terms is None or terms.state is None:
         return {}
     like = {**control_like(base), EXPONENTS: torch.empty(len(terms.exponents))}
-    control = from_bytes(_fetch(terms.state, announcement, workplace), like=like)
+    control = from_bytes(workplace.downloads(announcement).fetch(terms.state), like=like)
     return {name: control[control_of(name)] for name in base}
-
-
-def _fetch(blob: BlobRef, announcement: Announcement, workplace: Workplace) -> bytes:
-    """A blob's bytes, fetched unless they are here and still what their digest names."""
-    workplace.transfer.fetch(blob, workplace.blobs, should_stop=workplace.watch(announcement))
-    content = workplace.blobs.path(blob.digest).read_bytes()
-    if BlobRef.of(content) != blob:
-        workplace.blobs.remove(blob.digest)
-        raise TamperedError(
-            "A blob on this site's disk is damaged.", "Check the disk; it is fetched again when it is needed."
-        )
-    return content
 
 
 def _evaluate(weights: Weights, plan: Plan, part: Part, workplace: Workplace) -> Metrics | None:

@@ -5,9 +5,9 @@ A reply is checked in this order:
 1. it is an envelope of the expected kind, signed by the site's own key;
 2. it answers exactly the occasion that this site was asked for;
 3. its count of examples is plausible;
-4. its update is the announced blob, with the exact names, shapes and steps of the round's grid, and its norm
-   within the plan's bound, if the plan sets one;
-5. its update is none of the coordinator's own blobs: an update is dropped after its round.
+4. its update is none of the coordinator's own blobs: an update is dropped after its round;
+5. its update is the announced blob, with the exact names, shapes and steps of the round's grid, and its norm
+   within the plan's bound, if the plan sets one.
 
 The store records each answer once, so that a second reply for the same occasion cannot pass.
 """
@@ -15,12 +15,13 @@ The store records each answer once, so that a second reply for the same occasion
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
-from shared.errors import AdmissionError, MammofedError
-from shared.fixed_point.grid import Grid
+from server.strategies.strategy import ReadUpdate
+from shared.errors import AdmissionError, MammofedError, NotFoundError, TamperedError, WeightsError
+from shared.fixed_point.grid import Grid, Integers
 from shared.fixed_point.norm import NormBound
-from shared.fixed_point.rounding import Integers
 from shared.fixed_point.update_file import read_update
 from shared.records import CONTRIBUTION_TYPE, REFUSAL_TYPE, Contribution, Occasion, Phase, Refusal
 from shared.transfer.blob_store import BlobStore
@@ -69,13 +70,32 @@ def _check_counts(contribution: Contribution) -> None:
         raise _rejected("It lacks a plausible number of examples.")
 
 
-def check_update(
-    contribution: Contribution, grid: Grid, blobs: BlobStore, *, bound: NormBound | None = None
+def check_ownership(contribution: Contribution, own_digests: frozenset[str]) -> None:
+    """Check 4, against the digests of the coordinator's own blobs.
+
+    Raises
+    ------
+    AdmissionError
+        The update names one of them.
+    """
+    if contribution.update is not None and contribution.update.digest in own_digests:
+        raise _rejected("Its update is a blob of the coordinator.")
+
+
+def admit_update(
+    contribution: Contribution,
+    grid: Grid,
+    blobs: BlobStore,
+    use: Callable[[ReadUpdate], None],
+    *,
+    bound: NormBound | None = None,
 ) -> None:
-    """Check 4: the update itself, read once to its end.
+    """Check 5: the update itself, read once to its end by whoever uses it.
 
     Parameters
     ----------
+    use
+        Reads the update; of one that turns out to be none it keeps nothing.
     bound
         On its norm, for a site of this one's share.
 
@@ -87,13 +107,15 @@ def check_update(
     assert contribution.update is not None
     try:
         blobs.verify(contribution.update)
-        blocks = read_blocks(contribution, grid, blobs)
-        if bound is None:
-            deque(blocks, maxlen=0)
-        else:
-            bound.check(grid, blocks)
-    except MammofedError as error:
+        read = partial(read_blocks, contribution, grid, blobs)
+        use(read if bound is None else lambda: bound.checked(grid, read()))
+    except (NotFoundError, TamperedError, WeightsError) as error:
         raise _rejected(error.message) from error
+
+
+def read_through(read: ReadUpdate) -> None:
+    """Use of an update that is needed later: nothing but the look at every block of it."""
+    deque(read(), maxlen=0)
 
 
 def read_blocks(contribution: Contribution, grid: Grid, blobs: BlobStore) -> Iterator[Integers]:
@@ -107,18 +129,6 @@ def read_blocks(contribution: Contribution, grid: Grid, blobs: BlobStore) -> Ite
     assert contribution.update is not None
     with blobs.path(contribution.update.digest).open("rb") as file:
         yield from read_update(file, grid)
-
-
-def check_ownership(contribution: Contribution, own_digests: frozenset[str]) -> None:
-    """Check 5, against the digests of the coordinator's own blobs.
-
-    Raises
-    ------
-    AdmissionError
-        The update names one of them.
-    """
-    if contribution.update is not None and contribution.update.digest in own_digests:
-        raise _rejected("Its update is a blob of the coordinator.")
 
 
 def _rejected(reason: str) -> AdmissionError:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from server.admission import check_update, read_blocks
+from server.admission import admit_update, read_blocks, read_through
 from server.checkpoints import CheckpointFiles, read_grid, write_first_state, write_next
 from server.combining import changes_by_robust_mean, changes_by_sum
 from server.store import Checkpoint
@@ -22,10 +22,14 @@ from shared.fixed_point.sums import IntegerSum
 from shared.model import blank_model, initial_model
 from shared.model.sent import norm_bound, sent_shapes
 from shared.model.tensor_file import write_model
+from shared.model.weights_delta import write_delta
 from shared.plan import Plan
-from shared.records import Contribution, Terms
+from shared.records import Contribution, Delta, Terms
 from shared.transfer.blob_ref import BlobRef
 from shared.transfer.blob_store import BlobStore
+
+WORTH_A_DELTA = 0.9
+"""Share of the whole weights up to which sites are offered what has changed: to apply it takes time, too."""
 
 
 def first_checkpoint(plan: Plan, blobs: BlobStore) -> Checkpoint:
@@ -74,17 +78,13 @@ class Aggregation:
             state=self.base.state if self.plan.aggregation.strategy == "scaffold" else None,
         )
 
-    def check(self, contribution: Contribution) -> None:
-        """Read the update once to its end. Raises AdmissionError."""
+    def take(self, contribution: Contribution) -> None:
+        """Add the update to the sum, or remember where it is for a robust mean. Raises AdmissionError."""
         share = self.weights.share(contribution.occasion.site_id)
         bound = norm_bound(self.plan.aggregation, self.grid.shapes, share=share)
-        check_update(contribution, self.grid, self.blobs, bound=bound)
-
-    def take(self, contribution: Contribution) -> None:
-        """Add the update to the sum, or remember where it is for a robust mean."""
+        use = read_through if self._sum is None else self._sum.add
+        admit_update(contribution, self.grid, self.blobs, use, bound=bound)
         self._contributions.append(contribution)
-        if self._sum is not None:
-            self._sum.add(read_blocks(contribution, self.grid, self.blobs))
 
     def checkpoint(self) -> Checkpoint:
         """Take the step to the next checkpoint.
@@ -105,11 +105,27 @@ class Aggregation:
                 self._changes(),
                 largest_share=self.weights.largest_share,
             )
+            kept = self.blobs.put_draft(weights)
             return Checkpoint(
                 number=self.base.number + 1,
-                weights=self.blobs.put_draft(weights),
+                weights=kept,
                 state=self.blobs.put_draft(state),
+                delta=self._delta_to(kept),
             )
+
+    def _delta_to(self, weights: BlobRef) -> Delta | None:
+        """What changes from the round's base to the next weights, if that is worth a way of its own."""
+        base, size_bytes = self.base.weights, weights.size_bytes
+        with self.blobs.draft() as draft:
+            with (
+                self.blobs.path(base.digest).open("rb") as old,
+                self.blobs.path(weights.digest).open("rb") as new,
+                draft.open("wb") as file,
+            ):
+                write_delta(old, new, file, old_digest=base.digest, size_bytes=size_bytes)
+            if draft.stat().st_size > WORTH_A_DELTA * size_bytes:
+                return None
+            return Delta(since=base.digest, blob=self.blobs.put_draft(draft))
 
     def _changes(self) -> Iterator[Change]:
         contributions = sorted(self._contributions, key=lambda each: each.occasion.site_id)

@@ -45,11 +45,11 @@ class Intake(Protocol):
     def terms(self, site_id: str) -> Terms:
         """What a site is told."""
 
-    def check(self, contribution: Contribution) -> None:
-        """Look at an update before it is admitted. Raises AdmissionError."""
-
     def take(self, contribution: Contribution) -> None:
-        """Take an admitted update in."""
+        """Take an update in, or leave no trace of it and raise AdmissionError.
+
+        It is recorded as admitted afterwards: if that fails, the intake is good for nothing any more.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +80,7 @@ def open_round(session: Session, cohort: list[Site], base: Checkpoint, *, number
         opened_at=now,
         deadline=now + wait_s,
         closed_at=None,
+        base_delta=None if phase is Phase.COUNT else base.delta,
     )
     session.coordinator.runs.open_round(opened, [site.site_id for site in cohort])
     return opened
@@ -172,6 +173,7 @@ def _announce(session: Session, opened: Round, site: Site, terms: Terms | None) 
         metrics=() if opened.phase is Phase.COUNT else session.plan.metrics,
         deadline=opened.deadline,
         checkpoint=session.coordinator.checkpoint(),
+        delta=opened.base_delta,
     )
     envelope = sign(ANNOUNCEMENT_TYPE, announcement.to_bytes(), session.coordinator.signing_key).to_bytes()
     return _Asked(site=site, occasion=occasion, envelope=envelope, asked_at=time.time())
@@ -209,7 +211,7 @@ def _take(session: Session, asked: _Asked, reply: Reply, intake: Intake | None) 
             return None
         if intake is not None:
             check_ownership(answer, session.coordinator.kept_digests())
-            intake.check(answer)
+            intake.take(answer)
     except AdmissionError as error:
         log.warning("%s: %s", asked.site.site_id, error.message)
         runs.record_answer(
@@ -227,8 +229,6 @@ def _take(session: Session, asked: _Asked, reply: Reply, intake: Intake | None) 
         envelope=reply.envelope,
         contribution=answer,
     )
-    if intake is not None:
-        intake.take(answer)
     return answer
 
 

@@ -106,10 +106,10 @@ def _run_round(session: Session, base: Checkpoint) -> Checkpoint:
         if len(contributions) >= session.plan.rounds.quorum:
             checkpoint = aggregation.checkpoint()
             runs.close_round(opened, checkpoint, state=RoundState.AGGREGATED, at=time.time())
-            _forget_updates(session.coordinator)
+            _forget_blobs(session.coordinator, checkpoint)
             return checkpoint
         runs.close_round(opened, None, state=RoundState.VOID, at=time.time())
-        _forget_updates(session.coordinator)
+        _forget_blobs(session.coordinator, base)
     if not _counts(session):
         raise QuorumError(
             "No site counts its examples for this run.", "`run show` tells what became of each site."
@@ -139,9 +139,14 @@ def _counts(session: Session) -> list[dict[str, int]]:
     return list(batches.values())
 
 
-def _forget_updates(coordinator: Coordinator) -> None:
-    """Single sites' updates, admitted or not, are kept no longer than the aggregate needs them."""
+def _forget_blobs(coordinator: Coordinator, newest: Checkpoint | None = None) -> None:
+    """Single sites' updates, admitted or not, are kept no longer than the aggregate needs them.
+
+    A delta is kept as long as its checkpoint is the newest one.
+    """
     kept = coordinator.kept_digests()
+    if newest is not None and newest.delta is not None:
+        kept |= {newest.delta.blob.digest}
     for digest in coordinator.blobs.digests():
         if digest not in kept:
             coordinator.blobs.remove(digest)
@@ -156,3 +161,4 @@ def _evaluate(session: Session, final: Checkpoint) -> None:
     opened = open_round(session, cohort, final, number=final.number, phase=Phase.EVALUATE)
     exchange(session, opened, cohort)
     session.coordinator.runs.close_round(opened, None, state=RoundState.AGGREGATED, at=time.time())
+    _forget_blobs(session.coordinator)

@@ -121,6 +121,21 @@ class Terms(Record):
     state: BlobRef | None
 
 
+class Delta(Record):
+    """Weights as what has changed since others (`shared.model.weights_delta`).
+
+    Attributes
+    ----------
+    since
+        Digest of the weights that it applies to.
+    blob
+        What has changed.
+    """
+
+    since: Sha256
+    blob: BlobRef
+
+
 class Announcement(Record):
     """The coordinator asks one site to take part in one phase.
 
@@ -138,6 +153,8 @@ class Announcement(Record):
         Seconds since the Unix epoch; an answer after it is dropped.
     checkpoint
         Where the coordinator's audit log stands.
+    delta
+        A shorter way to the base for a site that has the weights before it; None if there is none.
     """
 
     occasion: Occasion
@@ -147,6 +164,7 @@ class Announcement(Record):
     metrics: tuple[MetricName, ...]
     deadline: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     checkpoint: SignedCheckpoint
+    delta: Delta | None = None
 
 
 class Evaluation(Record):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from server.lifecycle import AnswerState, RoundState, RunState
-from shared.records import Contribution, Phase
+from shared.records import Contribution, Delta, Phase
 from shared.transfer.blob_ref import BlobRef
 
 NO_ANSWER = "no answer"
@@ -56,6 +56,7 @@ class Round:
     opened_at: float
     deadline: float
     closed_at: float | None
+    base_delta: Delta | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,8 +96,16 @@ class Timing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """The weights after a finished round, and the strategy's state beside them."""
+    """The weights after a finished round, and the strategy's state beside them.
+
+    Attributes
+    ----------
+    delta
+        The weights by what has changed since those before; None where that saves little, and where the
+        checkpoint was read from the store.
+    """
 
     number: int
     weights: BlobRef
     state: BlobRef
+    delta: Delta | None = None

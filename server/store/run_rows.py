@@ -21,7 +21,7 @@ from shared.audit.events import (
     RunRunning,
     RunStopped,
 )
-from shared.records import Contribution, Occasion, Phase
+from shared.records import Contribution, Delta, Occasion, Phase
 from shared.transfer.blob_ref import BlobRef
 
 ANSWER_EVENTS: Mapping[AnswerState, type[AnswerAdmitted | AnswerRejected | AnswerRefused | AnswerLost]] = {
@@ -53,6 +53,7 @@ def to_round(row: RowMapping) -> Round:
         opened_at=row["opened_at"],
         deadline=row["deadline"],
         closed_at=row["closed_at"],
+        base_delta=delta_of(row),
     )
 
 
@@ -83,6 +84,20 @@ def blob_of(row: RowMapping, name: str) -> BlobRef | None:
     """The blob of two such columns."""
     digest = row[f"{name}_digest"]
     return BlobRef(digest=digest, size_bytes=row[f"{name}_bytes"]) if digest else None
+
+
+def delta_of(row: RowMapping) -> Delta | None:
+    """The shorter way to an attempt's base, if there is one."""
+    blob = blob_of(row, "base_delta")
+    return Delta(since=row["base_delta_since"], blob=blob) if blob else None
+
+
+def columns_of_delta(delta: Delta | None) -> dict[str, str | int | None]:
+    """The three columns of it."""
+    return {
+        **columns_of("base_delta", delta.blob if delta else None),
+        "base_delta_since": delta.since if delta else None,
+    }
 
 
 def to_run(row: RowMapping) -> Run:

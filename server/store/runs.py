@@ -8,7 +8,6 @@ from dataclasses import asdict
 from sqlalchemy import (
     Connection,
     Engine,
-    Select,
     and_,
     func,
     insert,
@@ -21,18 +20,19 @@ from server.lifecycle import (
     ROUND_TRANSITIONS,
     RUN_TRANSITIONS,
     AnswerState,
-    ConsentState,
     RoundState,
     RunState,
     require_transition,
 )
 from server.store.audit import append
 from server.store.run import INTERRUPTED, NO_ANSWER, STOPPED, Answer, Checkpoint, Round, Run, Timing
+from server.store.run_blobs import asked_of, kept_digests
 from server.store.run_rows import (
     ANSWER_EVENTS,
     answer_of,
     blob_of,
     columns_of,
+    columns_of_delta,
     columns_of_move,
     event_of_move,
     key_of,
@@ -40,7 +40,7 @@ from server.store.run_rows import (
     to_round,
     to_run,
 )
-from server.store.schema import answer, consent, round_, run
+from server.store.schema import ATTEMPT_KEY, answer, round_, run
 from shared.audit.events import (
     AnswerLost,
     RoundAggregated,
@@ -54,9 +54,6 @@ from shared.records import Contribution, Occasion, Phase
 from shared.store import transaction
 
 COORDINATOR = "coordinator"
-
-
-ATTEMPT_KEY = ("run_id", "number", "attempt", "phase")
 
 
 class Runs:
@@ -162,6 +159,7 @@ class Runs:
                     state=opened.state,
                     base_digest=opened.base.digest,
                     base_bytes=opened.base.size_bytes,
+                    **columns_of_delta(opened.base_delta),
                     **columns_of("base_state", opened.base_state),
                     opened_at=opened.opened_at,
                     deadline=opened.deadline,
@@ -330,55 +328,33 @@ class Runs:
         ]
 
     def digests(self) -> frozenset[str]:
-        """Every blob that is a run's plan, or the base or aggregate of a round with its strategy's state."""
-        columns = (
-            run.c.plan_sha256,
-            round_.c.base_digest,
-            round_.c.base_state_digest,
-            round_.c.aggregate_digest,
-            round_.c.aggregate_state_digest,
-        )
+        """Every blob that is a run's plan, or the base or aggregate of a round with its strategy's state.
+
+        Of deltas those that sites may fetch now: of open attempts.
+        """
         with transaction(self._engine) as connection:
             return frozenset(
-                digest
-                for column in columns
-                for digest in connection.execute(select(column)).scalars()
-                if digest
+                digest for query in kept_digests() for digest in connection.execute(query).scalars() if digest
             )
 
     def may_fetch(self, site_id: str, digest: str) -> bool:
-        """Whether a site is now asked for something that needs this blob: plan, base weights or state.
+        """Whether a site is now asked for something that needs this blob: plan, base, delta or state.
 
         A site that has not approved the run's plan, or takes its approval back, may fetch nothing.
         """
         with transaction(self._engine) as connection:
-            rows = connection.execute(_asked_of(site_id)).all()
-        return any(digest in {row.plan_sha256, row.base_digest, row.base_state_digest} for row in rows)
+            rows = connection.execute(asked_of(site_id)).all()
+        return any(
+            digest in {row.plan_sha256, row.base_digest, row.base_delta_digest, row.base_state_digest}
+            for row in rows
+        )
 
     def largest_expected(self, site_id: str) -> int:
         """Size in bytes of the largest base that the site is now asked to train on; 0 if it is not asked."""
         with transaction(self._engine) as connection:
-            trains = _asked_of(site_id).where(round_.c.phase == Phase.TRAIN.value)
+            trains = asked_of(site_id).where(round_.c.phase == Phase.TRAIN.value)
             rows = connection.execute(trains).all()
         return max((row.base_bytes for row in rows), default=0)
-
-
-def _asked_of(site_id: str) -> Select[tuple[str, str, int, str]]:
-    return (
-        select(run.c.plan_sha256, round_.c.base_digest, round_.c.base_bytes, round_.c.base_state_digest)
-        .join_from(run, round_, run.c.run_id == round_.c.run_id)
-        .join(
-            answer,
-            and_(*(answer.c[name] == round_.c[name] for name in ATTEMPT_KEY)),
-        )
-        .join(consent, and_(consent.c.run_id == run.c.run_id, consent.c.site_id == answer.c.site_id))
-        .where(
-            answer.c.site_id == site_id,
-            answer.c.state == AnswerState.ASKED,
-            round_.c.state == RoundState.OPEN,
-            consent.c.state == ConsentState.APPROVED,
-        )
-    )
 
 
 def _load_run(connection: Connection, run_id: str) -> Run:

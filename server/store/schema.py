@@ -136,6 +136,9 @@ round_ = Table(
     Column("state", String(16), _one_of("state", RoundState), nullable=False),
     Column("base_digest", String(64), nullable=False),
     Column("base_bytes", BIG_INTEGER, nullable=False),
+    Column("base_delta_digest", String(64)),
+    Column("base_delta_bytes", BIG_INTEGER),
+    Column("base_delta_since", String(64)),
     Column("base_state_digest", String(64)),
     Column("base_state_bytes", BIG_INTEGER),
     Column("aggregate_digest", String(64)),
@@ -146,6 +149,9 @@ round_ = Table(
     Column("deadline", Float, nullable=False),
     Column("closed_at", Float),
 )
+
+ATTEMPT_KEY = ("run_id", "number", "attempt", "phase")
+"""Columns that an attempt is found by, in `round` and `answer`."""
 
 answer = Table(
     "answer",

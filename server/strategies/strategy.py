@@ -15,8 +15,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.fixed_point.grid import Grid
-from shared.fixed_point.rounding import Integers
+from shared.fixed_point.grid import Grid, Integers
 from shared.plan import AggregationPlan
 
 Array = NDArray[np.float64]

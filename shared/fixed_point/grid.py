@@ -19,8 +19,12 @@ from dataclasses import dataclass
 from math import prod
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 Bits = Literal[8, 16]
 Shape = tuple[int, ...]
+Integers = NDArray[np.int8] | NDArray[np.int16]
 
 BLOCK_VALUES = 16_384
 """Values that are rounded, written, read and summed at once."""

@@ -13,14 +13,14 @@ of both sides, whose relative error stays below 1e-11 for blocks of `BLOCK_VALUE
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shared.errors import WeightsError
-from shared.fixed_point.grid import Grid
+from shared.fixed_point.grid import Grid, Integers
 
 ROOM = 1e-9
 
@@ -44,19 +44,20 @@ class NormBound:
         """By what values of this norm are shortened to the bound; 1 if they are within it."""
         return min(1.0, self.largest / norm) if norm else 1.0
 
-    def check(self, grid: Grid, blocks: Iterable[NDArray[np.integer]]) -> None:
-        """Return only if integers, in the order of the grid's blocks, can stand for values within the bound.
+    def checked(self, grid: Grid, blocks: Iterable[Integers]) -> Iterator[Integers]:
+        """The same integers, by the grid's blocks, if they can stand for values within the bound.
 
         Raises
         ------
         WeightsError
-            Their norm is too large.
+            Their norm is too large: after the last of them.
         """
         squares = dict.fromkeys(self.names, 0)
         for block, integers in zip(grid.blocks(), blocks, strict=True):
             if block.name in self.names:
                 wide = integers.astype(np.int64)
                 squares[block.name] += int(wide @ wide)
+            yield integers
         norm = math.sqrt(math.fsum(total * grid.step(name) ** 2 for name, total in squares.items()))
         rounding = math.sqrt(math.fsum(grid.size(name) * grid.step(name) ** 2 for name in self.names))
         if norm > (self.largest + rounding) * (1 + ROOM):

@@ -16,10 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.fixed_point.grid import Block, Grid
+from shared.fixed_point.grid import Block, Grid, Integers
 from shared.fixed_point.norm import NormBound, norm_of
 
-Integers = NDArray[np.int8] | NDArray[np.int16]
 Reals = NDArray[np.float32] | NDArray[np.float64]
 
 

@@ -8,7 +8,8 @@ reads their sum, if k is at least `ring_bits`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterator
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,8 +28,13 @@ class IntegerSum:
         self._sums = {name: np.zeros(grid.size(name), np.int64) for name in grid.shapes}
         self.num_added = 0
 
-    def add(self, blocks: Iterable[NDArray[np.integer]]) -> None:
-        """Add one update, which is complete and was admitted.
+    def add(self, read: Callable[[], Iterator[NDArray[np.integer]]]) -> None:
+        """Add one update as it is read; of one that turns out to be none, nothing stays.
+
+        Parameters
+        ----------
+        read
+            Reads it from its beginning, block by block; what it raises is raised on.
 
         Raises
         ------
@@ -39,8 +45,15 @@ class IntegerSum:
             raise AggregationError(
                 f"More than {MAX_SITES:,} updates are in one round.", "Divide the sites into several runs."
             )
-        for block, integers in zip(self._grid.blocks(), blocks, strict=True):
-            self._sums[block.name][block.start : block.stop] += integers
+        num_blocks = 0
+        try:
+            for block, integers in zip(self._grid.blocks(), read(), strict=True):
+                self._sums[block.name][block.start : block.stop] += integers
+                num_blocks += 1
+        except BaseException:
+            for block, integers in islice(zip(self._grid.blocks(), read(), strict=False), num_blocks):
+                self._sums[block.name][block.start : block.stop] -= integers
+            raise
         self.num_added += 1
 
     def of(self, name: str) -> NDArray[np.int64]:

@@ -17,9 +17,8 @@ from typing import BinaryIO
 import numpy as np
 
 from shared.errors import WeightsError
-from shared.fixed_point.grid import Grid
+from shared.fixed_point.grid import Grid, Integers
 from shared.fixed_point.planes import PLANE_HEAD_BYTES, PlaneReader, PlaneWriter, unzigzag, zigzag
-from shared.fixed_point.rounding import Integers
 
 MAGIC = b"mammofed update 2\n"
 

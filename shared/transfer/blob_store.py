@@ -71,15 +71,25 @@ class BlobStore:
         finally:
             path.unlink(missing_ok=True)
 
-    def put_draft(self, draft: Path) -> BlobRef:
-        """Keep a draft that is written and closed: the file itself, and no copy of it."""
+    def put_draft(self, draft: Path, expected: BlobRef | None = None) -> BlobRef:
+        """Keep a draft that is written and closed: the file itself, and no copy of it.
+
+        Raises
+        ------
+        TamperedError
+            Its bytes are not the expected ones; nothing is kept.
+        """
         with disk_errors():
             with FileIO(draft) as file:
                 size_bytes = os.fstat(file.fileno()).st_size
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
+                ref = BlobRef(digest=hashlib.file_digest(file, "sha256").hexdigest(), size_bytes=size_bytes)
+                if expected not in {None, ref}:
+                    raise TamperedError(
+                        "What was made is not the expected blob.", "Make it again from undamaged blobs."
+                    )
                 os.fsync(file.fileno())
-            publish(draft, self._final_path(digest))
-        return BlobRef(digest=digest, size_bytes=size_bytes)
+            publish(draft, self._final_path(ref.digest))
+        return ref
 
     def has(self, digest: str) -> bool:
         """Whether the whole blob is here."""

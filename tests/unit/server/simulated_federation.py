@@ -34,8 +34,8 @@ from server.store.memberships import RenewedKeys
 from shared.audit import checkpoints
 from shared.audit.chain import GENESIS
 from shared.consent.records import STATED_DECISION_TYPE, Decision, StatedDecision, Verdict
-from shared.fixed_point.grid import Grid
-from shared.fixed_point.rounding import Integers, Rounding, rounding_key
+from shared.fixed_point.grid import Grid, Integers
+from shared.fixed_point.rounding import Rounding, rounding_key
 from shared.fixed_point.update_file import write_update
 from shared.model import Weights, build_model, initial_model
 from shared.model.sent import sent_shapes

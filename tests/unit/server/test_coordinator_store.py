@@ -27,7 +27,7 @@ from server.store.schema import answer, round_, run, site
 from shared.consent.records import Decision, Verdict
 from shared.enrolment.refusal import Refusal
 from shared.errors import AggregationError, ConfigError, NotFoundError, StoreError
-from shared.records import Contribution, Occasion, Phase
+from shared.records import Contribution, Delta, Occasion, Phase
 from shared.transfer.blob_ref import BlobRef
 from shared.trust.certificates import new_csr
 from shared.trust.keys import NodeKey, SigningKey, TlsKey
@@ -41,6 +41,7 @@ ROUND = {
     "opened_at": NOW,
     "deadline": NOW,
 }
+DELTA = Delta(since=BlobRef.of(b"before").digest, blob=BlobRef.of(b"changes"))
 BASE, STATE, PLAN = BlobRef.of(b"weights"), BlobRef.of(b"state"), BlobRef.of(b"plan")
 RUN = Run(
     run_id="run-1",
@@ -216,6 +217,7 @@ def opened(number: int = 1, *, phase: Phase = Phase.TRAIN) -> Round:
         opened_at=NOW + number,
         deadline=NOW + 100,
         closed_at=None,
+        base_delta=DELTA,
     )
 
 
@@ -247,7 +249,7 @@ def state_decision(engine: Engine, site_id: str, verdict: Verdict, *, number: in
 
 @pytest.mark.parametrize("phase", Phase)
 def test_a_site_may_fetch_plan_and_base_only_while_it_is_asked(runs: Runs, phase: Phase) -> None:
-    wanted = (PLAN.digest, BASE.digest, STATE.digest)
+    wanted = (PLAN.digest, BASE.digest, DELTA.blob.digest, STATE.digest)
     assert not any(runs.may_fetch("site-a", digest) for digest in wanted)
 
     runs.open_round(opened(phase=phase), ["site-a"])

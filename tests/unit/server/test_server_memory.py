@@ -50,7 +50,6 @@ for site in sites:
         occasion=Occasion.model_construct(site_id=site, phase=Phase.TRAIN),
         update=BlobRef(digest=digest, size_bytes=size_bytes),
     )
-    aggregation.check(contribution)
     aggregation.take(contribution)
 aggregation.checkpoint()
 print(base.weights.size_bytes, peak_bytes() - base_bytes)

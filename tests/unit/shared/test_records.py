@@ -12,6 +12,7 @@ from shared.records import (
     PROTOCOL,
     Announcement,
     Contribution,
+    Delta,
     Evaluation,
     Occasion,
     Phase,
@@ -50,6 +51,7 @@ ANNOUNCEMENT = Announcement(
     metrics=("train_loss", "dice_dense"),
     deadline=1_000.5,
     checkpoint="{}",
+    delta=Delta(since="d" * 64, blob=BlobRef(digest="e" * 64, size_bytes=60)),
 )
 REFUSAL = Refusal(
     occasion=OCCASION,

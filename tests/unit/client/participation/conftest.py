@@ -37,7 +37,7 @@ from shared.model.weights import to_bytes, weights_of
 from shared.persons.acting import Actor
 from shared.persons.roles import Role
 from shared.plan import METRIC_NAMES, ModelPlan, Plan, RoundsPlan, TrainingPlan
-from shared.records import ANNOUNCEMENT_TYPE, Announcement, Occasion, Phase, Terms
+from shared.records import ANNOUNCEMENT_TYPE, Announcement, Delta, Occasion, Phase, Terms
 from shared.store import sqlite_url
 from shared.transfer.blob_ref import BlobRef
 from shared.transfer.blob_store import BlobStore
@@ -192,6 +192,7 @@ class MinimalCoordinator(renewal_pb2_grpc.RenewalServicer):
         terms: dict[str, object] | None = None,
         checkpoint: str | None = None,
         metrics: tuple[str, ...] = METRIC_NAMES,
+        delta: Delta | None = None,
         **occasion: object,
     ) -> Announcement:
         """An announcement of the plan and its first weights, or of other bytes in their place."""
@@ -224,6 +225,7 @@ class MinimalCoordinator(renewal_pb2_grpc.RenewalServicer):
             metrics=metrics,
             deadline=time.time() + deadline_in_s,
             checkpoint=checkpoint or self.checkpoint(),
+            delta=delta,
         )
 
     def checkpoint(self, *, sequence: int = 0, head: str = GENESIS, at: float | None = None) -> str:

@@ -50,7 +50,7 @@ if isinstance(strategy, RobustStrategy):
 else:
     total = IntegerSum(grid)
     for read in reads:
-        total.add(read())
+        total.add(read)
     changes = changes_by_sum(total, grid, answered=1.0)
 write_next(old, new, strategy, grid, changes, largest_share=1 / num_sites)
 print(peak_bytes() - base)

@@ -53,7 +53,7 @@ def step_of(
     else:
         total = IntegerSum(grid)
         for read in updates:
-            total.add(read())
+            total.add(read)
         changes = changes_by_sum(total, grid, answered=answered)
     old = np.asarray(weights, np.float64)
     remembered = strategy.first_state(old) if state is None else state

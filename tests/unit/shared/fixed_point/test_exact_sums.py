@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -11,9 +12,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import shared.fixed_point.sums
-from shared.errors import AggregationError
-from shared.fixed_point.grid import BLOCK_VALUES, Bits, Grid
-from shared.fixed_point.rounding import Integers, Rounding, no_residual, rounding_key
+from shared.errors import AggregationError, WeightsError
+from shared.fixed_point.grid import BLOCK_VALUES, Bits, Grid, Integers
+from shared.fixed_point.rounding import Rounding, no_residual, rounding_key
 from shared.fixed_point.sums import MAX_SITES, IntegerSum, centred, ring_bits
 
 KEY = rounding_key(7, run_id="run-1", round_number=1, attempt=1, site_id="site-a")
@@ -21,6 +22,11 @@ KEY = rounding_key(7, run_id="run-1", round_number=1, attempt=1, site_id="site-a
 
 def grid_of(bits: Bits, size: int, exponent: int) -> Grid:
     return Grid(bits=bits, shapes={"kernel": (size,)}, exponents={"kernel": exponent})
+
+
+def reading(*blocks: NDArray[np.integer]) -> Callable[[], Iterator[NDArray[np.integer]]]:
+    """Reads an update of these blocks."""
+    return lambda: iter(blocks)
 
 
 def rounded(grid: Grid, values: NDArray[np.float64], *, share: float = 1.0, key: bytes = KEY) -> Integers:
@@ -51,7 +57,7 @@ def test_a_mean_is_never_farther_from_the_exact_one_than_the_stated_bound(
     total = IntegerSum(grid)
 
     for number, (share, update) in enumerate(zip(shares, updates, strict=True)):
-        total.add([rounded(grid, update, share=share, key=bytes([number]))])
+        total.add(reading(rounded(grid, update, share=share, key=bytes([number]))))
     answered = float(shares.sum())
     mean = total.of("kernel") * grid.step("kernel") / answered
 
@@ -69,8 +75,8 @@ def test_a_sum_is_the_same_to_the_last_bit_in_any_order(seed: int, order: list[i
     in_order, other = IntegerSum(grid), IntegerSum(grid)
 
     for place in range(5):
-        in_order.add([updates[place]])
-        other.add([updates[order[place]]])
+        in_order.add(reading(updates[place]))
+        other.add(reading(updates[order[place]]))
 
     assert in_order.of("kernel").tobytes() == other.of("kernel").tobytes()
 
@@ -95,9 +101,9 @@ def test_masks_that_cancel_modulo_a_power_of_two_leave_no_trace_in_the_sum(
         masks[one] += mask
         masks[other] -= mask
     for update, mask in zip(updates, masks, strict=True):
-        plain.add([update])
+        plain.add(reading(update))
         hidden = update.astype(np.uint64) + mask
-        masked.add([hidden.astype(np.int64)])
+        masked.add(reading(hidden.astype(np.int64)))
         in_fewer_bits = (in_fewer_bits + hidden % np.uint64(2**ring)) % np.uint64(2**ring)
 
     expected = plain.of("kernel")
@@ -120,13 +126,29 @@ def test_the_largest_allowed_number_of_sites_cannot_overflow_a_sum(monkeypatch: 
     assert extreme < 2**53 < np.iinfo(np.int64).max
     monkeypatch.setattr(shared.fixed_point.sums, "MAX_SITES", 2)
     total = IntegerSum(grid_of(16, 1, 0))
-    total.add([np.array([1])])
-    total.add([np.array([2])])
+    total.add(reading(np.array([1])))
+    total.add(reading(np.array([2])))
 
     with pytest.raises(AggregationError):
-        total.add([np.array([4])])
+        total.add(reading(np.array([4])))
 
     assert total.of("kernel").tolist() == [3]
+
+
+def test_an_update_that_breaks_off_leaves_no_trace_in_the_sum() -> None:
+    grid = grid_of(16, 2 * BLOCK_VALUES, 0)
+    total = IntegerSum(grid)
+    total.add(reading(*np.split(np.arange(2 * BLOCK_VALUES), 2)))
+
+    def broken() -> Iterator[NDArray[np.integer]]:
+        yield np.full(BLOCK_VALUES, 7)
+        raise WeightsError("It ends too early.", "Send it again.")
+
+    with pytest.raises(WeightsError):
+        total.add(broken)
+
+    assert total.num_added == 1
+    assert total.of("kernel").tolist() == list(range(2 * BLOCK_VALUES))
 
 
 def test_what_lies_on_the_grid_is_not_changed_and_what_lies_beyond_is_clipped_and_counted() -> None:

@@ -29,10 +29,15 @@ def bound_on(grid: Grid, largest: float) -> NormBound:
 def test_what_rounding_can_add_is_let_in_and_no_more() -> None:
     bound = bound_on(FOUR, 3.0)  # and four steps of 1: 3 + sqrt(4) = 5
 
-    bound.check(FOUR, [np.array([3, -4, 0, 0], np.int16)])  # sqrt(9 + 16) = 5
+    within, beyond = (
+        np.array([3, -4, 0, 0], np.int16),
+        np.array([3, -4, 1, 0], np.int16),
+    )  # sqrt(25), sqrt(26)
+
+    assert [block.tolist() for block in bound.checked(FOUR, [within])] == [[3, -4, 0, 0]]
 
     with pytest.raises(WeightsError, match="beyond the plan's bound"):
-        bound.check(FOUR, [np.array([3, -4, 1, 0], np.int16)])  # sqrt(26)
+        list(bound.checked(FOUR, [beyond]))
 
 
 @settings(deadline=None, max_examples=60)
@@ -58,7 +63,7 @@ def test_whatever_an_honest_site_has_learnt_it_is_let_in(
     bound = bound_on(grid, share * largest)
     rounding = Rounding(grid=grid, share=share, key=b"key", residual=residual, bound=bound)
 
-    bound.check(grid, rounding.blocks(update))
+    assert all(block.size for block in bound.checked(grid, rounding.blocks(update)))
 
 
 def test_an_update_within_the_bound_is_rounded_as_it_would_be_without_one() -> None:

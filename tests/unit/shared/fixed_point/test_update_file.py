@@ -15,9 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.errors import WeightsError
-from shared.fixed_point.grid import BLOCK_VALUES, Grid
+from shared.fixed_point.grid import BLOCK_VALUES, Grid, Integers
 from shared.fixed_point.planes import unzigzag, zigzag
-from shared.fixed_point.rounding import Integers
 from shared.fixed_point.update_file import MAGIC, largest_file, read_update, write_update
 
 GRID = Grid(

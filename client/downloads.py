@@ -1,0 +1,95 @@
+"""What a site fetches for a round: the plan, the weights and, where it needs it, the strategy's state.
+
+Where the weights before are here still, those of the round come as what has changed since; what is made of
+that must be the very bytes that were announced, else they come whole. What a blob holds was verified when it
+arrived or was made; the digest of one that was here before is looked at again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from shared.errors import NotFoundError, TamperedError, WeightsError
+from shared.model.weights_delta import apply_delta
+from shared.records import Announcement, Delta
+from shared.transfer.blob_ref import BlobRef
+from shared.transfer.blob_store import BlobStore
+from shared.transfer.client import BlobClient
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Downloads:
+    """Brings what one announcement names.
+
+    Methods raise as `BlobClient.fetch` does, and TamperedError for a blob that this site's disk has damaged.
+
+    Attributes
+    ----------
+    should_stop
+        Whether to give up soon.
+    """
+
+    announcement: Announcement
+    blobs: BlobStore
+    transfer: BlobClient
+    should_stop: Callable[[], bool]
+
+    def forget_other_rounds(self) -> None:
+        """What earlier rounds left is of no use any more; what this one needs may be here already."""
+        announcement = self.announcement
+        needed = {announcement.plan.digest, announcement.base.digest}
+        if announcement.terms is not None and announcement.terms.state is not None:
+            needed.add(announcement.terms.state.digest)
+        if (delta := self._useful_delta()) is not None:
+            needed |= {delta.since, delta.blob.digest}
+        for digest in self.blobs.digests():
+            if digest not in needed:
+                self.blobs.remove(digest)
+
+    def fetch(self, blob: BlobRef) -> bytes:
+        """A blob's bytes."""
+        was_here = self.blobs.has(blob.digest)
+        self.transfer.fetch(blob, self.blobs, should_stop=self.should_stop)
+        content = self.blobs.path(blob.digest).read_bytes()
+        if was_here and BlobRef.of(content) != blob:
+            self.blobs.remove(blob.digest)
+            raise TamperedError(
+                "A blob on this site's disk is damaged.",
+                "Check the disk; it is fetched again when it is needed.",
+            )
+        return content
+
+    def fetch_base(self) -> bytes:
+        """The bytes of the round's weights."""
+        base = self.announcement.base
+        if (delta := self._useful_delta()) is not None:
+            self._rebuild(base, delta)
+        return self.fetch(base)
+
+    def _useful_delta(self) -> Delta | None:
+        """The announced delta, if it is shorter than the weights and can be applied to what is here."""
+        base, delta = self.announcement.base, self.announcement.delta
+        if delta is None or delta.blob.size_bytes >= base.size_bytes:
+            return None
+        return delta if self.blobs.has(delta.since) and not self.blobs.has(base.digest) else None
+
+    def _rebuild(self, base: BlobRef, delta: Delta) -> None:
+        """Make the base of the weights before it, or leave it to be fetched whole."""
+        try:
+            self.transfer.fetch(delta.blob, self.blobs, should_stop=self.should_stop)
+            with self.blobs.draft() as draft:
+                with (
+                    self.blobs.path(delta.since).open("rb") as old,
+                    self.blobs.path(delta.blob.digest).open("rb") as changes,
+                    draft.open("wb") as new,
+                ):
+                    apply_delta(old, changes, new, old_digest=delta.since, size_bytes=base.size_bytes)
+                self.blobs.put_draft(draft, expected=base)
+        except (NotFoundError, TamperedError, WeightsError) as error:
+            log.warning("The round's weights are fetched whole: %s", error.message)
+        for digest in (delta.since, delta.blob.digest):
+            self.blobs.remove(digest)

@@ -1,0 +1,47 @@
+"""Which blobs runs need, and which of them a site is now asked for something with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Select, and_, select
+
+from server.lifecycle import AnswerState, ConsentState, RoundState
+from server.store.schema import ATTEMPT_KEY, answer, consent, round_, run
+
+
+def kept_digests() -> list[Select[Any]]:
+    """Of plans, bases and aggregates with the strategy's state, and of deltas while they are fetched."""
+    columns = (
+        run.c.plan_sha256,
+        round_.c.base_digest,
+        round_.c.base_state_digest,
+        round_.c.aggregate_digest,
+        round_.c.aggregate_state_digest,
+    )
+    return [
+        *map(select, columns),
+        select(round_.c.base_delta_digest).where(round_.c.state == RoundState.OPEN),
+    ]
+
+
+def asked_of(site_id: str) -> Select[tuple[str, str, int, str, str]]:
+    """The open attempts that a site is to answer under a plan that it approves, with their blobs."""
+    return (
+        select(
+            run.c.plan_sha256,
+            round_.c.base_digest,
+            round_.c.base_bytes,
+            round_.c.base_delta_digest,
+            round_.c.base_state_digest,
+        )
+        .join_from(run, round_, run.c.run_id == round_.c.run_id)
+        .join(answer, and_(*(answer.c[name] == round_.c[name] for name in ATTEMPT_KEY)))
+        .join(consent, and_(consent.c.run_id == run.c.run_id, consent.c.site_id == answer.c.site_id))
+        .where(
+            answer.c.site_id == site_id,
+            answer.c.state == AnswerState.ASKED,
+            round_.c.state == RoundState.OPEN,
+            consent.c.state == ConsentState.APPROVED,
+        )
+    )
