@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-import time
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -21,6 +19,7 @@ from client.cli_pacs import pacs_app
 from client.cli_plans import add_to as add_plan_commands
 from client.cli_policy import policy_app
 from client.cli_protection import protection_pack
+from client.cli_segment import segment_command
 from client.cli_status import add_to as add_status_commands
 from client.home import SiteHome
 from shared.audit.terminal import audit_commands
@@ -130,31 +129,7 @@ def start(home: HomeOption = HOME, as_json: JsonOption = False) -> None:
     )
 
 
-@app.command("segment")
-def segment_command(
-    image: Annotated[Path, typer.Argument(help="A mammogram: DICOM, or a PNG of one.")],
-    model_folder: Annotated[Path, typer.Option("--model", help="Folder of a downloaded model.")],
-    overlay: Annotated[Path | None, typer.Option(help="Where to write the overlay picture (PNG).")] = None,
-    home: HomeOption = HOME,
-    as_json: JsonOption = False,
-) -> None:
-    """Measure the density of one mammogram with a downloaded model.
-
-    The model is verified against the coordinator of this site first. Research use; not for diagnosis.
-    """
-    from client.inference.reading import read_image
-    from client.using import load_model, segment, write_overlay
-
-    model = load_model(SiteHome(home), model_folder)
-    site, actor = open_for(home, Action.MODEL_USE)
-    segmentation = segment(model, read_image(image))
-    site.log.append(model.used(num_images=1), actor=actor, at=time.time())
-    if overlay is not None:
-        write_overlay(segmentation, overlay)
-    report = segmentation.report
-    Output(as_json).result(report.to_json(), "\n".join([report.headline(), *report.details()]))
-
-
+app.command("segment")(segment_command)
 app.command()(ledger)
 add_plan_commands(app)
 add_status_commands(app)

@@ -53,7 +53,7 @@ def presegment_command(
             return masks.drawn_by_reader(source_id) is not None or (known is not None and known.has_mask)
 
         report = presegment(
-            list_images(source),
+            list_images(source, without_mask=True),
             model,
             drafts,
             form,

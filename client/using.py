@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from client.home import SiteHome
-from client.inference.reading import ReadImage
+from client.inference.reading import ImageFile, ReadImage, read_file
 from client.inference.segment import Segmentation, segment_image
+from client.intake.candidates import Progress, Refusal
+from client.intake.exclusions import Reason
+from client.intake.workers import Failure, Workers
 from client.training.device import choose_device
 from shared.audit.events import ModelUsed
-from shared.errors import StoreError
+from shared.errors import IntakeError, StoreError
 from shared.files import write_file
 from shared.model import Network, build_model
 from shared.model.weights import from_bytes, load_into, weights_of
@@ -61,6 +65,41 @@ def segment(model: UsableModel, image: ReadImage) -> Segmentation:
     """
     package = model.package
     return segment_image(image, model.network, package.plan.model, model_id=package.manifest.model_id)
+
+
+def segment_all(
+    model: UsableModel, images: Sequence[tuple[int, Path]], progress: Progress, *, workers: int = 0
+) -> Iterator[tuple[int, Segmentation | Refusal]]:
+    """Segment images by position, in their order; one that cannot be used is refused alone.
+
+    Parameters
+    ----------
+    workers
+        Processes that read and prepare; 0 for one per core.
+
+    Raises
+    ------
+    ConfigError
+        No process can be started here.
+    """
+    files = [ImageFile(position, path) for position, path in images]
+    with Workers(read_file, number=workers) as reading:
+        for done, (file, read) in enumerate(reading.map(files), start=1):
+            yield file.position, _outcome(model, file.position, read)
+            progress(done, len(files))
+
+
+def _outcome(
+    model: UsableModel, position: int, read: ReadImage | Refusal | Failure
+) -> Segmentation | Refusal:
+    if isinstance(read, Failure):
+        return Refusal.of(position, Reason.UNDECODABLE)
+    if isinstance(read, Refusal):
+        return read
+    try:
+        return segment(model, read)
+    except IntakeError as error:
+        return Refusal.of_error(position, error)
 
 
 def write_overlay(segmentation: Segmentation, file: Path) -> None:

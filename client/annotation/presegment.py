@@ -15,7 +15,7 @@ from typing import Literal
 
 from client.annotation.dicom_seg import draw_seg
 from client.annotation.labelme import draw_labelme
-from client.annotation.reading import DraftImage, DraftTask, read_for_draft, refused
+from client.annotation.reading import DraftImage, DraftTask, read_for_draft
 from client.intake.candidates import Progress, Refusal
 from client.intake.dicom_file import is_dicom, read_header
 from client.intake.exclusions import STRICT, IntakeRules, Reason, reasons_against, refusal
@@ -150,7 +150,7 @@ def _look(path: Path, position: int, form: DraftForm, rules: IntakeRules) -> str
             )
         return source_id_of(path, None)
     except IntakeError as error:
-        return refused(position, error)
+        return Refusal.of_error(position, error)
 
 
 def _look_at_dicom(path: Path, position: int, rules: IntakeRules) -> str | Refusal:
@@ -194,7 +194,7 @@ def _draw(
             content = draw_seg(task.path, labels_HW, model_id)
             return _Draft(files={name: content}, digest=digest_of(labels_HW))
     except IntakeError as error:
-        return refused(task.position, error)
+        return Refusal.of_error(task.position, error)
     picture = f"{task.key}.png"
     outlines = draw_labelme(labels_HW, picture, model_id)
     try:

@@ -9,7 +9,6 @@ from client.annotation.labelme import draw_picture
 from client.inference.reading import ReadImage, prepared_of
 from client.intake.candidates import Refusal
 from client.intake.dicom_file import is_dicom, read_mammogram
-from client.intake.exclusions import reason_of
 from client.intake.picture import read_picture
 from shared.errors import IntakeError
 
@@ -48,14 +47,9 @@ def read_for_draft(task: DraftTask) -> DraftImage | Refusal:
         mammogram = read_mammogram(task.path) if is_dicom(task.path) else read_picture(task.path)
         image = prepared_of(mammogram)
     except IntakeError as error:
-        return refused(task.position, error)
+        return Refusal.of_error(task.position, error)
     picture = None
     if task.with_picture:
         breast_HW = image.prepared.geometry.to_source(image.prepared.breast_HW)
         picture = draw_picture(mammogram, breast_HW)
     return DraftImage(image, picture)
-
-
-def refused(position: int, error: IntakeError) -> Refusal:
-    """An image without a draft, in the error's words."""
-    return Refusal(position=position, reason=reason_of(error), message=error.message, remedy=error.hint)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from client.imaging.mammogram import Laterality, Mammogram, Spacing, View
 from client.imaging.preparation import PreparedImage, prepare
+from client.intake.candidates import Refusal
 from client.intake.dicom_file import is_dicom, read_header, read_mammogram
 from client.intake.exclusions import EXPLANATIONS, Reason, reasons_against, refusal
 from client.intake.picture import is_picture, read_picture
-from shared.errors import EmptySourceError
+from shared.errors import EmptySourceError, IntakeError
 
 TOLERATED = frozenset(
     {
@@ -97,3 +98,27 @@ def _read(path: Path) -> tuple[Mammogram, tuple[str, ...]]:
         if reason not in TOLERATED:
             raise refusal(reason)
     return read_mammogram(path), tuple(EXPLANATIONS[reason].message for reason in reasons)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFile:
+    """A file at its position in a source; its path is left out of its printed form."""
+
+    position: int
+    path: Path = field(repr=False)
+
+
+def may_be_image(path: Path) -> bool:
+    """Whether a file begins as an image does, or cannot be looked into."""
+    try:
+        return is_dicom(path) or is_picture(path)
+    except IntakeError:
+        return True
+
+
+def read_file(file: ImageFile) -> ReadImage | Refusal:
+    """As `read_image`, for a worker process: errors become refusals."""
+    try:
+        return read_image(file.path)
+    except IntakeError as error:
+        return Refusal.of_error(file.position, error)

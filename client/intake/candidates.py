@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from client.imaging.mammogram import Mammogram
 from client.imaging.preparation import Geometry
-from client.intake.exclusions import EXPLANATIONS, QUARANTINED, Reason
+from client.intake.exclusions import EXPLANATIONS, QUARANTINED, Reason, reason_of
 from shared.errors import IntakeError
 
 MASKS_PREFIX = "masks:"
@@ -110,6 +110,11 @@ class Refusal:
             remedy=explanation.remedy,
             source_id=source_id,
         )
+
+    @classmethod
+    def of_error(cls, position: int, error: IntakeError) -> Refusal:
+        """A refusal in the words of an error that was raised while the image was read or used."""
+        return cls(position=position, reason=reason_of(error), message=error.message, remedy=error.hint)
 
     @property
     def quarantined(self) -> bool:

@@ -243,8 +243,12 @@ def refusal(reason: Reason) -> IntakeError:
 
 def reason_of(error: IntakeError) -> Reason:
     """The reason that an error stands for which was raised while an image was read or prepared."""
-    return _REASONS_BY_ERROR.get(type(error), Reason.UNREADABLE)
+    return _REASONS_BY_MESSAGE.get(error.message) or _REASONS_BY_ERROR.get(type(error), Reason.UNREADABLE)
 
+
+_REASONS_BY_MESSAGE: Mapping[str, Reason] = {
+    explanation.message: reason for reason, explanation in EXPLANATIONS.items()
+}
 
 _REASONS_BY_ERROR: Mapping[type[IntakeError], Reason] = {
     ArchiveError: Reason.ARCHIVE,

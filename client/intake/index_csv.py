@@ -111,8 +111,8 @@ def name_at(folder: Path, position: int) -> str | None:
     return rows[position - 1]["image"] if 0 < position <= len(rows) else None
 
 
-def unlabelled(folder: Path) -> list[tuple[int, Path]]:
-    """The images that have no mask by the index, as far as they are there; by their line.
+def list_rows(folder: Path, *, without_mask: bool) -> list[tuple[int, Path]]:
+    """The images of the index, all or those without a mask by it, as far as they are there; by their line.
 
     Raises
     ------
@@ -122,7 +122,7 @@ def unlabelled(folder: Path) -> list[tuple[int, Path]]:
     found = [
         (position, _inside(folder, row["image"]))
         for position, row in enumerate(_rows(folder), start=1)
-        if not row["label"]
+        if not (without_mask and row["label"])
     ]
     return [(position, image) for position, image in found if image is not None]
 

@@ -18,7 +18,7 @@ from client.intake.dicom_file import read_header
 from client.intake.exclusions import IntakeRules, Reason, reasons_against
 from client.intake.header import Header
 from client.intake.image_file import Pair, patient_id_of, source_id_of
-from client.intake.index_csv import INDEX_FILE, name_at, read_index, unlabelled
+from client.intake.index_csv import INDEX_FILE, list_rows, name_at, read_index
 from client.intake.listing import MASKS_FOLDER, is_folder, list_entries, top_of
 from client.intake.masks import MaskFile, open_masks
 from client.intake.masks import name_at as mask_at
@@ -111,8 +111,13 @@ def _archive_at(path: Path, position: int) -> Path | None:
     return file if _may_be_archive(file) else None
 
 
-def list_images(path: Path) -> list[tuple[int, Path]]:
-    """What may be an image in a folder or DICOMDIR, or has no mask yet by the folder's index; by position.
+def list_images(path: Path, *, without_mask: bool = False) -> list[tuple[int, Path]]:
+    """What may be an image in a folder or DICOMDIR, or is one by the folder's index; by position.
+
+    Parameters
+    ----------
+    without_mask
+        Of an index, those alone that have no mask by it.
 
     Raises
     ------
@@ -120,7 +125,7 @@ def list_images(path: Path) -> list[tuple[int, Path]]:
         As `open_source`.
     """
     if _has_index(path):
-        return unlabelled(path)
+        return list_rows(path, without_mask=without_mask)
     return [
         (position, top_of(path).joinpath(*entry.parts))
         for position, entry in enumerate(list_entries(path), start=1)

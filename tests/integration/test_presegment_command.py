@@ -59,8 +59,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
 
 
 def sees_breast_and_dense_everywhere(weights: Weights) -> Weights:
-    (breast,) = [name for name in weights if name.startswith("breast") and name.endswith("head.bias")]
-    (dense,) = [name for name in weights if name.startswith("dense") and name.endswith("head.bias")]
+    (breast,) = [name for name in weights if name.endswith("breast_decoder.head.bias")]
+    (dense,) = [name for name in weights if name.endswith("dense_decoder.head.bias")]
     return {
         **weights,
         breast: torch.tensor([-1000.0, 1000.0, -1000.0]),

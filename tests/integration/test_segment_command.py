@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from pydicom import Dataset, dcmread
 from pydicom.data import get_testdata_file
 
 from client import cli
@@ -16,6 +17,7 @@ from shared.errors import (
     HomeError,
     NotDicomError,
     NotMammogramError,
+    StoreError,
     TamperedError,
     TrustError,
     UndecodableError,
@@ -154,6 +156,76 @@ def test_what_is_no_mammogram_gets_one_clear_line_and_nothing_is_written(
     assert "SECRET" not in printed.err
     assert str(tmp_path) not in printed.err
     assert not overlay.parent.exists()
+
+
+@pytest.fixture
+def mixed_folder(tmp_path, phantom_dicom):
+    """By name, and so by number: a CT slice, a mammogram, a spot view, a note and a cut-off file."""
+    folder = tmp_path / "archive"
+    folder.mkdir()
+    shutil.copy(get_testdata_file("CT_small.dcm"), folder / "1-SECRET.dcm")
+    shutil.copy(phantom_dicom, folder / "2-SECRET.dcm")
+    spot = dcmread(phantom_dicom)
+    spot.ViewCodeSequence[0].ViewModifierCodeSequence = [Dataset()]
+    spot.ViewCodeSequence[0].ViewModifierCodeSequence[0].CodeValue = "R-102D7"
+    spot.ViewCodeSequence[0].ViewModifierCodeSequence[0].CodingSchemeDesignator = "SNM3"
+    spot.save_as(folder / "3-SECRET.dcm")
+    text_file(folder, None)
+    (folder / "5-SECRET.dcm").write_bytes(phantom_dicom.read_bytes()[:200_000])
+    return folder
+
+
+def test_in_a_folder_every_image_is_measured_or_refused_for_a_reason_and_named_by_its_number(
+    monkeypatch, capfd, tmp_path, home, model, mixed_folder
+):
+    code = segment(monkeypatch, home, model, mixed_folder, "--overlay", str(tmp_path / "overlays"), "--json")
+
+    printed = capfd.readouterr()
+    result = json.loads(printed.out)
+    assert code == 0
+    assert [image["position"] for image in result["images"]] == [2]
+    assert 0 <= result["images"][0]["percent_density"] <= 100
+    assert {one["position"]: one["reason"] for one in result["not_used"]} == {
+        1: "not-a-mammogram",
+        3: "spot",
+        4: "undecodable",
+    }
+    assert result["ignored_files"] == 1
+    assert [path.name for path in (tmp_path / "overlays").iterdir()] == ["2.png"]
+    assert "SECRET" not in printed.out + printed.err
+
+
+def test_a_folder_for_a_person_is_a_table_with_the_refusals_by_reason(
+    monkeypatch, capfd, home, model, mixed_folder
+):
+    assert segment(monkeypatch, home, model, mixed_folder) == 0
+
+    said = capfd.readouterr().out
+    assert "excluded (spot)" in said
+    assert "1 mammograms measured, 3 not used" in said
+    assert "SECRET" not in said
+
+
+def test_the_use_of_a_model_on_a_folder_is_written_down_with_the_number_of_its_images(
+    monkeypatch, home, model, mixed_folder
+):
+    segment(monkeypatch, home, model, mixed_folder)
+
+    side = SideAtTerminal("site", home.folder)
+    (used,) = (line for line in side.open().log.lines() if line.name == "model.used")
+    assert used.details["num_images"] == 1
+
+
+def test_a_folder_of_overlays_that_holds_something_is_left_alone(
+    monkeypatch, tmp_path, home, model, mixed_folder
+):
+    (tmp_path / "overlays").mkdir()
+    (tmp_path / "overlays" / "2.png").write_text("mine")
+
+    code = segment(monkeypatch, home, model, mixed_folder, "--overlay", str(tmp_path / "overlays"))
+
+    assert code == StoreError.exit_code
+    assert (tmp_path / "overlays" / "2.png").read_text() == "mine"
 
 
 @pytest.mark.parametrize("name", [WEIGHTS, PLAN, MANIFEST, SIGNATURE])

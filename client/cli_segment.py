@@ -1,0 +1,127 @@
+"""`mammofed-site segment`: the density of one mammogram, or of a folder of them."""
+
+# Commands import what they need when they are called, so that help and errors come at once.
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from client.acting import open_for
+from client.cli_data import refusal_json, show_refusals
+from client.cli_options import HOME, HomeOption, JsonOption
+from client.home import SiteHome
+from shared.errors import EmptySourceError, StoreError
+from shared.persons.roles import Action
+from shared.terminal import Output
+
+if TYPE_CHECKING:
+    from client.inference.report import DensityReport
+    from client.using import UsableModel
+
+Note = Callable[[int], None]
+"""Writes down how many images were segmented."""
+
+
+def segment_command(
+    source: Annotated[
+        Path, typer.Argument(help="A mammogram (DICOM, or a PNG of one), or a folder or DICOMDIR of them.")
+    ],
+    model_folder: Annotated[Path, typer.Option("--model", help="Folder of a downloaded model.")],
+    overlay: Annotated[
+        Path | None,
+        typer.Option(help="Where to write the overlay picture (PNG); for many images, a folder of them."),
+    ] = None,
+    home: HomeOption = HOME,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure the density of a mammogram, or of a folder of them, with a downloaded model.
+
+    The model is verified against the coordinator of this site first. In a folder, an image that cannot be
+    used costs itself alone, and images go by number, because file names may name patients: `data locate`
+    tells which file has a number. Research use; not for diagnosis.
+    """
+    from client.intake.dicomdir import is_dicomdir
+    from client.intake.listing import is_folder
+    from client.using import load_model
+
+    output, opened = Output(as_json), SiteHome(home)
+    model = load_model(opened, model_folder)
+    site, actor = open_for(home, Action.MODEL_USE)
+
+    def note(num_images: int) -> None:
+        site.log.append(model.used(num_images=num_images), actor=actor, at=time.time())
+
+    if is_folder(source) or is_dicomdir(source):
+        _segment_many(source, model, overlay, output, note, workers=opened.settings().intake.workers)
+    else:
+        _segment_one(source, model, overlay, output, note)
+
+
+def _segment_one(image: Path, model: UsableModel, overlay: Path | None, output: Output, note: Note) -> None:
+    from client.inference.reading import read_image
+    from client.using import segment, write_overlay
+
+    segmentation = segment(model, read_image(image))
+    note(1)
+    if overlay is not None:
+        write_overlay(segmentation, overlay)
+    report = segmentation.report
+    output.result(report.to_json(), "\n".join([report.headline(), *report.details()]))
+
+
+def _segment_many(
+    source: Path, model: UsableModel, overlays: Path | None, output: Output, note: Note, *, workers: int
+) -> None:
+    from client.inference.reading import may_be_image
+    from client.intake.candidates import Refusal
+    from client.intake.sources import list_images
+    from client.using import segment_all, write_overlay
+
+    if overlays is not None and overlays.exists() and (not overlays.is_dir() or any(overlays.iterdir())):
+        raise StoreError("The folder for the overlays is not empty.", "Name a new one with --overlay.")
+    reports: dict[int, DensityReport] = {}
+    refusals: list[Refusal] = []
+    files = list_images(source)
+    images = [(position, path) for position, path in files if may_be_image(path)]
+    if not images:
+        raise EmptySourceError("There is no image in the folder.", "Name a folder of mammograms, or one.")
+    try:
+        with output.progress("Segmenting") as advance:
+            for position, outcome in segment_all(model, images, advance, workers=workers):
+                if isinstance(outcome, Refusal):
+                    refusals.append(outcome)
+                else:
+                    if overlays is not None:
+                        write_overlay(outcome, overlays / f"{position}.png")
+                    reports[position] = outcome.report
+    finally:
+        if reports:
+            note(len(reports))
+    if output.as_json:
+        output.json(
+            {
+                "images": [{"position": place, **report.to_json()} for place, report in reports.items()],
+                "not_used": [refusal_json(one) for one in refusals],
+                "ignored_files": len(files) - len(images),
+            }
+        )
+        return
+    output.table("Densities", [_row(place, report) for place, report in reports.items()], empty="")
+    show_refusals(output, refusals)
+    output.result({}, f"{len(reports)} mammograms measured, {len(refusals)} not used.")
+
+
+def _row(position: int, report: DensityReport) -> Mapping[str, object]:
+    return {
+        "number": position,
+        "view": report.view or "",
+        "side": report.laterality or "",
+        "density_%": f"{report.density.percent_density:.1f}",
+        "band": report.density.band,
+        "warnings": " ".join(report.warnings),
+    }
