@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
+import time
+from enum import StrEnum
 from pathlib import Path
 
 import pytest
@@ -12,10 +15,13 @@ import pytest
 from deploy.demo.federation import wait_until
 from server.coordinator import Coordinator
 from server.home import CoordinatorHome
-from server.lifecycle import AnswerState, RunState
+from server.lifecycle import AnswerState, RoundState, RunState
+from shared.audit.events import ModelPublished
 from shared.records import Phase
 from tests.e2e.small_federation import SmallFederation, halted, processes_of
 from tests.faults.reckoning import Witness
+
+log = logging.getLogger(__name__)
 
 VICTIM = "hospital-north"
 SOME_SECONDS = {"local_epochs": 12, "learning_rate": 0.005}
@@ -23,6 +29,7 @@ ROUNDS = 3
 TIMEOUT_S = 180.0
 MOMENT_S = 90.0
 CHILD_GRACE_S = 10.0
+LOOK_S = 0.005
 HALF_A_PAGE_BYTES = 2048
 RUNNER, SUPERLINK = "server.flower.runner", "server.flower.superlink"
 EXECUTOR = "client.flower.executor"
@@ -74,6 +81,80 @@ def test_a_run_goes_on_when_the_coordinator_loses_its_power_with_answers_taken_i
     shown = federation.finish(run_id)
 
     assert shown["state"] == RunState.FINISHED
+    witness.reckon(run_id, rounds=ROUNDS)
+
+
+class Moment(StrEnum):
+    """When both are killed."""
+
+    BEFORE = "before aggregation"
+    WITHIN = "in aggregation"
+    AFTER = "after aggregation"
+    PUBLISHING = "while publishing"
+
+
+def has_come(moment: Moment, coordinator: Coordinator, run_id: str, num_sites: int) -> bool:
+    """Whether the store tells of this moment, after a first round."""
+    rounds = coordinator.runs.rounds(run_id)
+    (last,) = [each for each in rounds if each.phase is Phase.TRAIN][-1:] or [None]
+    if last is None or last.number == 1:
+        return False
+    num_admitted = admitted(coordinator, run_id, last.number)
+    match moment:
+        case Moment.BEFORE:
+            return last.state is RoundState.OPEN and num_admitted == num_sites - 1
+        case Moment.WITHIN:
+            return last.state is RoundState.OPEN and num_admitted == num_sites
+        case Moment.AFTER:
+            return last.state is RoundState.AGGREGATED and last.number < ROUNDS
+        case Moment.PUBLISHING:
+            is_evaluated = any(
+                (each.phase, each.closed_at is None) == (Phase.EVALUATE, False) for each in rounds
+            )
+            return is_evaluated and coordinator.models.of_run(run_id) is None
+
+
+def stop_at(moment: Moment, federation: SmallFederation, coordinator: Coordinator, run_id: str) -> None:
+    """Let the runner stand still in this moment; one that was over too soon comes again in another round."""
+    (runner,) = processes_of(federation.coordinator.home, RUNNER)
+    end = time.monotonic() + MOMENT_S
+    while time.monotonic() < end:
+        time.sleep(LOOK_S)
+        if has_come(moment, coordinator, run_id, len(federation.sites)):
+            os.kill(runner, signal.SIGSTOP)
+            if has_come(moment, coordinator, run_id, len(federation.sites)):
+                return
+            os.kill(runner, signal.SIGCONT)
+    pytest.fail(f"'{moment}' has not come")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("moment", Moment)
+def test_a_run_survives_superlink_and_coordinator_killed_at_once(
+    federation: SmallFederation, witness: Witness, moment: Moment
+) -> None:
+    role = federation.coordinator
+    coordinator = Coordinator.open(CoordinatorHome(role.home))
+    name = moment.replace(" ", "-")
+    plan = federation.write_plan(name, rounds=ROUNDS, timeout_s=TIMEOUT_S, **SOME_SECONDS)
+    run_id = federation.launch(plan)
+    stop_at(moment, federation, coordinator, run_id)
+    interrupted = [each.number for each in coordinator.runs.rounds(run_id) if each.state is RoundState.OPEN]
+
+    (superlink,) = processes_of(role.home, SUPERLINK)
+    os.kill(superlink, signal.SIGKILL)
+    kill_coordinator(federation)
+    began = time.monotonic()
+    role.start()
+    shown = federation.finish(run_id)
+    log.info("%s: finished %.1f s after the start", moment, time.monotonic() - began)
+
+    assert shown["state"] == RunState.FINISHED
+    attempts = {one["number"]: one["attempt"] for one in shown["rounds"]}
+    assert len(interrupted) == (moment in {Moment.BEFORE, Moment.WITHIN})
+    assert attempts == {number: 2 if number in interrupted else 1 for number in range(1, ROUNDS + 1)}
+    told = [line.details["run_id"] for line in coordinator.audit.lines() if line.name == ModelPublished.name]
+    assert told.count(run_id) == 1
     witness.reckon(run_id, rounds=ROUNDS)
 
 

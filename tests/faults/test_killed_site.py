@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from deploy.demo.federation import Role, wait_until
-from tests.e2e.small_federation import VENDORS, SmallFederation, halted, processes_of
+from tests.e2e.small_federation import SUPERNODE, VENDORS, SmallFederation, halted, processes_of
+from tests.faults.memory import little_memory, num_killed
 from tests.faults.reckoning import Witness
+
+log = logging.getLogger(__name__)
 
 VICTIM, WITNESS = "hospital-north", "hospital-coast"
 EXECUTOR, RUNNER, SUPERLINK = "client.flower.executor", "server.flower.runner", "server.flower.superlink"
@@ -24,6 +30,11 @@ MISSED_AFTER_S = 60.0
 
 CHILD_GRACE_S = 10.0
 START_S = 60.0
+HANG_TIMEOUT_S = 20.0
+REPLACED_WITHIN_S = 2 * HANG_TIMEOUT_S + 60 + 30
+"""The time of its task, a minute beyond it, and the 15 s until its silence is noticed."""
+
+NO_MEMORY_BYTES = 1 << 20
 QUORUM = 2
 NODE_IS_IN = "SuperNode ID"
 """What Flower writes to the log when the coordinator has let the node in."""
@@ -75,6 +86,87 @@ def test_an_executor_killed_in_training_costs_its_site_one_round(
     (successor,) = processes_of(role.home, EXECUTOR)
     assert successor != killed
     witness.reckon(run_id, rounds=2)
+
+
+@pytest.mark.long
+def test_a_supernode_and_an_executor_killed_at_once_cost_their_site_one_attempt_at_most(
+    federation: SmallFederation, witness: Witness
+) -> None:
+    plan = federation.write_plan("killed-both", rounds=2, timeout_s=TIMEOUT_S, **SOME_SECONDS)
+    role = federation.sites[VICTIM]
+
+    run_id = federation.launch(plan)
+    federation.wait_for_step(VICTIM, run_id, round_number=1, step=MIDDLE_STEP)
+    killed = {module: kill_only(role, module) for module in (SUPERNODE, EXECUTOR)}
+    shown = federation.finish(run_id)
+
+    first, second = shown["rounds"]
+    assert shown["state"] == "finished"
+    assert first["seconds"] < MISSED_AFTER_S
+    assert {name for name, state in states(first).items() if state == "admitted"} >= set(VENDORS) - {VICTIM}
+    assert states(second) == dict.fromkeys(VENDORS, "admitted")
+    for module, process_id in killed.items():
+        assert processes_of(role.home, module) not in ([], [process_id])
+    witness.reckon(run_id, rounds=2)
+
+
+@pytest.mark.long
+def test_an_executor_that_the_kernel_ends_for_want_of_memory_costs_its_site_one_round_at_most(
+    federation: SmallFederation, witness: Witness
+) -> None:
+    plan = federation.write_plan("no-memory", rounds=3, timeout_s=TIMEOUT_S, **SOME_SECONDS)
+    role = federation.sites[VICTIM]
+
+    run_id = federation.launch(plan)
+    federation.wait_for_step(VICTIM, run_id, round_number=1, step=MIDDLE_STEP)
+    (victim,) = processes_of(role.home, EXECUTOR)
+    with little_memory(victim, left_bytes=NO_MEMORY_BYTES) as group:
+        wait_until(lambda: num_killed(group), MISSED_AFTER_S, "the kernel")
+    shown = federation.finish(run_id)
+
+    without = [one for one in shown["rounds"] if states(one) != dict.fromkeys(VENDORS, "admitted")]
+    assert shown["state"] == "finished"
+    assert len(without) <= 1  # none, if it had just answered
+    for one in without:
+        assert states(one) == {**dict.fromkeys(VENDORS, "admitted"), VICTIM: "lost"}
+        assert one["seconds"] < MISSED_AFTER_S
+    assert processes_of(role.home, EXECUTOR) not in ([], [victim])
+    witness.reckon(run_id, rounds=3)
+
+
+@pytest.mark.long
+def test_training_that_hangs_for_ever_costs_one_deadline_and_its_executor_is_replaced(
+    federation: SmallFederation, witness: Witness, tmp_path: Path
+) -> None:
+    role = federation.sites[VICTIM]
+    (shard,) = role.home.glob("**/*.shard")
+    kept = tmp_path / "shard"
+    hung = kill_only(role, EXECUTOR)
+    wait_until(lambda: processes_of(role.home, EXECUTOR) not in ([], [hung]), START_S, "its successor")
+    (hung,) = processes_of(role.home, EXECUTOR)
+    shard.rename(kept)
+    os.mkfifo(shard)  # a reader waits here for ever, while the rest of its process goes on
+    try:
+        shown = federation.finish(
+            federation.launch(federation.write_plan("hang", rounds=3, timeout_s=HANG_TIMEOUT_S))
+        )
+        began = time.monotonic()
+        wait_until(lambda: hung not in processes_of(role.home, EXECUTOR), REPLACED_WITHIN_S, "its end")
+        log.info("the hung executor was ended %.1f s after the run", time.monotonic() - began)
+    finally:
+        shard.unlink()
+        kept.rename(shard)
+    later = federation.launch(federation.write_plan("after-hang", rounds=1, timeout_s=TIMEOUT_S))
+    after = federation.finish(later)
+
+    seconds = [one["seconds"] for one in shown["rounds"]]
+    assert shown["state"] == "finished"
+    assert HANG_TIMEOUT_S <= max(seconds) < HANG_TIMEOUT_S + 10
+    assert sum(one >= HANG_TIMEOUT_S for one in seconds) == 1
+    assert all(states(one)[VICTIM] == "lost" for one in shown["rounds"])
+    witness.reckon(shown["run_id"], rounds=3)
+    assert states(after["rounds"][0]) == dict.fromkeys(VENDORS, "admitted")
+    witness.reckon(later, rounds=1)
 
 
 def test_a_run_goes_on_from_its_checkpoints_when_processes_of_the_coordinator_are_killed(
