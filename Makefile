@@ -10,9 +10,15 @@ DATA ?=
 DEMO ?=
 # Options of a benchmark.
 BENCH ?=
+# Linters and builders that the product does not need.
+TOOLS ?= .tools
+# Of a bundle: the role, the fingerprint of the OpenPGP key that signs, a folder of wheels to prefer.
+ROLE ?= site
+KEY ?=
+WHEELS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test faults check bench-intake bench-rounds bench-frugal format lock protos docs clean
+.PHONY: help install tools demo test faults deployment check bundle lint-deploy bench-intake bench-rounds bench-frugal format lock protos docs clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -31,6 +37,13 @@ $(VENV)/installed: pyproject.toml constraints.txt
 
 install: $(VENV)/installed ## Make the environment (locked versions; torch first)
 
+$(TOOLS)/installed: deploy/tools.txt
+	@$(PYTHON) -m venv $(TOOLS)
+	@$(TOOLS)/bin/pip install --quiet --disable-pip-version-check --requirement deploy/tools.txt
+	@touch $@
+
+tools: $(TOOLS)/installed ## Make the environment of linters and builders, beside the product's
+
 demo: install ## Run the main job: a coordinator and three hospitals on this machine (DATA=folder for open data)
 	$(BIN)/python -m deploy.demo.run $(if $(DATA),--data $(DATA)) $(DEMO)
 
@@ -40,11 +53,22 @@ test: install ## Run the tests, on two cores
 faults: install ## Run the whole fault suite (make test runs a shortened form of it)
 	$(BIN)/python -m pytest tests/faults -m "long or not long"
 
+deployment: install tools ## Install, run, update and uninstall for real: bundle, bare Debian, proxy, one port
+	$(BIN)/python -m pytest tests/deployment -m "long or not long"
+
+bundle: install tools ## Build the offline bundle of a role (ROLE=site KEY=fingerprint WHEELS=folder)
+	$(BIN)/python -m deploy.bundle.build --role $(ROLE) --key "$(KEY)" --tools $(TOOLS) \
+		$(if $(TORCH_INDEX),--torch-index $(TORCH_INDEX)) $(if $(WHEELS),--wheels $(WHEELS))
+
+lint-deploy: tools ## Lint what deploys: shell scripts
+	$(TOOLS)/bin/shellcheck deploy/bundle/setup .ci/run
+
 check: install ## Formatting, lint, types, import rules, docs, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(MAKE) lint-deploy
 	$(MAKE) docs
 	git diff --exit-code -- docs/cli.md docs/exit-codes.md
 	$(MAKE) test
@@ -74,4 +98,4 @@ lock: install ## Write constraints.txt from the environment
 	$(BIN)/pip freeze --exclude-editable | sed -E 's/\+[a-z0-9.]+$$//' > constraints.txt
 
 clean: ## Remove the environment and build outputs
-	rm -rf $(VENV) build dist
+	rm -rf $(VENV) $(TOOLS) build dist

@@ -14,6 +14,7 @@ from shared.persons.terminal import token_at_terminal
 
 if TYPE_CHECKING:
     from shared.persons.side import Side
+    from shared.store_commands import StorePlace
 
 
 def open_for(home: Path, action: Action) -> tuple[Side, str]:
@@ -42,6 +43,16 @@ def open_existing_side(folder: Path | None) -> Side:
     """
     require_store(SiteHome(folder or default_home()))
     return open_side(folder)
+
+
+def place_of_store(folder: Path | None) -> StorePlace:
+    """Where the database of a site's home is. Raises HomeError if there is none."""
+    from shared.store import sqlite_url
+    from shared.store_commands import StorePlace
+
+    home = SiteHome(folder or default_home())
+    require_store(home)
+    return StorePlace(folder=home.folder, url=sqlite_url(home.store_file))
 
 
 def require_store(home: SiteHome) -> None:

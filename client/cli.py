@@ -4,12 +4,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.markup import escape
 
-from client.acting import open_existing_side, open_for, open_side
+from client.acting import open_existing_side, open_for, open_side, place_of_store
 from client.cli_data import data_app
 from client.cli_keys import keys_app
 from client.cli_ledger import ledger
@@ -26,6 +27,7 @@ from shared.audit.terminal import audit_commands
 from shared.errors import NotReadyError
 from shared.persons.roles import Action
 from shared.persons.terminal import person_commands, take_token_file
+from shared.store_commands import store_commands
 from shared.terminal import Output, run_command_line
 
 app = typer.Typer(
@@ -42,6 +44,10 @@ app.add_typer(person_commands(open_side), name="person")
 app.add_typer(audit_commands(open_existing_side), name="audit")
 app.add_typer(policy_app, name="policy")
 app.add_typer(keys_app, name="keys")
+app.add_typer(
+    store_commands(open_existing_side, place_of_store, Path(__file__).parent / "store" / "migrations"),
+    name="store",
+)
 app.command("protection-pack")(protection_pack)
 app.callback()(take_token_file)
 

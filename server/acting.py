@@ -14,6 +14,7 @@ from shared.persons.terminal import token_at_terminal
 if TYPE_CHECKING:
     from server.coordinator import Coordinator
     from shared.persons.side import Side
+    from shared.store_commands import StorePlace
 
 
 def open_for(home: Path, action: Action) -> tuple[Coordinator, str]:
@@ -33,6 +34,23 @@ def open_for(home: Path, action: Action) -> tuple[Coordinator, str]:
     actor = who_acts(coordinator.persons, home=home, token=token_at_terminal())
     actor.require(action)
     return coordinator, actor.name
+
+
+def place_of_store(folder: Path | None) -> StorePlace:
+    """Where the database of a coordinator's home is.
+
+    Raises
+    ------
+    HomeError
+        The folder is not a coordinator's home.
+    ConfigError
+        Its settings, or the file with the database's address, cannot be used.
+    """
+    from server.store.opening import store_url
+    from shared.store_commands import StorePlace
+
+    home = CoordinatorHome(folder or default_home())
+    return StorePlace(folder=home.folder, url=store_url(home.folder, home.database(home.settings())))
 
 
 def open_side(folder: Path | None) -> Side:

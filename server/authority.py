@@ -204,7 +204,8 @@ def _issue_server_certificate(
 
 def hosts_of(settings: CoordinatorSettings) -> list[str]:
     """The hosts that the listeners' certificate names."""
-    return sorted({settings.host, settings.listen, *LOOPBACK_HOSTS} - EVERY_ADDRESS)
+    names = settings.front.names if settings.front else ()
+    return sorted({settings.host, settings.listen, *names, *LOOPBACK_HOSTS} - EVERY_ADDRESS)
 
 
 @contextmanager

@@ -12,8 +12,9 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
-from server.acting import open_for, open_side
+from server.acting import open_for, open_side, place_of_store
 from server.cli_keys import keys_app
+from server.cli_network import network
 from server.cli_options import HOME, HomeOption, JsonOption
 from server.cli_protection import protection_pack
 from server.cli_run import run_resume, run_stop
@@ -25,6 +26,7 @@ from shared.identifiers import new_run_id
 from shared.persons.roles import Action
 from shared.persons.terminal import person_commands, take_token_file
 from shared.plan import Plan
+from shared.store_commands import store_commands
 from shared.terminal import Output, run_command_line
 
 app = typer.Typer(
@@ -42,7 +44,11 @@ app.add_typer(run_app, name="run")
 app.add_typer(model_app, name="model")
 app.add_typer(person_commands(open_side), name="person")
 app.add_typer(audit_commands(open_side), name="audit")
+app.add_typer(
+    store_commands(open_side, place_of_store, Path(__file__).parent / "store" / "migrations"), name="store"
+)
 app.command("protection-pack")(protection_pack)
+app.command("network")(network)
 app.callback()(take_token_file)
 
 

@@ -46,9 +46,10 @@ def site_invite(
     opened = CoordinatorHome(home)
     settings = opened.settings()
     coordinator, actor = open_for(home, Action.SITE_MANAGE)
+    host, port = settings.enrolment
     token = InvitationToken(
-        host=settings.host,
-        port=settings.enrolment_port,
+        host=host,
+        port=port,
         root_fingerprint=fingerprint(opened.root_certificate_file.read_bytes()),
         site_name=name,
         secret=Secret.generate(),

@@ -119,8 +119,8 @@ def identity_of(home: CoordinatorHome) -> CoordinatorIdentity:
         name=settings.name,
         anchors=anchors_of(home),
         statements=statements_of(home),
-        fleet_address=join_address(settings.host, settings.fleet_port),
-        transfer_address=join_address(settings.host, settings.transfer_port),
+        fleet_address=join_address(*settings.fleet),
+        transfer_address=join_address(*settings.transfer),
         certificate_days=settings.site_certificate_days,
         root_key=TlsKey.load(home.root_key_file),
     )

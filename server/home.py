@@ -11,6 +11,7 @@ import tomli_w
 from pydantic import Field, SecretStr
 
 from server.database import read_address
+from server.front import FrontSettings
 from shared.display_name import DisplayName
 from shared.errors import ConfigError, HomeError
 from shared.files import sync_folder, write_file
@@ -38,6 +39,8 @@ class CoordinatorSettings(Table):
         Public listeners: Flower's Fleet API, joining, blobs.
     control_port
         Private listener on loopback: Flower's Control and Runtime APIs.
+    front
+        One port for all three, told apart by names; without it, sites use the listeners' own.
     site_certificate_days
         How long a site's certificate lives; a running site renews it after two thirds of that.
     database_file
@@ -53,9 +56,25 @@ class CoordinatorSettings(Table):
     enrolment_port: Port = 8444
     transfer_port: Port = 8445
     control_port: Port = 8446
+    front: FrontSettings | None = None
     site_certificate_days: Annotated[int, Field(ge=1, le=397)] = 30
     database_file: Annotated[str, Field(min_length=1)] | None = None
     organisation: OrganisationSettings = OrganisationSettings()
+
+    @property
+    def fleet(self) -> tuple[str, int]:
+        """Host and port at which sites reach Flower's Fleet API."""
+        return (self.front.fleet, self.front.port) if self.front else (self.host, self.fleet_port)
+
+    @property
+    def enrolment(self) -> tuple[str, int]:
+        """Host and port at which sites join."""
+        return (self.front.enrolment, self.front.port) if self.front else (self.host, self.enrolment_port)
+
+    @property
+    def transfer(self) -> tuple[str, int]:
+        """Host and port at which sites move blobs, renew and decide on plans."""
+        return (self.front.transfer, self.front.port) if self.front else (self.host, self.transfer_port)
 
 
 @dataclass(frozen=True, slots=True)

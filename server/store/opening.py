@@ -27,5 +27,9 @@ def open_coordinator_store(home: Path, database: SecretStr | None = None) -> Eng
     ConfigError
         The database that is named is none that can be used.
     """
-    url = sqlite_url(home / "coordinator.db") if database is None else database.get_secret_value()
-    return open_store(url, MIGRATIONS)
+    return open_store(store_url(home, database), MIGRATIONS)
+
+
+def store_url(home: Path, database: SecretStr | None) -> str:
+    """The database's URL, which may hold a password."""
+    return sqlite_url(home / "coordinator.db") if database is None else database.get_secret_value()

@@ -58,6 +58,7 @@ from shared.audit.local_events import (
     PersonDisabled,
     PolicyChanged,
     ReportWritten,
+    StoreRewound,
 )
 
 __all__ = [
@@ -108,6 +109,7 @@ __all__ = [
     "SiteResumed",
     "SiteRevoked",
     "SiteWithdrawn",
+    "StoreRewound",
 ]
 
 EVENTS: Mapping[str, type[Event]] = {
@@ -157,6 +159,7 @@ EVENTS: Mapping[str, type[Event]] = {
         PersonAdded,
         PersonDisabled,
         ClockJudged,
+        StoreRewound,
         CheckpointKept,
         HistoryContradicted,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from shared.audit.event import Count, Digest, Event, KeyId, Reason, Word
+from shared.audit.event import Count, Digest, Event, Identifier, KeyId, Reason, Word
 
 # -- data, settings and persons
 
@@ -93,6 +93,14 @@ class ClockJudged(Event):
     name = "clock.judged"
     standing: Word
     off_s: Count
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreRewound(Event):
+    """The database goes back to the schema of an older version; the subject is `store`."""
+
+    name = "store.rewound"
+    revision: Identifier
 
 
 # -- the log itself

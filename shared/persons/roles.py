@@ -34,6 +34,7 @@ class Action(StrEnum):
     SERVICE_PAUSE = "service.pause"
     SERVICE_SHOW = "service.show"
     SITE_MANAGE = "site.manage"
+    STORE_MANAGE = "store.manage"
 
 
 MINIMAL_ROLE: Mapping[Action, Role] = {
@@ -52,6 +53,7 @@ MINIMAL_ROLE: Mapping[Action, Role] = {
     Action.SERVICE_PAUSE: Role.OPERATOR,
     Action.SERVICE_SHOW: Role.VIEWER,
     Action.SITE_MANAGE: Role.ADMINISTRATOR,
+    Action.STORE_MANAGE: Role.ADMINISTRATOR,
 }
 
 _RANKS = {role: rank for rank, role in enumerate(Role)}

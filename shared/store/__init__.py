@@ -14,11 +14,12 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import BigInteger, Connection, Engine, Integer, MetaData, create_engine, event, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from shared.errors import StoreError
+from shared.errors import ConfigError, StoreError
 from shared.store.postgresql import postgresql_engine, prepare_database
 
 BUSY_TIMEOUT_S = 30
@@ -73,16 +74,55 @@ def open_store(url: str, migrations: Path) -> Engine:
         with engine.begin() as connection:
             if not _is_sqlite(engine):
                 prepare_database(connection)
-            config = Config()
-            config.set_main_option("script_location", str(migrations))
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            command.upgrade(_configured(migrations, connection), "head")
     except (DBAPIError, CommandError) as error:
         raise StoreError(
             "The store cannot be opened or migrated.",
             f"{_what_to_check(engine)} Check also that no other version is using it.",
         ) from error
     return engine
+
+
+def newest_revision(migrations: Path) -> str:
+    """The schema that this version works with."""
+    newest = ScriptDirectory.from_config(_configured(migrations)).get_current_head()
+    assert newest is not None  # every role has migrations
+    return newest
+
+
+def require_revision(migrations: Path, revision: str) -> None:
+    """Return only if this version knows a schema. Raises ConfigError if it does not."""
+    known = ScriptDirectory.from_config(_configured(migrations)).walk_revisions()
+    if revision not in {each.revision for each in known}:
+        raise ConfigError(
+            "This version of mammofed does not know that schema.",
+            "Give what `store revision` of the version before prints.",
+        )
+
+
+def rewind(url: str, migrations: Path, revision: str) -> None:
+    """Bring a database back to a schema that `require_revision` let pass, in one transaction.
+
+    Raises
+    ------
+    StoreError
+        The database refused; it is as it was.
+    """
+    engine = _engine(url)
+    try:
+        with engine.begin() as connection:
+            command.downgrade(_configured(migrations, connection), revision)
+    except (DBAPIError, CommandError) as error:
+        raise StoreError("The store cannot be brought back.", _what_to_check(engine)) from error
+    finally:
+        engine.dispose()
+
+
+def _configured(migrations: Path, connection: Connection | None = None) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(migrations))
+    config.attributes["connection"] = connection
+    return config
 
 
 def create_raw(connection: Connection, statement: str) -> None:

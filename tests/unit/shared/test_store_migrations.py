@@ -19,8 +19,8 @@ import client.store.plans
 import client.store.schema
 import server.store.opening
 import server.store.schema
-from shared.errors import StoreError
-from shared.store import open_store, sqlite_url
+from shared.errors import ConfigError, StoreError
+from shared.store import newest_revision, open_store, require_revision, rewind, sqlite_url
 
 ROLES = {
     "coordinator": (server.store.opening.MIGRATIONS, server.store.schema.metadata),
@@ -130,3 +130,33 @@ def test_a_store_in_a_folder_that_is_not_there_is_refused(
 ) -> None:
     with pytest.raises(StoreError):
         open_store(sqlite_url(tmp_path / "missing" / "store.db"), role[0])
+
+
+def test_a_store_goes_back_to_an_older_schema_and_forward_again_with_its_rows(
+    role: tuple[Path, MetaData], tmp_path: Path
+) -> None:
+    migrations, _ = role
+    url, newest = sqlite_url(tmp_path / "store.db"), newest_revision(migrations)
+    before = f"{int(newest) - 1:04d}"
+    engine = open_store(url, migrations)
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE keepsake (word TEXT)"))
+        connection.execute(text("INSERT INTO keepsake VALUES ('kept')"))
+    engine.dispose()
+
+    require_revision(migrations, before)
+    rewind(url, migrations, before)
+
+    with create_engine(url).connect() as connection:
+        assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one() == before
+    with open_store(url, migrations).connect() as connection:
+        assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one() == newest
+        assert connection.execute(text("SELECT word FROM keepsake")).scalar_one() == "kept"
+
+
+@pytest.mark.parametrize("revision", ["9999", "", "base", "0001; DROP TABLE site"])
+def test_a_schema_that_this_version_does_not_know_is_refused(
+    revision: str, role: tuple[Path, MetaData]
+) -> None:
+    with pytest.raises(ConfigError, match="does not know that schema"):
+        require_revision(role[0], revision)

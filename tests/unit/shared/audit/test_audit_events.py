@@ -67,6 +67,7 @@ site.renewed node_key_changed signing_key_changed
 site.resumed
 site.revoked reason site_name
 site.withdrawn
+store.rewound revision
 """
 
 MUST_NOT_BE_WRITTEN = {
