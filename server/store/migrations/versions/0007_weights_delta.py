@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from shared.store import BIG_INTEGER
+
 revision = "0007"
 down_revision = "0006"
 branch_labels = None
@@ -14,7 +16,7 @@ depends_on = None
 def upgrade() -> None:
     """Add columns."""
     op.add_column("round", sa.Column("base_delta_digest", sa.String(64), nullable=True))
-    op.add_column("round", sa.Column("base_delta_bytes", sa.BigInteger(), nullable=True))
+    op.add_column("round", sa.Column("base_delta_bytes", BIG_INTEGER, nullable=True))
     op.add_column("round", sa.Column("base_delta_since", sa.String(64), nullable=True))
 
 
