@@ -8,11 +8,12 @@ An announcement is followed only if
 4. plan and weights are the very bytes that it names.
 
 What was computed for it is on record before any of it leaves. Asked again, a site sends that update anew, if
-points 1 to 3 hold still.
+points 1 to 3 hold still; in a later attempt at the same round as well, if the plan uses late updates.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import time
 from collections.abc import Callable
@@ -29,6 +30,7 @@ from client.enrolment import Membership
 from client.guard import Guard
 from client.round_records import RoundRecord, RoundRecords
 from client.store.audit import AuditLog
+from client.told import write_down
 from client.training.dataset import FittedDataset
 from client.training.device import limit_memory
 from client.training.evaluation import Metrics, evaluate
@@ -64,8 +66,6 @@ from shared.trust.envelope import Envelope, verify
 
 log = logging.getLogger(__name__)
 
-COORDINATOR = "coordinator"
-
 
 @dataclass(slots=True, kw_only=True)
 class Workplace:
@@ -96,6 +96,11 @@ class Workplace:
             transfer=self.transfer,
             should_stop=self.watch(announcement),
         )
+
+    def fingerprint(self, part: Part) -> str:
+        """A hash that changes whenever an example of the part came, went, or got another mask."""
+        state = f"{self.catalog.newest_mask()}{self.catalog.examples(part)}"
+        return hashlib.sha256(state.encode()).hexdigest()
 
     def dataset(self, plan: Plan, part: Part) -> FittedDataset | None:
         """The examples of a part, fitted to the plan's input; None if there is none."""
@@ -137,18 +142,18 @@ def _take_part(announcement: Announcement, workplace: Workplace) -> bytes:
     occasion = announcement.occasion
     began = time.monotonic()
     try:
-        _keep_checkpoint(announcement, workplace)
+        write_down(announcement, workplace.audit, workplace.membership)
         workplace.guard.check(announcement, workplace.membership)
-        record = workplace.records.find(occasion)
+        downloads = workplace.downloads(announcement)
+        plan = _fetch_plan(announcement, downloads)
+        record = _on_record(announcement, plan, workplace)
         if record is not None and workplace.blobs.has(record.update.digest):
             return _send(record, announcement, workplace)
-        downloads = workplace.downloads(announcement)
         downloads.forget_other_rounds()
-        plan = _fetch_plan(announcement, downloads)
         if occasion.phase is Phase.COUNT:
             return _count(announcement, workplace, began)
         base = _fetch_weights(announcement, plan, downloads)
-        state = workplace.records.state_before(occasion)
+        state = workplace.records.state_after(announcement.counted)
         if occasion.phase is Phase.TRAIN:
             record = _train_round(announcement, base, plan, state, workplace, began)
             workplace.records.keep(record)
@@ -184,6 +189,16 @@ def _cause(failure: MammofedError, announcement: Announcement, guard: Guard) -> 
     return failure
 
 
+def _on_record(announcement: Announcement, plan: Plan, workplace: Workplace) -> RoundRecord | None:
+    """What was computed before for this occasion, or may stand for it."""
+    if announcement.occasion.phase is not Phase.TRAIN:
+        return None
+    record = workplace.records.find(announcement)
+    if record is None and plan.rounds.late_updates == "use":
+        record = workplace.records.find_earlier(announcement, data=workplace.fingerprint(Part.TRAIN))
+    return record
+
+
 def _count(announcement: Announcement, workplace: Workplace, began: float) -> bytes:
     """Tell how many examples there are to train on, as the policy lets it be told: the site's weight."""
     num_examples = len(workplace.catalog.examples(Part.TRAIN))
@@ -215,8 +230,9 @@ def _train_round(
     announcement: Announcement, base: Weights, plan: Plan, state: Weights, workplace: Workplace, began: float
 ) -> RoundRecord:
     """Train and round the update: all that a site has to do for an answer, and the state that follows."""
-    occasion = announcement.occasion
+    occasion, data = announcement.occasion, workplace.fingerprint(Part.TRAIN)
     rounding = rounding_of(announcement.terms, plan, occasion, state)
+    assert announcement.terms is not None
     common = _fetch_control(announcement, base, workplace)
     started = time.monotonic()
     metrics = _evaluate(own_weights(base, plan, state), plan, Part.VALIDATION, workplace)
@@ -236,6 +252,9 @@ def _train_round(
         log.warning("the update was shortened to %.3g of its length: the plan bounds it", rounding.factor)
     return RoundRecord(
         occasion=occasion,
+        terms=announcement.terms,
+        counted=announcement.counted,
+        data=data,
         update=update,
         shapes=rounding.grid.shapes,
         training=trained.result,
@@ -281,20 +300,6 @@ def _read(envelope: bytes, membership: Membership) -> Announcement:
     if announcement.deadline < time.time():
         raise TrustError("An announcement's time is over.", "Check this computer's clock.")
     return announcement
-
-
-def _keep_checkpoint(announcement: Announcement, workplace: Workplace) -> None:
-    """The coordinator cannot rewrite its history unseen; what becomes of one that did is for a person."""
-    membership = workplace.membership
-    found = workplace.audit.keep_checkpoint(
-        COORDINATOR,
-        Envelope.from_bytes(announcement.checkpoint.encode()),
-        key=membership.anchors.signing_key,
-        actor=membership.site_id,
-        at=time.time(),
-    )
-    if found is not None:
-        log.error("the coordinator has signed two histories: %s", found.value)
 
 
 def _fetch_plan(announcement: Announcement, downloads: Downloads) -> Plan:

@@ -2,16 +2,20 @@
 
 One file a round, replaced whole: what is answered and the state that follows from it are there together or
 not at all. Asked for the same occasion again, the site sends the same update and computes nothing; its
-numbers pass through the gate again, under the policy of then (`client.egress`). In a new attempt at a round
-it starts from the state of the round before.
+numbers pass through the gate again, under the policy of then (`client.egress`).
+
+A round is computed from the state after the last contribution that counts, which the coordinator names. What
+came too late, was rejected, or was of an attempt that came to nothing is in no checkpoint; the state that
+followed from it is not gone on from.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import struct
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import safetensors.torch
@@ -23,8 +27,10 @@ from shared.files import write_file
 from shared.fixed_point.grid import Shape
 from shared.model import Weights
 from shared.model.weights import to_bytes
-from shared.records import Occasion
+from shared.records import Announcement, Counted, Occasion, Terms
 from shared.transfer.blob_ref import BlobRef
+
+log = logging.getLogger(__name__)
 
 _LENGTH = struct.Struct("<I")
 
@@ -35,6 +41,10 @@ class RoundRecord:
 
     Attributes
     ----------
+    occasion, terms, counted
+        As they were announced.
+    data
+        Fingerprint of the training part that it was computed from.
     update
         The blob that goes with it, of tensors of these `shapes`.
     num_clipped
@@ -48,6 +58,9 @@ class RoundRecord:
     """
 
     occasion: Occasion
+    terms: Terms
+    counted: Counted | None
+    data: str
     update: BlobRef
     shapes: Mapping[str, Shape]
     training: TrainingResult
@@ -63,22 +76,54 @@ class RoundRecords:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def find(self, occasion: Occasion) -> RoundRecord | None:
+    def find(self, announcement: Announcement) -> RoundRecord | None:
         """The answer that this very occasion got before."""
-        path = self._path(occasion.run_id, occasion.round_number)
-        record = _read(path) if path.exists() else None
-        return record if record is not None and record.occasion == occasion else None
+        record = self._of_round(announcement.occasion)
+        return record if record is not None and record.occasion == announcement.occasion else None
 
-    def state_before(self, occasion: Occasion) -> Weights:
-        """The state after the last earlier round of the run in which the site took part; empty if none."""
-        earlier = [number for number in self._rounds(occasion.run_id) if number < occasion.round_number]
-        return _read(self._path(occasion.run_id, max(earlier))).state if earlier else {}
+    def find_earlier(self, announcement: Announcement, *, data: str) -> RoundRecord | None:
+        """The answer to an earlier attempt at the same round, for this one, if nothing has changed since.
+
+        It is another answer than a new computation would give, for that draws other random numbers; but it is
+        one from the same weights, state and data on the same terms. What was rejected is not sent again.
+
+        Parameters
+        ----------
+        data
+            Fingerprint of the training part as it is now.
+        """
+        record, occasion = self._of_round(announcement.occasion), announcement.occasion
+        if (
+            record is None
+            or record.occasion.attempt > occasion.attempt
+            or record.occasion.model_copy(update={"attempt": occasion.attempt}) != occasion
+            or (record.terms, record.counted, record.data) != (announcement.terms, announcement.counted, data)
+            or (announcement.rejected and announcement.rejected.round_number == occasion.round_number)
+        ):
+            return None
+        return replace(record, occasion=occasion)
+
+    def state_after(self, counted: Counted | None) -> Weights:
+        """The state after the contribution that counts; empty before the first.
+
+        If it is not here any more, the site goes on as one that is new to the run.
+        """
+        if counted is None:
+            return {}
+        path = self._path(counted.run_id, counted.round_number)
+        if not path.exists():
+            log.warning("what this site kept of round %d is not here: it begins anew", counted.round_number)
+            return {}
+        return _read(path).state
 
     def keep(self, record: RoundRecord) -> None:
         """Commit an answer and its state; forgets what no later round can ask for."""
-        occasion = record.occasion
+        occasion, counted = record.occasion, record.counted
         document = {
             "occasion": occasion.model_dump(mode="json"),
+            "terms": record.terms.model_dump(mode="json"),
+            "counted": counted.model_dump(mode="json") if counted else None,
+            "data": record.data,
             "update": [record.update.digest, record.update.size_bytes],
             "shapes": dict(record.shapes),
             "training": asdict(record.training),
@@ -89,9 +134,15 @@ class RoundRecords:
         head = json.dumps(document).encode()
         path = self._path(occasion.run_id, occasion.round_number)
         write_file(path, _LENGTH.pack(len(head)) + head + to_bytes(record.state))
-        earlier = sorted(n for n in self._rounds(occasion.run_id) if n < occasion.round_number)
-        for number in earlier[:-1]:
+        needed = {occasion.round_number}
+        if counted is not None and counted.run_id == occasion.run_id:
+            needed.add(counted.round_number)
+        for number in set(self._rounds(occasion.run_id)) - needed:
             self._path(occasion.run_id, number).unlink(missing_ok=True)
+
+    def _of_round(self, occasion: Occasion) -> RoundRecord | None:
+        path = self._path(occasion.run_id, occasion.round_number)
+        return _read(path) if path.exists() else None
 
     def _rounds(self, run_id: str) -> list[int]:
         return [int(path.stem) for path in (self._folder / run_id).glob("*.round")]
@@ -108,6 +159,11 @@ def _read(path: Path) -> RoundRecord:
         digest, size_bytes = document["update"]
         return RoundRecord(
             occasion=Occasion.from_bytes(json.dumps(document["occasion"]).encode()),
+            terms=Terms.from_bytes(json.dumps(document["terms"]).encode()),
+            counted=Counted.from_bytes(json.dumps(document["counted"]).encode())
+            if document["counted"]
+            else None,
+            data=document["data"],
             update=BlobRef(digest=digest, size_bytes=size_bytes),
             shapes={name: tuple(shape) for name, shape in document["shapes"].items()},
             training=TrainingResult(**document["training"]),

@@ -10,7 +10,15 @@ from server.authority import anchors_of, statements_of
 from server.clock import Clock
 from server.enrolment import CoordinatorIdentity
 from server.home import CoordinatorHome
-from server.store import AuditLog, Federation, Models, Persons, Runs, open_coordinator_store
+from server.store import (
+    AuditLog,
+    Federation,
+    Models,
+    Outcomes,
+    Persons,
+    Runs,
+    open_coordinator_store,
+)
 from server.store.applications import Applications
 from server.store.consents import Consents
 from server.store.memberships import Memberships
@@ -34,6 +42,7 @@ class Coordinator:
     applications: Applications
     memberships: Memberships
     runs: Runs
+    outcomes: Outcomes
     consents: Consents
     models: Models
     audit: AuditLog
@@ -93,6 +102,7 @@ class Coordinator:
             applications=Applications(engine),
             memberships=Memberships(engine),
             runs=Runs(engine),
+            outcomes=Outcomes(engine),
             consents=Consents(engine),
             models=Models(engine),
             audit=AuditLog(engine),

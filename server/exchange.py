@@ -13,6 +13,7 @@ from server.lifecycle import AnswerState, ConsentState, RoundState
 from server.patience import missed_deadlines, patience_s, training_times_s
 from server.session import Session, require_going_on
 from server.store import Checkpoint, Round, Site
+from server.store.outcomes import Outcome
 from shared.errors import (
     AdmissionError,
     BundleError,
@@ -107,9 +108,11 @@ def exchange(
         See `require_going_on`.
     """
     silent = _silent(session, cohort)
+    outcomes = session.coordinator.outcomes.of([session.run.run_id])
     pending = {}
     for site in cohort:
-        asked = _announce(session, opened, site, intake.terms(site.site_id) if intake else None)
+        terms, outcome = intake.terms(site.site_id) if intake else None, outcomes.get(site.site_id, Outcome())
+        asked = _announce(session, opened, site, terms, outcome)
         if message_id := _send(session, asked):
             pending[message_id] = asked
     contributions: list[Contribution] = []
@@ -154,7 +157,7 @@ def _silent(session: Session, cohort: list[Site]) -> set[str]:
     }
 
 
-def _announce(session: Session, opened: Round, site: Site, terms: Terms | None) -> _Asked:
+def _announce(session: Session, opened: Round, site: Site, terms: Terms | None, outcome: Outcome) -> _Asked:
     plan_toml = session.run.plan_toml.encode()
     occasion = Occasion(
         run_id=opened.run_id,
@@ -170,6 +173,8 @@ def _announce(session: Session, opened: Round, site: Site, terms: Terms | None) 
         plan=BlobRef.of(plan_toml),
         base=opened.base,
         terms=terms,
+        counted=outcome.counted,
+        rejected=outcome.rejected,
         metrics=() if opened.phase is Phase.COUNT else session.plan.metrics,
         deadline=opened.deadline,
         checkpoint=session.coordinator.checkpoint(),

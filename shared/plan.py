@@ -80,11 +80,16 @@ class TrainingPlan(Table):
 
 
 class RoundsPlan(Table):
-    """How many rounds, how many answers each needs, and how long it waits for them."""
+    """How many rounds, how many answers each needs, and how long it waits for them.
+
+    `late_updates` says what becomes of an update that came after its attempt was closed: in the next attempt
+    at the same round the site sends it again, or computes another.
+    """
 
     count: Annotated[int, Field(ge=1, le=10_000)]
     quorum: Annotated[int, Field(ge=2, le=10_000)] = 2
     timeout_s: Annotated[float, Field(ge=5, le=7 * 86_400)] = 3600.0
+    late_updates: Literal["use", "refuse"] = "use"
 
 
 StrategyName = Literal[

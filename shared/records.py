@@ -28,6 +28,8 @@ SignedCheckpoint = Annotated[str, Field(min_length=1, max_length=4096)]
 RuleName = Annotated[str, Field(pattern=r"^[a-z_]{1,32}(\.[a-z_]{1,32})?$")]
 """Name of a rule of a site's policy, as `policy.toml` has it."""
 
+MAX_REASON_CHARACTERS = 300
+
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
@@ -136,6 +138,24 @@ class Delta(Record):
     blob: BlobRef
 
 
+class Counted(Record):
+    """A site's last contribution that is in a checkpoint of the run, or of those that it goes on from.
+
+    The site goes on from what it kept after this one: whatever it has computed since is in no checkpoint.
+    """
+
+    run_id: Identifier
+    round_number: Annotated[int, Field(ge=1)]
+
+
+class Rejected(Record):
+    """A contribution of a site that admission did not let in, and why: for the people at the site."""
+
+    round_number: Annotated[int, Field(ge=1)]
+    attempt: Annotated[int, Field(ge=1)]
+    reason: Annotated[str, Field(pattern=r"^[ -~]*$", min_length=1, max_length=MAX_REASON_CHARACTERS)]
+
+
 class Announcement(Record):
     """The coordinator asks one site to take part in one phase.
 
@@ -151,6 +171,10 @@ class Announcement(Record):
         What the site is asked to tell; never more than the plan names, and nothing in the count phase.
     deadline
         Seconds since the Unix epoch; an answer after it is dropped.
+    counted
+        This site's last contribution that counts; None if there is none.
+    rejected
+        One that was not let in since then; None if there is none.
     checkpoint
         Where the coordinator's audit log stands.
     delta
@@ -161,6 +185,8 @@ class Announcement(Record):
     plan: BlobRef
     base: BlobRef
     terms: Terms | None
+    counted: Counted | None
+    rejected: Rejected | None
     metrics: tuple[MetricName, ...]
     deadline: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     checkpoint: SignedCheckpoint

@@ -4,6 +4,7 @@ from server.store.audit import AuditLog, Persons
 from server.store.federation import Federation, Site
 from server.store.models import Model, ModelFile, Models
 from server.store.opening import open_coordinator_store
+from server.store.outcomes import Outcomes
 from server.store.run import Answer, Checkpoint, Round, Run, Timing
 from server.store.runs import Runs
 
@@ -15,6 +16,7 @@ __all__ = [
     "Model",
     "ModelFile",
     "Models",
+    "Outcomes",
     "Persons",
     "Round",
     "Run",

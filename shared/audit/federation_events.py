@@ -280,6 +280,14 @@ class ContributionRefused(_RoundEvent):
     reason: Reason
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContributionRejected(_RoundEvent):
+    """The coordinator told this site that it had not let a contribution in."""
+
+    name = "contribution.rejected"
+    reason: Reason
+
+
 # -- models
 
 

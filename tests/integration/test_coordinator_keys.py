@@ -66,6 +66,8 @@ def announcement(home: SiteHome, key: SigningKey) -> bytes:
         plan=blob,
         base=blob,
         terms=None,
+        counted=None,
+        rejected=None,
         metrics=(),
         deadline=time.time() + 60,
         checkpoint=checkpoint.to_bytes().decode(),

@@ -77,6 +77,8 @@ def refused_round(home: SiteHome, members: MemberCoordinator) -> None:
         plan=plan,
         base=BlobRef(digest=plan.digest, size_bytes=plan.size_bytes),
         terms=None,
+        counted=None,
+        rejected=None,
         metrics=(),
         deadline=time.time() + 60,
         checkpoint=members.coordinator.checkpoint(),

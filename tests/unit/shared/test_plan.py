@@ -30,6 +30,7 @@ metrics = [
 count = 3
 quorum = 2
 timeout_s = 3600.0
+late_updates = "use"
 
 [model]
 network = "mtl_unet"
@@ -47,6 +48,7 @@ learning_rate = 0.001
 weight_decay = 0.01
 warmup_fraction = 0.05
 augment = true
+deterministic = false
 
 [aggregation]
 strategy = "fedavg"
@@ -61,7 +63,7 @@ hostile_sites = 1
 """
 """What every coordinator and site must make of the shortest plan. Changing it changes all identities."""
 
-CANONICAL_SHA256 = "8af0036a0a75794b72fd090d46c8b61bd3be524226ec1d05f581ee8cf479b3ec"
+CANONICAL_SHA256 = "8cf166c375b9be4c498f3a15d9bf4065d7064c3a40fdb52963a9f7ba75fee42c"
 
 
 def with_setting(name: str, value: str) -> str:
@@ -106,6 +108,7 @@ def test_layout_comments_and_written_defaults_do_not_change_the_identity() -> No
         ("rounds.count", "4"),
         ("rounds.quorum", "3"),
         ("rounds.timeout_s", "60.5"),
+        ("rounds.late_updates", '"refuse"'),
         ("model.network", '"unet"'),
         ("model.encoder", '"resnet18"'),
         ("model.size", '"tiny"'),
@@ -124,6 +127,7 @@ def test_layout_comments_and_written_defaults_do_not_change_the_identity() -> No
         ("aggregation.strategy", '"scaffold"'),
         ("aggregation.bits", "8"),
         ("aggregation.compression", '"none"'),
+        ("aggregation.max_update_norm", "2.5"),
         ("aggregation.proximal_mu", "0.1"),
         ("aggregation.server_learning_rate", "0.1"),
         ("aggregation.momentum", "0.5"),
@@ -140,6 +144,12 @@ def test_every_setting_is_part_of_the_identity(name: str, value: str) -> None:
 def test_a_scale_beyond_its_range_is_refused(pixel_mm: str) -> None:
     with pytest.raises(PlanError):
         Plan.from_toml(with_setting("model.pixel_mm", pixel_mm))
+
+
+@pytest.mark.parametrize("norm", ["0", "-1", "inf", "nan", '"1"'])
+def test_a_norm_beyond_its_range_is_refused(norm: str) -> None:
+    with pytest.raises(PlanError):
+        Plan.from_toml(with_setting("aggregation.max_update_norm", norm))
 
 
 @pytest.mark.parametrize("width", ["0", "8.1", "nan", '"1"'])
@@ -173,6 +183,7 @@ LEGAL = {
     "rounds.count": ["1", "10000"],
     "rounds.quorum": ["2", "10000"],
     "rounds.timeout_s": ["5", "604800", "5.5"],
+    "rounds.late_updates": ['"use"', '"refuse"'],
     "model.network": [f'"{name}"' for name in ("unet", "mtl_unet", "mild_unet", "dyn_unet")],
     "model.encoder": ['"plain"', '"resnet18"', '"resnet50"', '"efficientnet-b0"'],
     "model.loss": ['"dice_ce"', '"focal_tversky"'],
@@ -186,6 +197,7 @@ LEGAL = {
     "training.weight_decay": ["0", "1.0"],
     "training.warmup_fraction": ["0", "0.5"],
     "training.augment": ["true", "false"],
+    "training.deterministic": ["true", "false"],
     "aggregation.strategy": [
         f'"{name}"' for name in ("fedavg", "fedprox", "fedadam", "fedyogi", "fedbn", "scaffold")
     ],
@@ -206,6 +218,7 @@ ILLEGAL = {
     "rounds.count": ["0", "-1", "10001", "3.0", '"3"', "true"],
     "rounds.quorum": ["1", "0", "10001", "2.0"],
     "rounds.timeout_s": ["4.9", "604801", "inf", "nan", '"60"', "true"],
+    "rounds.late_updates": ['"Use"', "true"],
     "model.network": ['"multitask_unet"', '"U-Net"', "1"],
     "model.encoder": ['"resnet19"', '""', "1"],
     "model.loss": ['"dice"', '""', "1"],
@@ -219,6 +232,7 @@ ILLEGAL = {
     "training.weight_decay": ["-0.1", "1.1", "nan"],
     "training.warmup_fraction": ["-0.1", "0.6", "nan"],
     "training.augment": ["1", "0", '"true"'],
+    "training.deterministic": ["1", "0", '"true"'],
     "aggregation.strategy": ['"krum"', '"FedAvg"', "1"],
     "aggregation.bits": ["4", "32", "true", '"16"'],
     "aggregation.compression": ['"deflate"', '"gzip"', "true"],

@@ -12,11 +12,13 @@ from shared.records import (
     PROTOCOL,
     Announcement,
     Contribution,
+    Counted,
     Delta,
     Evaluation,
     Occasion,
     Phase,
     Refusal,
+    Rejected,
     Terms,
 )
 from shared.transfer.blob_ref import BlobRef
@@ -48,6 +50,8 @@ ANNOUNCEMENT = Announcement(
     plan=BlobRef(digest="a" * 64, size_bytes=9),
     base=BlobRef(digest="b" * 64, size_bytes=99),
     terms=Terms(weight=3, total=10, bits=16, exponents=[-15, -20], state=None),
+    counted=Counted(run_id="run-1", round_number=1),
+    rejected=Rejected(round_number=2, attempt=1, reason="A contribution was rejected."),
     metrics=("train_loss", "dice_dense"),
     deadline=1_000.5,
     checkpoint="{}",

@@ -37,7 +37,16 @@ from shared.model.weights import to_bytes, weights_of
 from shared.persons.acting import Actor
 from shared.persons.roles import Role
 from shared.plan import METRIC_NAMES, ModelPlan, Plan, RoundsPlan, TrainingPlan
-from shared.records import ANNOUNCEMENT_TYPE, Announcement, Delta, Occasion, Phase, Terms
+from shared.records import (
+    ANNOUNCEMENT_TYPE,
+    Announcement,
+    Counted,
+    Delta,
+    Occasion,
+    Phase,
+    Rejected,
+    Terms,
+)
 from shared.store import sqlite_url
 from shared.transfer.blob_ref import BlobRef
 from shared.transfer.blob_store import BlobStore
@@ -193,9 +202,16 @@ class MinimalCoordinator(renewal_pb2_grpc.RenewalServicer):
         checkpoint: str | None = None,
         metrics: tuple[str, ...] = METRIC_NAMES,
         delta: Delta | None = None,
+        counted: int | Counted | None = None,
+        rejected: Rejected | None = None,
         **occasion: object,
     ) -> Announcement:
-        """An announcement of the plan and its first weights, or of other bytes in their place."""
+        """An announcement of the plan and its first weights, or of other bytes in their place.
+
+        Unless a test says otherwise, the site's contribution to the round before counts.
+        """
+        if counted is None and round_number > 1 and phase is Phase.TRAIN:
+            counted = round_number - 1
         plan_blob = self.blobs.put_bytes(settings.to_toml().encode() if plan is None else plan)
         first = to_bytes(weights_of(initial_model(settings)))
         base_blob = self.blobs.put_bytes(first if base is None else base)
@@ -217,11 +233,15 @@ class MinimalCoordinator(renewal_pb2_grpc.RenewalServicer):
             "base_digest": base_blob.digest,
             **occasion,
         }
+        if isinstance(counted, int):
+            counted = Counted(run_id=document["run_id"], round_number=counted) if counted else None
         return Announcement(
             occasion=Occasion.model_validate(document),
             plan=plan_blob,
             base=base_blob,
             terms=Terms.model_validate(document_of_terms) if phase is Phase.TRAIN else None,
+            counted=counted,
+            rejected=rejected,
             metrics=metrics,
             deadline=time.time() + deadline_in_s,
             checkpoint=checkpoint or self.checkpoint(),

@@ -424,7 +424,7 @@ def test_a_pause_while_the_update_was_on_record_and_not_yet_sent_keeps_it_here(
     answer = take_part(coordinator.ask(announcement), workplace)
 
     assert refusal_in(answer, coordinator.home).reason == "PausedError"
-    assert workplace.records.find(announcement.occasion) is not None
+    assert workplace.records.find(announcement) is not None
     assert coordinator.ledger_at_send == {}
     assert [row.kind for row in ledger_rows(coordinator.home)] == ["refusal"]
     coordinator.home.paused_file.unlink()

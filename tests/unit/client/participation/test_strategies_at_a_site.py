@@ -5,16 +5,24 @@ from __future__ import annotations
 import pytest
 import torch
 
+from client.catalog import Part
 from client.consenting import Consenting
 from client.participation import Workplace, take_part
+from client.training.local_round import own_weights
 from shared.errors import StoreError
 from shared.model import Weights, initial_model
 from shared.model.sent import EXPONENTS, control_of, local_names, sent_shapes
 from shared.model.weights import to_bytes, weights_of
 from shared.plan import AggregationPlan, Plan
-from shared.records import Contribution, Phase
+from shared.records import Contribution, Counted, Phase, Rejected
 from shared.trust.envelope import Envelope
-from tests.unit.client.participation.conftest import PLAN, POLICY, MinimalCoordinator
+from tests.unit.client.participation.conftest import (
+    PLAN,
+    POLICY,
+    MinimalCoordinator,
+    add_example,
+    ledger_rows,
+)
 
 
 def plan_with(**settings: object) -> Plan:
@@ -44,6 +52,12 @@ def asked(
     return contribution, coordinator.received_update(contribution.update, announcement, plan)
 
 
+def kept_after(workplace: Workplace, answered: Contribution, *, round_number: int) -> Weights:
+    """What the site keeps of a round, for the one that follows."""
+    counted = Counted(run_id=answered.occasion.run_id, round_number=round_number)
+    return workplace.records.state_after(counted)
+
+
 def test_under_fedbn_normalisation_layers_stay_and_are_taken_up_again_in_the_next_round(
     coordinator: MinimalCoordinator, workplace: Workplace
 ) -> None:
@@ -51,9 +65,9 @@ def test_under_fedbn_normalisation_layers_stay_and_are_taken_up_again_in_the_nex
     local = local_names(initial_model(plan), plan.aggregation)
 
     first, update = asked(coordinator, workplace, plan)
-    kept = workplace.records.state_before(first.occasion.model_copy(update={"round_number": 2}))
+    kept = kept_after(workplace, first, round_number=1)
     asked(coordinator, workplace, plan, round_number=2)
-    kept_then = workplace.records.state_before(first.occasion.model_copy(update={"round_number": 3}))
+    kept_then = kept_after(workplace, first, round_number=2)
 
     base = weights_of(initial_model(plan))
     assert update.keys() == base.keys() - local
@@ -91,9 +105,9 @@ def test_under_scaffold_a_site_sends_the_change_of_its_variate_and_keeps_the_new
     state = coordinator.blobs.put_bytes(to_bytes({**common, EXPONENTS: torch.zeros(2 * len(base))}))
 
     first, update = asked(coordinator, workplace, plan, terms={"state": state})
-    own = workplace.records.state_before(first.occasion.model_copy(update={"round_number": 2}))
+    own = kept_after(workplace, first, round_number=1)
     _, second = asked(coordinator, workplace, plan, terms={"state": state}, round_number=2)
-    own_then = workplace.records.state_before(first.occasion.model_copy(update={"round_number": 3}))
+    own_then = kept_after(workplace, first, round_number=2)
 
     assert update.keys() == {*base, *common}
     step = 2**-15 * 2  # of the grid, for a site with half of all weight
@@ -110,7 +124,7 @@ def test_with_eight_bits_what_rounding_owes_is_kept_and_paid_in_the_next_round(
     exponents = {"exponents": [-9] * len(sent_shapes(initial_model(plan), plan.aggregation))}
 
     first, _ = asked(coordinator, workplace, plan, terms=exponents)
-    owed = workplace.records.state_before(first.occasion.model_copy(update={"round_number": 2}))
+    owed = kept_after(workplace, first, round_number=1)
 
     assert owed.keys() == {f"residual:{name}" for name in weights_of(initial_model(plan))}
     assert 0 < max(float(tensor.abs().max()) for tensor in owed.values()) <= 2**-9
@@ -132,19 +146,47 @@ def test_an_update_that_is_longer_than_the_plan_allows_is_shortened_before_it_le
     assert norms[plan.sha256] == pytest.approx(0.02, rel=0.05)
 
 
-def test_a_new_attempt_at_a_round_starts_from_the_state_before_it_and_not_from_its_own(
+@pytest.mark.parametrize("counted", [0, 1])
+def test_a_round_starts_from_the_last_contribution_that_counts_and_not_from_what_came_to_nothing(
+    counted: int, coordinator: MinimalCoordinator, workplace: Workplace
+) -> None:
+    """Of two rounds before the third, the second came too late; or neither of them counts."""
+    plan = plan_with(strategy="fedbn")
+    base = weights_of(initial_model(plan))
+    began: list[Weights] = []
+
+    def seen(weights: Weights, *settings: object) -> Weights:
+        began.append(own_weights(weights, *settings))
+        return began[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        first, _ = asked(coordinator, workplace, plan, counted=0)
+        after_first = kept_after(workplace, first, round_number=1)
+        asked(coordinator, workplace, plan, round_number=2, counted=counted)
+        patch.setattr("client.training.local_round.own_weights", seen)
+        asked(coordinator, workplace, plan, round_number=3, counted=counted)
+
+    for name in local_names(initial_model(plan), plan.aggregation):
+        assert torch.equal(began[0][name], after_first[f"local:{name}"] if counted else base[name])
+
+
+def test_a_new_attempt_at_a_round_starts_from_where_the_first_one_did(
     coordinator: MinimalCoordinator, workplace: Workplace
 ) -> None:
-    plan = plan_with(strategy="fedbn")
-    asked(coordinator, workplace, plan)
+    rounds = PLAN.rounds.model_copy(update={"late_updates": "refuse"})
+    plan = plan_with(strategy="fedbn").model_copy(update={"rounds": rounds})
+    first, _ = asked(coordinator, workplace, plan)
+    before = kept_after(workplace, first, round_number=1)
     second, _ = asked(coordinator, workplace, plan, round_number=2)
-    before = workplace.records.state_before(second.occasion)
+    in_first_attempt = kept_after(workplace, second, round_number=2)
 
     asked(coordinator, workplace, plan, round_number=2, attempt=2)
 
-    again = workplace.records.state_before(second.occasion.model_copy(update={"attempt": 3}))
-    assert before.keys() == again.keys()
-    assert all(torch.equal(before[name], again[name]) for name in before)
+    after = kept_after(workplace, second, round_number=2)
+    still_before = kept_after(workplace, first, round_number=1)
+    assert all(torch.equal(before[name], still_before[name]) for name in before)
+    # Other random numbers, and no further than one round from there.
+    assert any(not torch.equal(in_first_attempt[name], after[name]) for name in after)
 
 
 def test_state_and_answer_are_there_together_or_not_at_all(
@@ -161,10 +203,10 @@ def test_state_and_answer_are_there_together_or_not_at_all(
         with pytest.raises(KeyboardInterrupt):
             take_part(coordinator.ask(announcement), workplace)
 
-    later = announcement.occasion.model_copy(update={"round_number": 2})
+    counted = Counted(run_id=announcement.occasion.run_id, round_number=1)
     assert coordinator.ledger_at_send == {}
-    assert workplace.records.find(announcement.occasion) is None
-    assert workplace.records.state_before(later) == {}
+    assert workplace.records.find(announcement) is None
+    assert workplace.records.state_after(counted) == {}
 
 
 def test_a_damaged_record_is_told_and_never_taken_for_a_fresh_start(
@@ -175,15 +217,76 @@ def test_a_damaged_record_is_told_and_never_taken_for_a_fresh_start(
     file.write_bytes(file.read_bytes()[:40])
 
     with pytest.raises(StoreError, match="damaged"):
-        workplace.records.state_before(first.occasion.model_copy(update={"round_number": 2}))
+        kept_after(workplace, first, round_number=1)
 
 
-def test_only_the_last_two_rounds_of_a_run_are_kept(
+def test_of_a_run_the_last_round_is_kept_and_the_last_that_counts(
     coordinator: MinimalCoordinator, workplace: Workplace
 ) -> None:
-    for number in (1, 2, 3):
-        asked(coordinator, workplace, PLAN, round_number=number)
+    for number, counted in ((1, 0), (2, 1), (3, 1)):
+        asked(coordinator, workplace, PLAN, round_number=number, counted=counted)
     take_part(coordinator.ask(coordinator.announcement(phase=Phase.EVALUATE, round_number=3)), workplace)
 
     names = {file.name for file in (coordinator.home.rounds / "run-1").iterdir()}
-    assert names == {"2.round", "3.round"}
+    assert names == {"1.round", "3.round"}
+
+
+# -- updates that came too late
+
+
+def test_an_update_that_came_too_late_is_sent_in_the_next_attempt_and_nothing_is_computed(
+    coordinator: MinimalCoordinator, workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_with(bits=8)
+    late, _ = asked(coordinator, workplace, plan)
+    monkeypatch.setattr("client.participation.train", None)
+
+    used, _ = asked(coordinator, workplace, plan, attempt=2)
+
+    assert used.update == late.update
+    assert used.occasion == late.occasion.model_copy(update={"attempt": 2})
+    assert used.train_loss == late.train_loss
+    kinds = [(line.kind, line.attempt) for line in ledger_rows(coordinator.home)]
+    assert kinds == [("update", 1), ("contribution", 1), ("update", 2), ("contribution", 2)]
+
+
+REFUSING = PLAN.model_copy(update={"rounds": PLAN.rounds.model_copy(update={"late_updates": "refuse"})})
+
+
+@pytest.mark.parametrize(
+    ("plan", "changes"),
+    [
+        (REFUSING, {}),
+        (PLAN, {"terms": {"weight": 1, "total": 3}}),
+        (PLAN, {"counted": Counted(run_id="run-0", round_number=1)}),
+        (PLAN, {"rejected": Rejected(round_number=1, attempt=1, reason="It was damaged.")}),
+        (PLAN, {"data": "another example"}),
+    ],
+    ids=["the plan refuses it", "other terms", "another state before", "it was rejected", "other data"],
+)
+def test_an_update_that_came_too_late_is_computed_anew_if_it_may_not_stand_for_another(
+    plan: Plan, changes: dict, coordinator: MinimalCoordinator, workplace: Workplace
+) -> None:
+    late, _ = asked(coordinator, workplace, plan)
+    if changes.pop("data", None):
+        add_example(workplace.catalog, patient="patient-9", seed=99)
+        assert len(workplace.catalog.examples(Part.TRAIN)) > late.num_examples
+
+    anew, _ = asked(coordinator, workplace, plan, attempt=2, **changes)
+
+    assert anew.update != late.update
+
+
+def test_a_rejected_contribution_is_told_at_the_site_once(
+    coordinator: MinimalCoordinator, workplace: Workplace, caplog: pytest.LogCaptureFixture
+) -> None:
+    rejected = Rejected(round_number=1, attempt=1, reason="A contribution was rejected. It was too long.")
+
+    for attempt in (1, 2):
+        asked(coordinator, workplace, PLAN, round_number=2, attempt=attempt, counted=0, rejected=rejected)
+
+    (line,) = (each for each in workplace.audit.lines() if each.name == "contribution.rejected")
+    assert (line.actor, line.subject) == ("coordinator", "run-1")
+    assert line.details == {"number": 1, "attempt": 1, "phase": "train", "reason": rejected.reason}
+    told = [each.getMessage() for each in caplog.records if "was rejected" in each.getMessage()]
+    assert told == [f"the contribution to round 1 was rejected: {rejected.reason}"]

@@ -30,6 +30,7 @@ checkpoint.kept head sequence
 clock.judged off_s standing
 configuration.changed new_sha256 old_sha256
 contribution.refused attempt number phase reason
+contribution.rejected attempt number phase reason
 contribution.released attempt number phase sha256 size_bytes
 coordinator.founded
 data.imported num_examples num_left_out num_masks

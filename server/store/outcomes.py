@@ -1,0 +1,92 @@
+"""What became of each site's contributions to training, as the site is told when it is asked again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, Engine, and_, func, select
+
+from server.lifecycle import AnswerState, RoundState
+from server.store.schema import ATTEMPT_KEY, answer, round_
+from shared.records import MAX_REASON_CHARACTERS, Counted, Phase, Rejected
+from shared.store import transaction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """Of one site.
+
+    Attributes
+    ----------
+    counted
+        Its last contribution that is in a checkpoint.
+    rejected
+        Its last one that was not let in, if that is later.
+    """
+
+    counted: Counted | None = None
+    rejected: Rejected | None = None
+
+
+class Outcomes:
+    """Reads the register of runs."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def of(self, run_ids: Sequence[str]) -> Mapping[str, Outcome]:
+        """By site id, for the sites of which there is something to tell.
+
+        Parameters
+        ----------
+        run_ids
+            A run and those that it goes on from, oldest first.
+        """
+        with transaction(self._engine) as connection:
+            counted = _counted(connection, run_ids)
+            rejected = _rejected(connection, run_ids[-1])
+        for site_id in counted.keys() & rejected.keys():
+            last = counted[site_id]
+            if last.run_id == run_ids[-1] and last.round_number >= rejected[site_id].round_number:
+                del rejected[site_id]
+        return {
+            site_id: Outcome(counted=counted.get(site_id), rejected=rejected.get(site_id))
+            for site_id in counted.keys() | rejected.keys()
+        }
+
+
+def _counted(connection: Connection, run_ids: Sequence[str]) -> dict[str, Counted]:
+    query = (
+        select(answer.c.site_id, answer.c.run_id, func.max(answer.c.number).label("number"))
+        .join(round_, and_(*(answer.c[name] == round_.c[name] for name in ATTEMPT_KEY)))
+        .where(
+            answer.c.run_id.in_(run_ids),
+            answer.c.phase == Phase.TRAIN.value,
+            answer.c.state == AnswerState.ADMITTED,
+            round_.c.state == RoundState.AGGREGATED,
+        )
+        .group_by(answer.c.site_id, answer.c.run_id)
+    )
+    rows = sorted(connection.execute(query).all(), key=lambda row: run_ids.index(row.run_id))
+    return {row.site_id: Counted(run_id=row.run_id, round_number=row.number) for row in rows}
+
+
+def _rejected(connection: Connection, run_id: str) -> dict[str, Rejected]:
+    query = (
+        select(answer.c.site_id, answer.c.number, answer.c.attempt, answer.c.reason)
+        .where(
+            answer.c.run_id == run_id,
+            answer.c.phase == Phase.TRAIN.value,
+            answer.c.state == AnswerState.REJECTED,
+        )
+        .order_by(answer.c.number, answer.c.attempt)
+    )
+    return {
+        row.site_id: Rejected(round_number=row.number, attempt=row.attempt, reason=_printable(row.reason))
+        for row in connection.execute(query)
+    }
+
+
+def _printable(reason: str | None) -> str:
+    return (reason or "no reason").encode("ascii", "replace").decode()[:MAX_REASON_CHARACTERS]
