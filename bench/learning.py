@@ -16,13 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from client.evaluation.images import evaluate_images
 from client.imaging.example import Example, Label
 from client.intake.candidates import Refusal
 from client.intake.exclusions import IntakeRules
 from client.intake.loading import load
 from client.intake.sources import open_source
 from client.training.dataset import FittedDataset
-from client.training.evaluation import evaluate_images
 from client.training.local_round import LocalRound, residual_state, rounding_of, train_round
 from client.training.schedule import training_seed
 from client.training.trainer import train
@@ -154,7 +154,7 @@ def learn(plan: Plan, sites: Sequence[LearningSite], *, bits: Bits | None) -> Ou
     load_into(model, outcome.weights[-1])
     for site in sites:
         images = evaluate_images(model, site.test, plan, CPU)
-        outcome.dice_dense[site.name] = [image.dice_dense for image in images]
+        outcome.dice_dense[site.name] = [image.dice_dense for image in images if image.dice_dense is not None]
     return outcome
 
 

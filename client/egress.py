@@ -2,7 +2,7 @@
 
 Leaves: an update with exactly the names and shapes that the plan's strategy sends, all finite, rounded to
 the round's grid; counts of examples, none smaller than the site's policy tells; how many values the grid cut
-off; those means over images that were asked for and that the policy lets go; where the audit log stands.
+off; those statistics over images that were asked for and that the policy lets go; where the audit log stands.
 Nothing that belongs to one image, no text but identifiers of the run.
 """
 
@@ -17,15 +17,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from client.evaluation.suppression import tell
 from client.policy.decisions import reported_count
 from client.policy.policy import EgressTable, Policy
 from client.store.audit import AuditLog
 from client.store.ledger import Kind, Ledger, LedgerEntry, Rule, names_in
-from client.training.evaluation import Metrics
 from client.training.trainer import TrainingResult
 from shared.audit.event import Event
 from shared.audit.events import ContributionRefused, ContributionReleased
 from shared.errors import EgressError, MammofedError, NotNowError, PolicyError
+from shared.evaluation.records import Evaluation
 from shared.fixed_point.grid import Shape
 from shared.fixed_point.rounding import Rounding
 from shared.fixed_point.update_file import write_update
@@ -35,7 +36,6 @@ from shared.records import (
     CONTRIBUTION_TYPE,
     REFUSAL_TYPE,
     Contribution,
-    Evaluation,
     Occasion,
     Refusal,
 )
@@ -64,7 +64,6 @@ class Egress:
         rounding: Rounding,
         *,
         training: TrainingResult,
-        metrics: Metrics | None,
         compress: bool,
     ) -> BlobRef:
         """Round the update of a round, and lay it down where it can be sent from; nothing leaves yet.
@@ -73,7 +72,7 @@ class Egress:
         ----------
         update
             Exactly the tensors of the round's grid.
-        training, metrics
+        training
             What will be told of the round: an update whose contribution could not leave does not either.
 
         Raises
@@ -81,7 +80,7 @@ class Egress:
         EgressError
             It has not the form that was asked for, or something of it is not finite.
         """
-        _require_finite(training, metrics)
+        _require_finite(training)
         try:
             check(update, like={name: torch.empty(shape) for name, shape in rounding.grid.shapes.items()})
         except MammofedError as error:
@@ -114,7 +113,7 @@ class Egress:
         training: TrainingResult | None = None,
         update: BlobRef | None = None,
         num_clipped: int = 0,
-        metrics: Metrics | None = None,
+        evaluation: Evaluation | None = None,
         asked: Collection[MetricName],
         rules: EgressTable,
         duration_s: float,
@@ -135,7 +134,7 @@ class Egress:
         EgressError
             A number is not finite, or the training part is too small to be told of.
         """
-        _require_finite(training, metrics)
+        _require_finite(training)
         let_go = frozenset(asked) & frozenset(rules.metrics)
         return Contribution(
             occasion=occasion,
@@ -143,7 +142,7 @@ class Egress:
             update=update,
             num_clipped=num_clipped,
             train_loss=training.loss if training and "train_loss" in let_go else None,
-            evaluation=_to_evaluation(metrics, let_go, rules) if metrics else None,
+            evaluation=tell(evaluation, let_go, rules) if evaluation else None,
             duration_s=math.ceil(duration_s / DURATION_STEP_S) * DURATION_STEP_S,
             checkpoint=self._checkpoint(),
         )
@@ -232,21 +231,9 @@ def require_enough(num_examples: int, policy: Policy) -> None:
         )
 
 
-def _require_finite(training: TrainingResult | None, metrics: Metrics | None) -> None:
-    numbers = [training.loss] if training else []
-    numbers += _numbers(metrics) if metrics else []
-    if not all(map(math.isfinite, numbers)):
-        raise EgressError("A metric is not finite.", "Look at the training log of this round.")
-
-
-def _numbers(metrics: Metrics) -> list[float]:
-    return [
-        metrics.loss,
-        metrics.dice_dense,
-        metrics.dice_breast,
-        metrics.dice_pectoral,
-        metrics.percent_density_mae,
-    ]
+def _require_finite(training: TrainingResult | None) -> None:
+    if training is not None and not math.isfinite(training.loss):
+        raise EgressError("The training loss is not finite.", "Look at the training log of this round.")
 
 
 def _training_count(num_examples: int, rules: EgressTable) -> int:
@@ -257,18 +244,3 @@ def _training_count(num_examples: int, rules: EgressTable) -> int:
             "Add mammograms with masks, or lower `egress.smallest_count` in policy.toml.",
         )
     return count
-
-
-def _to_evaluation(metrics: Metrics, let_go: Collection[MetricName], rules: EgressTable) -> Evaluation | None:
-    count = reported_count(rules, metrics.num_examples)
-    told: dict[MetricName, float] = {
-        "loss": metrics.loss,
-        "dice_dense": metrics.dice_dense,
-        "dice_breast": metrics.dice_breast,
-        "dice_pectoral": metrics.dice_pectoral,
-        "percent_density_mae": metrics.percent_density_mae,
-    }
-    if count is None or not let_go & told.keys():
-        return None
-    values = {name: value if name in let_go else None for name, value in told.items()}
-    return Evaluation(num_examples=count, **values)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from client.store.ledger import Release
 from client.store.plans import OfferedPlan
 from shared.errors import NotApprovedError
-from shared.records import Announcement, Occasion, Phase
+from shared.records import Announcement, Occasion, Phase, metrics_asked
 
 MAX_UPDATES_PER_ROUND = 3
 """On the average of a run: a round is tried three times, and more only if the coordinator's process dies."""
@@ -48,9 +48,10 @@ def check_extent(announcement: Announcement, offered: OfferedPlan, releases: Seq
             "A round was asked for that the approved plan does not have.",
             "Tell the coordinator: an extended plan must be offered as a run of its own.",
         )
-    if not set(announcement.metrics) <= set(plan.metrics):
+    if not set(announcement.metrics) <= set(metrics_asked(occasion.phase, plan.metrics)):
         raise NotApprovedError(
-            "A metric was asked for that the approved plan does not name.", "Tell the coordinator."
+            "A metric was asked for that the approved plan does not name for this phase.",
+            "Tell the coordinator.",
         )
     same_phase = [each for each in releases if each.phase is occasion.phase]
     _check_base(occasion, same_phase)

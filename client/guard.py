@@ -6,7 +6,7 @@ An announcement is followed only if
 2. a plan was approved here for this very run, and it is this very plan;
 3. the round is one of the plan's, or the count before them; it comes after those before it, from the same
    weights as before, and nothing is asked for too often (`client.extent`);
-4. it asks for no other metric than the plan;
+4. it asks for no other metric than the plan names, of those of its phase;
 5. the plan still keeps to every rule of the policy, which may have changed since;
 6. it comes within the site's hours.
 

@@ -27,13 +27,14 @@ from client.catalog import Catalog, Part
 from client.downloads import Downloads
 from client.egress import Egress, require_enough
 from client.enrolment import Membership
+from client.evaluation.part import PART_OF_PHASE, evaluate
 from client.guard import Guard
 from client.round_records import RoundRecord, RoundRecords
 from client.store.audit import AuditLog
+from client.store.labelled import LabelledExamples
 from client.told import write_down
 from client.training.dataset import FittedDataset
 from client.training.device import limit_memory
-from client.training.evaluation import Metrics, evaluate
 from client.training.local_round import (
     Correct,
     Train,
@@ -55,7 +56,8 @@ from shared.errors import (
     TransferError,
     TrustError,
 )
-from shared.model import Weights, blank_model, model_around
+from shared.evaluation.records import Evaluation
+from shared.model import Weights, blank_model
 from shared.model.sent import EXPONENTS, control_of
 from shared.model.weights import from_bytes
 from shared.plan import Plan
@@ -73,6 +75,7 @@ class Workplace:
 
     membership: Membership
     catalog: Catalog
+    labelled: LabelledExamples
     blobs: BlobStore
     transfer: BlobClient
     egress: Egress
@@ -158,8 +161,8 @@ def _take_part(announcement: Announcement, workplace: Workplace) -> bytes:
             record = _train_round(announcement, base, plan, state, workplace, began)
             workplace.records.keep(record)
             return _send(record, announcement, workplace)
-        metrics = _evaluate(own_weights(base, plan, state), plan, Part.TEST, workplace)
-        return _answer(announcement, workplace, began, num_examples=None, metrics=metrics)
+        evaluation = _evaluate(own_weights(base, plan, state), plan, Phase.EVALUATE, workplace)
+        return _answer(announcement, workplace, began, num_examples=None, evaluation=evaluation)
     except MammofedError as failure:
         error = _cause(failure, announcement, workplace.guard)
         log.error("no part in round %d: %s %s", occasion.round_number, error.message, error.hint)
@@ -202,7 +205,7 @@ def _on_record(announcement: Announcement, plan: Plan, workplace: Workplace) -> 
 def _count(announcement: Announcement, workplace: Workplace, began: float) -> bytes:
     """Tell how many examples there are to train on, as the policy lets it be told: the site's weight."""
     num_examples = len(workplace.catalog.examples(Part.TRAIN))
-    return _answer(announcement, workplace, began, num_examples=num_examples, metrics=None)
+    return _answer(announcement, workplace, began, num_examples=num_examples, evaluation=None)
 
 
 def _answer(
@@ -211,14 +214,14 @@ def _answer(
     began: float,
     *,
     num_examples: int | None,
-    metrics: Metrics | None,
+    evaluation: Evaluation | None,
 ) -> bytes:
     """An answer without an update."""
     workplace.guard.check_release(announcement, workplace.membership)
     told = workplace.egress.compose_contribution(
         announcement.occasion,
         num_examples=num_examples,
-        metrics=metrics,
+        evaluation=evaluation,
         asked=announcement.metrics,
         rules=workplace.guard.policy().egress,
         duration_s=time.monotonic() - began,
@@ -235,7 +238,7 @@ def _train_round(
     assert announcement.terms is not None
     common = _fetch_control(announcement, base, workplace)
     started = time.monotonic()
-    metrics = _evaluate(own_weights(base, plan, state), plan, Part.VALIDATION, workplace)
+    evaluation = _evaluate(own_weights(base, plan, state), plan, Phase.TRAIN, workplace)
     trained = train_round(base, plan, state, common, _trainer(plan, announcement, workplace))
     computed_s = time.monotonic() - started
     log.info("%s round %d computed in %.3f s", occasion.run_id, occasion.round_number, computed_s)
@@ -243,7 +246,6 @@ def _train_round(
         trained.update,
         rounding,
         training=trained.result,
-        metrics=metrics,
         compress=plan.aggregation.compression != "none",
     )
     if rounding.num_clipped:
@@ -259,7 +261,7 @@ def _train_round(
         shapes=rounding.grid.shapes,
         training=trained.result,
         num_clipped=rounding.num_clipped,
-        metrics=metrics,
+        evaluation=evaluation,
         duration_s=time.monotonic() - began,
         state={**trained.state, **residual_state(rounding)},
     )
@@ -273,7 +275,7 @@ def _told(record: RoundRecord, announcement: Announcement, workplace: Workplace)
         training=record.training,
         update=record.update,
         num_clipped=record.num_clipped,
-        metrics=record.metrics,
+        evaluation=record.evaluation,
         asked=announcement.metrics,
         rules=workplace.guard.policy().egress,
         duration_s=record.duration_s,
@@ -328,12 +330,13 @@ def _fetch_control(announcement: Announcement, base: Weights, workplace: Workpla
     return {name: control[control_of(name)] for name in base}
 
 
-def _evaluate(weights: Weights, plan: Plan, part: Part, workplace: Workplace) -> Metrics | None:
+def _evaluate(weights: Weights, plan: Plan, phase: Phase, workplace: Workplace) -> Evaluation | None:
+    """Evaluate weights on the part that a phase is for; None if it is empty."""
+    part = PART_OF_PHASE[phase]
     dataset = workplace.dataset(plan, part)
     if dataset is None:
         return None
-    model = model_around(weights, plan.model)
-    return evaluate(model, dataset, plan, workplace.device)
+    return evaluate(weights, plan, phase, dataset, workplace.labelled.patients(part), workplace.device)
 
 
 def _trainer(plan: Plan, announcement: Announcement, workplace: Workplace) -> Train:

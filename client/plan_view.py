@@ -15,9 +15,11 @@ from client.policy.decisions import Ruling
 from client.readiness import PART_NAMES
 from client.store.plans import OfferedPlan
 from shared.errors import PolicyFileError
+from shared.evaluation.records import EVALUATED
 from shared.model import blank_model
 from shared.model.sent import sent_shapes
 from shared.plan import Plan
+from shared.records import Phase, metrics_asked
 
 
 def view_plan(run_id: str, consenting: Consenting, catalog: Catalog, membership: Membership) -> PlanView:
@@ -162,7 +164,10 @@ class PlanView:
         """What each part of a contribution tells, in words."""
         metrics, aggregation = self.offered.plan.metrics, self.offered.plan.aggregation
         longest = aggregation.max_update_norm
-        means = ", ".join(name for name in metrics if name != "train_loss")
+        in_rounds, at_the_end = (
+            ", ".join(name for name in metrics_asked(phase, metrics) if name in EVALUATED) or "none"
+            for phase in (Phase.TRAIN, Phase.EVALUATE)
+        )
         return {
             "update": f"in a round, an update of {self.tensors} tensors in numbers of "
             f"{aggregation.bits} bits (at most {self.update_bytes / 1e6:.1f} MB)"
@@ -171,9 +176,9 @@ class PlanView:
             "the first round, for this site's weight, and in every round",
             "num_clipped": "how many numbers of the update were cut off at the round's limits",
             "train_loss": f"the mean loss of training: {'asked for' if 'train_loss' in metrics else 'no'}",
-            "evaluation": f"means over images: {means}; and the number of these images, rounded down likewise"
-            if means
-            else "means over images: none",
+            "evaluation": "means, spreads and 95 % intervals over images, of one never: in a round of "
+            f"{in_rounds}; of the final weights of {at_the_end}; and the number of these images, "
+            "rounded down likewise",
             "duration_s": f"how long the site computed, rounded up to steps of {DURATION_STEP_S:.0f} seconds",
             "occasion": "run, plan, round, attempt and weights that this answers, and the site's id",
             "checkpoint": "where the site's audit log stands: the number of its lines, a hash, the time",

@@ -100,7 +100,7 @@ def _in_short(home: SiteHome) -> Section:
         words=(
             "Mammograms of this hospital are prepared, stripped of every identifier and kept on this "
             "computer. A neural network that measures breast density is trained on them here. What travels "
-            "is the network: its weights come in, changes of its weights go out, with counts and means "
+            "is the network: its weights come in, changes of its weights go out, with counts and statistics "
             f"over images. No image leaves. {member}",
         ),
     )

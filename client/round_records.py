@@ -17,12 +17,13 @@ import struct
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 
-from client.training.evaluation import Metrics
 from client.training.trainer import TrainingResult
 from shared.errors import StoreError, TransferError, TrustError
+from shared.evaluation.records import Evaluation
 from shared.files import write_file
 from shared.fixed_point.grid import Shape
 from shared.model import Weights
@@ -49,8 +50,8 @@ class RoundRecord:
         The blob that goes with it, of tensors of these `shapes`.
     num_clipped
         Values of the update that lay beyond the round's grid.
-    metrics
-        Of the round's incoming weights, on the validation part; None if it is empty.
+    evaluation
+        Of the round's incoming weights, on the validation part, however small it is; None if it is empty.
     duration_s
         Seconds that the site computed.
     state
@@ -65,7 +66,7 @@ class RoundRecord:
     shapes: Mapping[str, Shape]
     training: TrainingResult
     num_clipped: int
-    metrics: Metrics | None
+    evaluation: Evaluation | None
     duration_s: float
     state: Weights
 
@@ -128,7 +129,7 @@ class RoundRecords:
             "shapes": dict(record.shapes),
             "training": asdict(record.training),
             "num_clipped": record.num_clipped,
-            "metrics": asdict(record.metrics) if record.metrics else None,
+            "evaluation": record.evaluation.model_dump(mode="json") if record.evaluation else None,
             "duration_s": record.duration_s,
         }
         head = json.dumps(document).encode()
@@ -151,6 +152,10 @@ class RoundRecords:
         return self._folder / run_id / f"{number}.round"
 
 
+def _evaluation_of(document: dict[str, Any] | None) -> Evaluation | None:
+    return None if document is None else Evaluation.model_validate_json(json.dumps(document))
+
+
 def _read(path: Path) -> RoundRecord:
     try:
         content = path.read_bytes()
@@ -168,7 +173,7 @@ def _read(path: Path) -> RoundRecord:
             shapes={name: tuple(shape) for name, shape in document["shapes"].items()},
             training=TrainingResult(**document["training"]),
             num_clipped=document["num_clipped"],
-            metrics=Metrics(**document["metrics"]) if document["metrics"] else None,
+            evaluation=_evaluation_of(document["evaluation"]),
             duration_s=document["duration_s"],
             state=safetensors.torch.load(content[_LENGTH.size + length :]),
         )

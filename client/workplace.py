@@ -14,6 +14,7 @@ from client.participation import Workplace
 from client.round_records import RoundRecords
 from client.standing import learn
 from client.store.audit import AuditLog
+from client.store.labelled import LabelledExamples
 from client.store.ledger import Ledger
 from client.store.opening import open_site_store
 from client.store.plans import Plans
@@ -49,6 +50,7 @@ def open_workplace(home: SiteHome) -> Workplace:
     return Workplace(
         membership=membership,
         catalog=catalog,
+        labelled=LabelledExamples(engine),
         blobs=blobs,
         records=RoundRecords(home.rounds),
         transfer=_connect(home, membership),

@@ -4,7 +4,7 @@ A reply is checked in this order:
 
 1. it is an envelope of the expected kind, signed by the site's own key;
 2. it answers exactly the occasion that this site was asked for;
-3. its count of examples is plausible;
+3. its count of examples is plausible, and what it tells of an evaluation can be true (`server.credibility`);
 4. its update is none of the coordinator's own blobs: an update is dropped after its round;
 5. its update is the announced blob, with the exact names, shapes and steps of the round's grid, and its norm
    within the plan's bound, if the plan sets one.
@@ -15,14 +15,16 @@ The store records each answer once, so that a second reply for the same occasion
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 
+from server.credibility import check_evaluation
 from server.strategies.strategy import ReadUpdate
 from shared.errors import AdmissionError, MammofedError, NotFoundError, TamperedError, WeightsError
 from shared.fixed_point.grid import Grid, Integers
 from shared.fixed_point.norm import NormBound
 from shared.fixed_point.update_file import read_update
+from shared.plan import MetricName
 from shared.records import CONTRIBUTION_TYPE, REFUSAL_TYPE, Contribution, Occasion, Phase, Refusal
 from shared.transfer.blob_store import BlobStore
 from shared.trust.envelope import Envelope, verify
@@ -31,8 +33,15 @@ from shared.trust.keys import VerifyKey
 MAX_EXAMPLES = 10_000_000
 
 
-def read_answer(envelope_bytes: bytes, expected: Occasion, key: VerifyKey) -> Contribution | Refusal:
+def read_answer(
+    envelope_bytes: bytes, expected: Occasion, key: VerifyKey, *, asked: Collection[MetricName]
+) -> Contribution | Refusal:
     """Checks 1 to 3 of a reply.
+
+    Parameters
+    ----------
+    asked
+        The metrics that the site was asked for.
 
     Raises
     ------
@@ -47,6 +56,8 @@ def read_answer(envelope_bytes: bytes, expected: Occasion, key: VerifyKey) -> Co
         raise _rejected("It answers another occasion than the one that was asked.")
     if isinstance(answer, Contribution):
         _check_counts(answer)
+        if answer.evaluation is not None:
+            check_evaluation(answer.evaluation, asked)
     return answer
 
 

@@ -17,11 +17,16 @@ _GLOBAL_COLOUR = "#222222"
 
 
 def draw_curves(summary: RunSummary) -> bytes:
-    """Loss and Dice against rounds, the federation in black and each site in its colour; PNG."""
-    figure = Figure(figsize=(11, 4.2), dpi=120, layout="constrained")
-    loss_axes, dice_axes = figure.subplots(1, 2)
+    """Measures against rounds, the federation in black and each site in its colour; PNG."""
+    figure = Figure(figsize=(11, 8), dpi=120, layout="constrained")
+    loss_axes, dice_axes, correlation_axes, error_axes = figure.subplots(2, 2).flat
     _draw_losses(loss_axes, summary)
-    _draw_dice(dice_axes, summary)
+    _draw_measure(dice_axes, summary, "dice_dense", "Dense Dice")
+    _draw_measure(correlation_axes, summary, "percent_density_r", "Percent density, Pearson's r")
+    _draw_measure(error_axes, summary, "percent_density_error", "Percent density, mean absolute error (pp)")
+    for axes in (dice_axes, correlation_axes):
+        axes.set_ylim(top=1)
+    error_axes.set_ylim(bottom=0)
     figure.suptitle(f"{summary.run.name}: {summary.num_finished} rounds", fontsize=12)
     picture = io.BytesIO()
     FigureCanvasAgg(figure)
@@ -43,23 +48,19 @@ def _draw_losses(axes: Axes, summary: RunSummary) -> None:
     _finish(axes, "Training loss in the round", "round")
 
 
-def _draw_dice(axes: Axes, summary: RunSummary) -> None:
+def _draw_measure(axes: Axes, summary: RunSummary, measure: str, title: str) -> None:
+    """A measure of the global model on the validation parts, after each round."""
     for place, site in enumerate(_sites(summary)):
         points = [
-            (one.number - 1, part.evaluation.dice_dense)
+            (one.number - 1, value)
             for one in summary.rounds
             for part in one.parts
-            if part.site == site and part.evaluation and part.evaluation.dice_dense is not None
+            if part.site == site and (value := part.value(measure)) is not None
         ]
         _draw_line(axes, points, _SITE_COLOURS[place % len(_SITE_COLOURS)], site)
-    means = [
-        (one.number - 1, one.incoming.dice_dense)
-        for one in summary.rounds
-        if one.incoming and one.incoming.dice_dense is not None
-    ]
-    _draw_line(axes, means, _GLOBAL_COLOUR, "all sites, weighted")
-    axes.set_ylim(0, 1)
-    _finish(axes, "Dense Dice of the global model (validation parts)", "after round")
+    pooled = [(one.number - 1, value) for one in summary.rounds if (value := one.value(measure)) is not None]
+    _draw_line(axes, pooled, _GLOBAL_COLOUR, "all sites")
+    _finish(axes, f"{title} of the global model (validation parts)", "after round")
 
 
 def _draw_line(axes: Axes, points: Sequence[tuple[int, float]], colour: str, label: str) -> None:

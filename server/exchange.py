@@ -22,7 +22,16 @@ from shared.errors import (
     TransferError,
     VersionError,
 )
-from shared.records import ANNOUNCEMENT_TYPE, Announcement, Contribution, Occasion, Phase, Refusal, Terms
+from shared.records import (
+    ANNOUNCEMENT_TYPE,
+    Announcement,
+    Contribution,
+    Occasion,
+    Phase,
+    Refusal,
+    Terms,
+    metrics_asked,
+)
 from shared.transfer.blob_ref import BlobRef
 from shared.trust.envelope import Envelope, sign
 from shared.trust.keys import VerifyKey
@@ -175,7 +184,7 @@ def _announce(session: Session, opened: Round, site: Site, terms: Terms | None, 
         terms=terms,
         counted=outcome.counted,
         rejected=outcome.rejected,
-        metrics=() if opened.phase is Phase.COUNT else session.plan.metrics,
+        metrics=metrics_asked(opened.phase, session.plan.metrics),
         deadline=opened.deadline,
         checkpoint=session.coordinator.checkpoint(),
         delta=opened.base_delta,
@@ -209,7 +218,8 @@ def _take(session: Session, asked: _Asked, reply: Reply, intake: Intake | None) 
         return None
     try:
         key = _signing_key(session, asked, reply.envelope)
-        answer = read_answer(reply.envelope, asked.occasion, key)
+        metrics = metrics_asked(asked.occasion.phase, session.plan.metrics)
+        answer = read_answer(reply.envelope, asked.occasion, key, asked=metrics)
         session.coordinator.keep_checkpoint(asked.site.site_id, answer.checkpoint, key)
         if isinstance(answer, Refusal):
             _record_refusal(session, asked, answer, reply.envelope)

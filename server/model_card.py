@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from server.summary import RoundSummary, RunSummary, SitePart, mean_evaluation
+import textwrap
+from collections.abc import Sequence
+
+from server.measure_tables import EXPLANATION, PER_ROUND, MeasureTable, measure_tables
+from server.summary import RoundSummary, RunSummary, SitePart
+from shared.evaluation.measures import MEASURES
 from shared.plan import Plan
-from shared.records import Evaluation
+
+OF_SITES = "dice_dense"
+"""The measure that is shown of every site in every round."""
 
 
 def write_model_card(
@@ -42,21 +49,17 @@ def write_model_card(
             "## How well it does",
             "",
             "On each site's test part, which was used for nothing else.",
+            *textwrap.wrap(EXPLANATION, 100),
             "",
-            _METRIC_HEAD,
-            *[_metric_row(part.site, part.evaluation) for part in summary.test],
-            _metric_row(
-                "all, weighted", mean_evaluation([p.evaluation for p in summary.test if p.evaluation])
-            ),
-            "",
+            *[line for table in measure_tables(summary.test) for line in _measure_table(table)],
             "## Per round",
             "",
-            "Losses are means over the sites. Dense Dice: the model that the round began with,",
-            "on the validation part of each site, and of all weighted by images.",
+            "The training loss is the mean over the sites, by their training examples. All else is of the",
+            "model that the round began with, on the validation parts.",
             "",
             *_round_table(summary),
             "",
-            "All metrics per site and round: `metrics.json`. Picture: `learning_curves.png`.",
+            "All measures per site and round: `metrics.json`. Picture: `learning_curves.png`.",
             "",
             "## Limits",
             "",
@@ -70,51 +73,49 @@ def write_model_card(
     )
 
 
-_METRIC_HEAD = (
-    "| Site | Images | Dense Dice | Breast Dice | Pectoral Dice | Percent density, mean abs. error (pp) |\n"
-    "| --- | ---: | ---: | ---: | ---: | ---: |"
-)
+def _measure_table(table: MeasureTable) -> list[str]:
+    alignment = ["---", *["---:"] * (len(table.head) - 1)]
+    return [f"### {table.title}", "", *_markdown([table.head, alignment, *table.rows]), ""]
 
 
 def _round_table(summary: RunSummary) -> list[str]:
     sites = sorted({part.site for one in summary.rounds for part in one.parts})
-    head = ["Round", "Sites counted / asked", "Training loss", "Validation loss", "Dense Dice, all", *sites]
+    head = [
+        "Round",
+        "Sites counted / asked",
+        "Training loss",
+        *[MEASURES[name].words for name in PER_ROUND],
+        *[f"{MEASURES[OF_SITES].words}, {site}" for site in sites],
+    ]
     rows = [
         [
             str(one.number),
             f"{one.num_admitted} / {one.num_asked}",
             _number(one.train_loss),
-            _number(one.incoming.loss if one.incoming else None),
-            _number(one.incoming.dice_dense if one.incoming else None),
-            *[_number(_dense_dice(one, site)) for site in sites],
+            *[_shown(name, one.value(name)) for name in PER_ROUND],
+            *[_shown(OF_SITES, _of_site(one, site)) for site in sites],
         ]
         for one in summary.rounds
     ]
-    return [f"| {' | '.join(cells)} |" for cells in [head, ["---:"] * len(head), *rows]]
+    return _markdown([head, ["---:"] * len(head), *rows])
 
 
-def _dense_dice(one: RoundSummary, site: str) -> float | None:
-    found = [part.evaluation for part in one.parts if part.site == site and part.evaluation]
-    return found[0].dice_dense if found else None
+def _markdown(rows: Sequence[Sequence[str]]) -> list[str]:
+    return [f"| {' | '.join(cells)} |" for cells in rows]
+
+
+def _of_site(one: RoundSummary, site: str) -> float | None:
+    found = [part for part in one.parts if part.site == site]
+    return found[0].value(OF_SITES) if found else None
 
 
 def _count_row(part: SitePart) -> str:
     return f"| {part.site} | {part.num_examples if part.num_examples is not None else 'not counted'} |"
 
 
-def _metric_row(name: str, evaluation: Evaluation | None) -> str:
-    if evaluation is None:
-        return f"| {name} | 0 | - | - | - | - |"
-    return (
-        f"| {name} | {evaluation.num_examples} | {_number(evaluation.dice_dense)} | "
-        f"{_number(evaluation.dice_breast)} | {_number(evaluation.dice_pectoral)} | "
-        f"{_points(evaluation.percent_density_mae)} |"
-    )
+def _shown(measure: str, value: float | None) -> str:
+    return _number(value, MEASURES[measure].decimals)
 
 
-def _points(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1f}"
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+def _number(value: float | None, decimals: int = 3) -> str:
+    return "-" if value is None else f"{value:.{decimals}f}"

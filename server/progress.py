@@ -13,17 +13,16 @@ from rich.table import Table
 from rich.text import Text
 
 from server.coordinator import Coordinator
-from server.lifecycle import AnswerState, ConsentState, RoundState, RunState
+from server.lifecycle import ConsentState, RoundState, RunState
+from server.measure_tables import EXPLANATION, PER_ROUND, MeasureTable, measure_tables
 from server.summary import (
     RoundSummary,
     RunSummary,
     SiteConsent,
-    SitePart,
-    mean_evaluation,
     summarize,
 )
 from shared.errors import AggregationError
-from shared.records import Evaluation
+from shared.evaluation.measures import MEASURES
 from shared.terminal import Output
 
 POLL_S = 0.5
@@ -57,7 +56,7 @@ def watch_run(coordinator: Coordinator, run_id: str, output: Output) -> None:
     if output.as_json:
         output.json({"event": "finished", "run_id": run_id, "model_id": summary.model_id})
     else:
-        output.console.print(_test_table(summary))
+        output.console.print(_test_tables(summary))
         output.console.print(f"Published as {summary.model_id}.", markup=False)
 
 
@@ -71,7 +70,7 @@ def show_run(summary: RunSummary, output: Output, *, trouble: str) -> None:
     output.console.print(_rounds_table(summary.rounds))
     output.console.print(_sites_table(summary))
     if summary.test:
-        output.console.print(_test_table(summary))
+        output.console.print(_test_tables(summary))
 
 
 def _summarize(coordinator: Coordinator, run_id: str) -> RunSummary:
@@ -152,19 +151,23 @@ def _round_json(one: RoundSummary) -> dict[str, float | int | None]:
         "sites_asked": one.num_asked,
         "sites_admitted": one.num_admitted,
         "train_loss": one.train_loss,
-        "validation_dice_dense": one.incoming.dice_dense if one.incoming else None,
+        **{f"validation_{name}": one.value(name) for name in PER_ROUND},
         "seconds": one.seconds,
     }
 
 
 def _round_line(summary: RunSummary, one: RoundSummary) -> str:
-    incoming = one.incoming.dice_dense if one.incoming else None
-    dice = f", dense Dice {incoming:.3f} before it" if incoming is not None else ""
+    before = [
+        f"{MEASURES[name].words} {value:.{MEASURES[name].decimals}f}"
+        for name in PER_ROUND
+        if name != "loss" and (value := one.value(name)) is not None
+    ]
+    measured = f"; before it {', '.join(before)}" if before else ""
     loss = f", loss {one.train_loss:.3f}" if one.train_loss is not None else ""
     left = _time_left(summary)
     return (
-        f"round {one.number}/{summary.num_rounds}: {one.num_admitted}/{one.num_asked} sites{loss}{dice}, "
-        f"{one.seconds or 0:.1f} s{f', {left} left' if left else ''}"
+        f"round {one.number}/{summary.num_rounds}: {one.num_admitted}/{one.num_asked} sites{loss}, "
+        f"{one.seconds or 0:.1f} s{f', {left} left' if left else ''}{measured}"
     )
 
 
@@ -211,7 +214,8 @@ def _time_left(summary: RunSummary) -> str:
 
 def _rounds_table(rounds: Sequence[RoundSummary]) -> Table:
     table = Table(title="Rounds", title_justify="left", title_style="bold")
-    for heading in ("round", "state", "sites", "training loss", "validation loss*", "dense Dice*", "seconds"):
+    told = [f"{MEASURES[name].words}*" for name in PER_ROUND]
+    for heading in ("round", "state", "sites", "training loss", *told, "seconds"):
         table.add_column(heading, justify="left" if heading == "state" else "right")
     for one in rounds:
         table.add_row(
@@ -219,11 +223,10 @@ def _rounds_table(rounds: Sequence[RoundSummary]) -> Table:
             one.state.value,
             f"{one.num_admitted}/{one.num_asked}",
             _number(one.train_loss),
-            _number(one.incoming.loss if one.incoming else None),
-            _number(one.incoming.dice_dense if one.incoming else None),
+            *[_number(one.value(name), MEASURES[name].decimals) for name in PER_ROUND],
             "" if one.seconds is None else f"{one.seconds:.1f}",
         )
-    table.caption = "* of the weights that the round began with, on the sites' validation parts"
+    table.caption = "* of the weights that the round began with, on the images of all validation parts"
     table.caption_justify = "left"
     return table
 
@@ -246,31 +249,23 @@ def _sites_table(summary: RunSummary) -> Table:
     return table
 
 
-def _test_table(summary: RunSummary) -> Table:
-    table = Table(title="Global model on each site's test part", title_justify="left", title_style="bold")
-    for heading in ("site", "images", "dense Dice", "breast Dice", "pectoral Dice", "density error (pp)"):
+def _test_tables(summary: RunSummary) -> Group:
+    """How the global model does on each site's test part."""
+    shown = [_measure_table(table) for table in measure_tables(summary.test)]
+    return Group(*shown, Text(EXPLANATION, style="dim"))
+
+
+def _measure_table(measures: MeasureTable) -> Table:
+    table = Table(title=f"Test parts: {measures.title}", title_justify="left", title_style="bold")
+    for heading in measures.head:
         table.add_column(heading, justify="left" if heading == "site" else "right")
-    for part in summary.test:
-        table.add_row(*_test_row(part.site, part.evaluation, part))
-    mean = mean_evaluation([part.evaluation for part in summary.test if part.evaluation])
+    *sites, pooled = measures.rows
+    for row in sites:
+        table.add_row(*row)
     table.add_section()
-    table.add_row(*_test_row("all, weighted", mean, None))
+    table.add_row(*pooled)
     return table
 
 
-def _test_row(name: str, evaluation: Evaluation | None, part: SitePart | None) -> tuple[str, ...]:
-    if evaluation is None:
-        untold = part is not None and part.state is AnswerState.ADMITTED
-        return (name, "not told" if untold else part.state.value if part else "", "", "", "", "")
-    return (
-        name,
-        str(evaluation.num_examples),
-        _number(evaluation.dice_dense),
-        _number(evaluation.dice_breast),
-        _number(evaluation.dice_pectoral),
-        "" if evaluation.percent_density_mae is None else f"{evaluation.percent_density_mae:.1f}",
-    )
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"
+def _number(value: float | None, decimals: int = 3) -> str:
+    return "" if value is None else f"{value:.{decimals}f}"

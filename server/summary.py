@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from server.coordinator import Coordinator
 from server.lifecycle import AnswerState, ConsentState, RoundState
 from server.store import Answer, Round, Run
+from shared.evaluation.measures import figures
+from shared.evaluation.pooling import pool
+from shared.evaluation.records import Evaluation
 from shared.plan import Plan
-from shared.records import Evaluation, Phase
+from shared.records import Phase
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +27,15 @@ class SitePart:
     train_loss: float | None
     evaluation: Evaluation | None
     duration_s: float | None
+
+    def value(self, measure: str) -> float | None:
+        """A measure of what it evaluated; None where it is not told."""
+        return _value(self.evaluation, measure)
+
+
+def _value(evaluation: Evaluation | None, measure: str) -> float | None:
+    figure = figures(evaluation).get(measure) if evaluation else None
+    return figure.value if figure else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,8 +60,8 @@ class RoundSummary:
     train_loss
         Mean over sites, weighted by training examples.
     incoming
-        How the weights that the round started from do on the sites' validation parts: means weighted by
-        examples; None until a site has answered.
+        How the weights that the round started from do on the images of all sites' validation parts; None
+        until a site has answered.
     """
 
     number: int
@@ -59,6 +71,10 @@ class RoundSummary:
     train_loss: float | None
     incoming: Evaluation | None
     parts: Sequence[SitePart]
+
+    def value(self, measure: str) -> float | None:
+        """A measure of the incoming weights over all sites; None where it is not told."""
+        return _value(self.incoming, measure)
 
     @property
     def num_asked(self) -> int:
@@ -122,6 +138,7 @@ class RunSummary:
                 for one in self.rounds
             ],
             "test": [_part(part) for part in self.test],
+            "test_of_all": _json(pool([part.evaluation for part in self.test if part.evaluation])),
         }
 
 
@@ -150,31 +167,6 @@ def summarize(run: Run, coordinator: Coordinator) -> RunSummary:
         test=_parts(tests[-1], answers, names) if tests else [],
         model_id=model.model_id if model else None,
     )
-
-
-def mean_evaluation(evaluations: Sequence[Evaluation]) -> Evaluation | None:
-    """Means over the sites that tell, weighted by examples; None of none."""
-    if not evaluations:
-        return None
-
-    def mean(value_of: Callable[[Evaluation], float | None]) -> float | None:
-        known = [(value, each.num_examples) for each in evaluations if (value := value_of(each)) is not None]
-        return (
-            sum(value * count for value, count in known) / sum(count for _, count in known) if known else None
-        )
-
-    return Evaluation(
-        num_examples=sum(each.num_examples for each in evaluations),
-        loss=mean(lambda each: each.loss),
-        dice_dense=_share(mean(lambda each: each.dice_dense)),
-        dice_breast=_share(mean(lambda each: each.dice_breast)),
-        dice_pectoral=_share(mean(lambda each: each.dice_pectoral)),
-        percent_density_mae=mean(lambda each: each.percent_density_mae),
-    )
-
-
-def _share(value: float | None) -> float | None:
-    return None if value is None else min(1.0, max(0.0, value))
 
 
 def _consents(run_id: str, coordinator: Coordinator, names: dict[str, str]) -> list[SiteConsent]:
@@ -235,7 +227,7 @@ def _summarize_round(attempt: Round, parts: Sequence[SitePart]) -> RoundSummary:
         state=attempt.state,
         seconds=attempt.closed_at - attempt.opened_at if attempt.closed_at else None,
         train_loss=sum((loss or 0) * (count or 0) for loss, count in trained) / total if total else None,
-        incoming=mean_evaluation([part.evaluation for part in parts if part.evaluation]),
+        incoming=pool([part.evaluation for part in parts if part.evaluation]),
         parts=parts,
     )
 
@@ -245,4 +237,7 @@ def _part(part: SitePart) -> dict[str, Any]:
 
 
 def _json(evaluation: Evaluation | None) -> dict[str, Any] | None:
-    return evaluation.model_dump() if evaluation else None
+    if evaluation is None:
+        return None
+    measures = {name: asdict(figure) for name, figure in figures(evaluation).items()}
+    return {"num_examples": evaluation.num_examples, "measures": measures}

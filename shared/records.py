@@ -7,12 +7,15 @@ on reading, versioned by `PROTOCOL`. A record is parsed only after its signature
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from shared.errors import TransferError, TrustError, VersionError
+from shared.evaluation.records import EVALUATED, Evaluation
 from shared.plan import MetricName
 from shared.transfer.blob_ref import BlobRef
 
@@ -30,8 +33,6 @@ RuleName = Annotated[str, Field(pattern=r"^[a-z_]{1,32}(\.[a-z_]{1,32})?$")]
 
 MAX_REASON_CHARACTERS = 300
 
-Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-
 
 class Phase(StrEnum):
     """One exchange between the coordinator and the cohort."""
@@ -43,6 +44,20 @@ class Phase(StrEnum):
 
 ROUND_PHASES: tuple[Phase, ...] = (Phase.TRAIN,)
 """The phases of a round, in order. Every strategy so far has one."""
+
+METRICS_OF_PHASE: Mapping[Phase, frozenset[MetricName]] = MappingProxyType(
+    {
+        Phase.COUNT: frozenset(),
+        Phase.TRAIN: frozenset({"train_loss", "loss", "dice", "percent_density"}),
+        Phase.EVALUATE: frozenset(EVALUATED),
+    }
+)
+"""What a site may be asked to tell in which phase: what takes long or tells much, of the final model."""
+
+
+def metrics_asked(phase: Phase, named: Sequence[MetricName]) -> tuple[MetricName, ...]:
+    """Of the metrics that a plan names, those of a phase, in the plan's order."""
+    return tuple(name for name in named if name in METRICS_OF_PHASE[phase])
 
 
 class Record(BaseModel):
@@ -168,7 +183,7 @@ class Announcement(Record):
     terms
         Of the update; in the train phase alone.
     metrics
-        What the site is asked to tell; never more than the plan names, and nothing in the count phase.
+        What the site is asked to tell: of what the plan names, at most that of the phase.
     deadline
         Seconds since the Unix epoch; an answer after it is dropped.
     counted
@@ -191,33 +206,6 @@ class Announcement(Record):
     deadline: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     checkpoint: SignedCheckpoint
     delta: Delta | None = None
-
-
-class Evaluation(Record):
-    """How well a model segments a part of a site's examples; means over images.
-
-    A metric is None where the site was not asked for it.
-
-    Attributes
-    ----------
-    num_examples
-        Images evaluated, rounded down as the site's policy says.
-    loss
-        Training loss on them, without augmentation.
-    dice_dense, dice_breast
-        Dice coefficient of dense tissue and of the breast without pectoral.
-    dice_pectoral
-        Dice coefficient of the pectoral muscle; None also if no image shows it.
-    percent_density_mae
-        Mean absolute error of percent density, in percentage points.
-    """
-
-    num_examples: Annotated[int, Field(ge=1)]
-    loss: Annotated[float, Field(allow_inf_nan=False)] | None
-    dice_dense: Share | None
-    dice_breast: Share | None
-    dice_pectoral: Share | None
-    percent_density_mae: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] | None
 
 
 class Contribution(Record):

@@ -60,6 +60,13 @@ class Frame:
         canvas_HW[:rows, :columns] = resize_labels(labels_HW, rows, columns)
         return canvas_HW
 
+    def scaled_spacing(self, spacing: Spacing) -> Spacing:
+        """Pixel spacing on the canvas, from that of the picture."""
+        return Spacing(
+            row_mm=spacing.row_mm * self.picture[0] / self.scaled[0],
+            column_mm=spacing.column_mm * self.picture[1] / self.scaled[1],
+        )
+
     def to_picture(self, scores_CHW: torch.Tensor) -> torch.Tensor:
         """What a network says of the canvas (logits or probabilities), on the prepared picture.
 

@@ -65,7 +65,8 @@ EXPLANATIONS: Mapping[Rule, str] = {
     Rule.PUBLIC_KEYS: "Public keys, a certificate request and the software's version: what membership needs.",
     Rule.WEIGHTS_OF_THE_PLAN: "Changes of weights, by the names and shapes that the plan's strategy sends, "
     "all finite, rounded to the round's grid.",
-    Rule.LISTED_NUMBERS: "Counts and means over images, of a fixed list, and where the audit log stands.",
+    Rule.LISTED_NUMBERS: "Counts and statistics over images, of a fixed list, and where the audit log "
+    "stands.",
     Rule.DECISIONS: "What was decided about a plan, with the reason; pausing, going on, leaving.",
     Rule.KIND_OF_ERROR: "The kind of an error, never its text, and where the audit log stands.",
 }

@@ -1,1 +1,1 @@
-"""Training and evaluation at a site: examples in, trained weights and metrics out."""
+"""Training at a site: examples in, trained weights out."""

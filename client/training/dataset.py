@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from client.imaging.example import Example, Label
-from client.imaging.network_input import frame_of
+from client.imaging.mammogram import Spacing
+from client.imaging.network_input import Frame, frame_of
 from shared.errors import NotReadyError
 from shared.model.segmentation import BreastClass
 from shared.model.targets import Targets
@@ -85,10 +86,13 @@ class FittedDataset:
 
     def __init__(self, examples: Iterable[Example], plan: ModelPlan) -> None:
         ids, self._images, self._labels = [], list[Tensor](), list[Tensor]()
+        self._frames, self._spacings = list[Frame](), list[Spacing | None]()
         self._input = (plan.input_height_px, plan.input_width_px)
         for example in examples:
             frame = frame_of(_shape_of(example), example.spacing, plan)
             ids.append(example.example_id)
+            self._frames.append(frame)
+            self._spacings.append(example.spacing)
             self._images.append(frame.image(example.image_HW)[0].to(torch.float16))
             self._labels.append(torch.from_numpy(frame.labels(_labels_of(example))))
         if not ids:
@@ -99,6 +103,15 @@ class FittedDataset:
 
     def __len__(self) -> int:
         return len(self.example_ids)
+
+    def extent(self, index: int) -> tuple[int, int]:
+        """Rows and columns that an example takes at the top left of its image."""
+        return self._frames[index].scaled
+
+    def spacing(self, index: int) -> Spacing | None:
+        """Of the pixels of an example's image; None if it is unknown."""
+        spacing = self._spacings[index]
+        return None if spacing is None else self._frames[index].scaled_spacing(spacing)
 
     def batch(self, indices: Sequence[int]) -> Batch:
         """The examples at these positions, in this order, whole: with zeros up to the largest of them."""

@@ -78,7 +78,7 @@ def _run(options: argparse.Namespace, console: Console) -> None:
         _found(demo)
         for hospital, role in zip(hospitals, sites, strict=True):
             _join(demo, hospital, role)
-        model_id, tests = _train(demo, sites, plan, options.floor)
+        model_id, run = _train(demo, sites, plan, options.floor)
         model = output / "model"
         demo.show(demo.coordinator, "model", "download", model_id, "--output", str(model))
         demo.show(demo.coordinator, "model", "verify", str(model))
@@ -86,7 +86,7 @@ def _run(options: argparse.Namespace, console: Console) -> None:
             _segment(demo, role, hospital, model, output / "overlays")
             for hospital, role in zip(hospitals, sites, strict=True)
         ]
-    _tell(console, model, overlays, tests)
+    _tell(console, model, overlays, run)
     if options.data and not options.no_study:
         _study(console, sites, plan, model, output / "study")
 
@@ -133,8 +133,8 @@ def _join(demo: _Demo, hospital: Hospital, role: Role) -> None:
     demo.start(role)
 
 
-def _train(demo: _Demo, sites: Sequence[Role], plan: Path, floor: float) -> tuple[str, list[dict[str, Any]]]:
-    """Run the plan; returns the model's id and what each site says of it on its test part."""
+def _train(demo: _Demo, sites: Sequence[Role], plan: Path, floor: float) -> tuple[str, dict[str, Any]]:
+    """Run the plan; returns the model's id and the run as it is shown."""
     demo.show(demo.coordinator, "run", "start", str(plan), "--detach")
     (run,) = demo.coordinator.ask("run", "list")
     demo.show(sites[0], "plan", "show", run["run_id"])
@@ -142,16 +142,16 @@ def _train(demo: _Demo, sites: Sequence[Role], plan: Path, floor: float) -> tupl
         demo.show(role, "plan", "approve", run["run_id"])
     demo.show(demo.coordinator, "run", "watch", run["run_id"])
     demo.show(demo.coordinator, "run", "show", run["run_id"])
-    tests = [
-        part for part in demo.coordinator.ask("run", "show", run["run_id"])["test"] if part["evaluation"]
-    ]
-    num_images = sum(part["evaluation"]["num_examples"] for part in tests)
-    dice = sum(part["evaluation"]["dice_dense"] * part["evaluation"]["num_examples"] for part in tests)
-    if not num_images or dice / num_images < floor:
+    shown = demo.coordinator.ask("run", "show", run["run_id"])
+    if not shown["test_of_all"] or _value(shown["test_of_all"], "dice_dense") < floor:
         raise CommandError(f"the global model's dense Dice is below the floor of {floor}")
     demo.show(demo.coordinator, "model", "list")
     (model,) = demo.coordinator.ask("model", "list")
-    return str(model["model_id"]), tests
+    return str(model["model_id"]), shown
+
+
+def _value(evaluation: dict[str, Any], measure: str) -> float:
+    return float(evaluation["measures"][measure]["value"])
 
 
 def _segment(demo: _Demo, role: Role, hospital: Hospital, model: Path, overlays: Path) -> Path:
@@ -160,19 +160,19 @@ def _segment(demo: _Demo, role: Role, hospital: Hospital, model: Path, overlays:
     return overlay
 
 
-def _tell(console: Console, model: Path, overlays: Sequence[Path], tests: Sequence[dict[str, Any]]) -> None:
+def _tell(console: Console, model: Path, overlays: Sequence[Path], run: dict[str, Any]) -> None:
     table = Table(title="Results", title_justify="left", show_header=False, box=None)
     table.add_row("model", str(model / "weights.safetensors"))
     table.add_row("model card", str(model / "model_card.md"))
     table.add_row("learning curves", str(model / "learning_curves.png"))
     for overlay in overlays:
         table.add_row("overlay", str(overlay))
-    for part in tests:
-        evaluation = part["evaluation"]
-        table.add_row(
-            f"dense Dice, {part['site']}",
-            f"{evaluation['dice_dense']:.3f} on {evaluation['num_examples']} test images",
-        )
+    for part in run["test"]:
+        if evaluation := part["evaluation"]:
+            table.add_row(
+                f"dense Dice, {part['site']}",
+                f"{_value(evaluation, 'dice_dense'):.3f} on {evaluation['num_examples']} test images",
+            )
     console.print()
     console.print(table)
 

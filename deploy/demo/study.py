@@ -31,10 +31,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from client.catalog import Catalog, Part
+from client.evaluation.images import ImageMetrics, evaluate_images
 from client.imaging.example import Example
 from client.training.dataset import FittedDataset
 from client.training.device import choose_device
-from client.training.evaluation import ImageMetrics, evaluate_images
 from client.training.schedule import num_steps_per_round, training_seed
 from client.training.trainer import Step, train
 from shared.model import build_model, initial_model

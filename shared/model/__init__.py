@@ -1,4 +1,4 @@
-"""The network, its losses and metrics, and its weights as bytes: what both sides must agree on."""
+"""The network, its losses, and its weights as bytes: what both sides must agree on."""
 
 from __future__ import annotations
 

@@ -40,6 +40,15 @@ class Segments:
     pectoral_NHW: Tensor
     dense_NHW: Tensor
 
+    def of_image(self, place: int, rows: int, columns: int) -> Segments:
+        """Those of one image, within its first rows and columns."""
+        here = (slice(place, place + 1), slice(rows), slice(columns))
+        return Segments(
+            breast_NHW=self.breast_NHW[here],
+            pectoral_NHW=self.pectoral_NHW[here],
+            dense_NHW=self.dense_NHW[here],
+        )
+
     def percent_density(self) -> Tensor:
         """Dense area over breast area without pectoral, in %, float64 N; 0 where there is no breast."""
         dense_N = self.dense_NHW.sum(dim=(1, 2), dtype=torch.float64)

@@ -6,12 +6,15 @@ Axes: N images, C breast classes, H rows, W columns.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import Tensor
 from torch.nn import functional
 
 from shared.model.networks.contract import NUM_BREAST_CLASSES
 from shared.model.segmentation import BreastClass, Segments
+
+SegmentName = Literal["dense", "breast", "pectoral"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +61,27 @@ class Targets:
             dense_NHW=self.dense_NHW[:, some, some],
             dense_known_NHW=self.dense_known_NHW[:, some, some],
         )
+
+    def of_image(self, place: int, rows: int, columns: int) -> Targets:
+        """Those of one image, within its first rows and columns."""
+        here = (slice(place, place + 1), slice(rows), slice(columns))
+        return Targets(
+            possible_NCHW=self.possible_NCHW[here[0], :, here[1], here[2]],
+            dense_NHW=self.dense_NHW[here],
+            dense_known_NHW=self.dense_known_NHW[here],
+        )
+
+    def drawn(self) -> frozenset[SegmentName]:
+        """The segments of which every pixel is known to be in them, or not to be."""
+        is_open_NHW = self.possible_NCHW.sum(dim=1) > 1
+        names: dict[SegmentName, BreastClass] = {
+            "breast": BreastClass.BREAST,
+            "pectoral": BreastClass.PECTORAL,
+        }
+        drawn = {
+            name for name, each in names.items() if not (is_open_NHW & self.possible_NCHW[:, each]).any()
+        }
+        return frozenset(drawn | {"dense"} if self.dense_known_NHW.all() else drawn)
 
     def segments(self) -> Segments:
         """The expert's segments; a class is where nothing else may be."""

@@ -34,6 +34,7 @@ from server.store.memberships import RenewedKeys
 from shared.audit import checkpoints
 from shared.audit.chain import GENESIS
 from shared.consent.records import STATED_DECISION_TYPE, Decision, StatedDecision, Verdict
+from shared.evaluation.records import Evaluation, Moments, PercentDensity, SegmentMoments
 from shared.fixed_point.grid import Grid, Integers
 from shared.fixed_point.rounding import Rounding, rounding_key
 from shared.fixed_point.update_file import write_update
@@ -47,7 +48,6 @@ from shared.records import (
     REFUSAL_TYPE,
     Announcement,
     Contribution,
-    Evaluation,
     Occasion,
     Phase,
     Refusal,
@@ -65,7 +65,22 @@ RUN_ID = "run-1"
 ROOT_KEY = TlsKey.generate()
 ROOT_PEM = new_root(federation_name="Simulated", key=ROOT_KEY, now=time.time())
 EVALUATION = Evaluation(
-    num_examples=4, loss=0.5, dice_dense=0.7, dice_breast=0.9, dice_pectoral=None, percent_density_mae=3.0
+    num_examples=8,
+    loss=Moments(num_images=8, mean=0.5, variance=0.1),
+    dice=SegmentMoments(
+        dense=Moments(num_images=8, mean=0.7, variance=0.02),
+        breast=Moments(num_images=8, mean=0.9, variance=0.01),
+        pectoral=None,
+    ),
+    percent_density=PercentDensity(
+        num_images=8,
+        mean_measured=22.0,
+        mean_expert=20.0,
+        variance_measured=100.0,
+        variance_expert=100.0,
+        covariance=80.0,
+        mean_absolute_difference=4.0,
+    ),
 )
 
 

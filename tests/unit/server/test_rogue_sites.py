@@ -19,6 +19,7 @@ import torch
 
 from server.lifecycle import AnswerState, RunState
 from shared.errors import QuorumError
+from shared.evaluation.records import NUM_BINS
 from shared.fixed_point.planes import PlaneWriter
 from shared.fixed_point.update_file import write_update
 from shared.model import Weights, initial_model
@@ -59,6 +60,9 @@ def changed_update(change) -> Deed:
         return site.contribute(asked, change(update, first))
 
     return send(deed)
+
+
+MOMENTS = {"num_images": 8, "mean": 0.5, "variance": 0.1}
 
 
 def changed_contribution(**changes: object) -> Deed:
@@ -232,6 +236,16 @@ ATTACKS = {
     "a huge count": (changed_contribution(num_examples=10**30), "plausible number"),
     "a count that is a fraction": (changed_contribution(num_examples=2.5), "unknown form"),
     "a count that is a truth value": (changed_contribution(num_examples=True), "unknown form"),
+    "an evaluation that no images can have": (
+        changed_contribution(evaluation={"num_examples": 8, "loss": {**MOMENTS, "num_images": 99}}),
+        "more images than",
+    ),
+    "an evaluation of what was not asked for": (
+        changed_contribution(
+            evaluation={"num_examples": 8, "calibration": {**MOMENTS, "bins": [None] * NUM_BINS}}
+        ),
+        "not asked for",
+    ),
     "a loss that is not a number": (changed_contribution(train_loss=float("nan")), "unknown form"),
     "a field that nobody knows": (changed_contribution(note="patient 17"), "unknown form"),
     "no signature": (send(unsigned), "malformed"),

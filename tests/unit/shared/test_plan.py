@@ -20,10 +20,10 @@ seed = 0
 metrics = [
     "train_loss",
     "loss",
-    "dice_dense",
-    "dice_breast",
-    "dice_pectoral",
-    "percent_density_mae",
+    "dice",
+    "hausdorff",
+    "percent_density",
+    "calibration",
 ]
 
 [rounds]
@@ -63,7 +63,7 @@ hostile_sites = 1
 """
 """What every coordinator and site must make of the shortest plan. Changing it changes all identities."""
 
-CANONICAL_SHA256 = "8cf166c375b9be4c498f3a15d9bf4065d7064c3a40fdb52963a9f7ba75fee42c"
+CANONICAL_SHA256 = "dcd94ff64fe29c0cdcddc620873393f62d8a56c6ede85d49572a1b6047f69449"
 
 
 def with_setting(name: str, value: str) -> str:
@@ -179,7 +179,7 @@ LEGAL = {
     "version": ["1"],
     "name": ['"a"', '"0"', '"density-2"', f'"{"a" * 63}"'],
     "seed": ["0", "4294967295"],
-    "metrics": ["[]", '["loss"]', '["dice_dense", "loss"]'],
+    "metrics": ["[]", '["loss"]', '["dice", "loss"]'],
     "rounds.count": ["1", "10000"],
     "rounds.quorum": ["2", "10000"],
     "rounds.timeout_s": ["5", "604800", "5.5"],

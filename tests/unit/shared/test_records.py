@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from shared.errors import MammofedError, TrustError, VersionError
+from shared.evaluation.records import Evaluation, Moments, SegmentMoments
 from shared.records import (
     PROTOCOL,
     Announcement,
     Contribution,
     Counted,
     Delta,
-    Evaluation,
     Occasion,
     Phase,
     Refusal,
@@ -33,7 +33,11 @@ OCCASION = Occasion(
     base_digest="b" * 64,
 )
 EVALUATION = Evaluation(
-    num_examples=4, loss=0.5, dice_dense=0.7, dice_breast=1.0, dice_pectoral=None, percent_density_mae=3.0
+    num_examples=8,
+    loss=Moments(num_images=8, mean=0.5, variance=0.1),
+    dice=SegmentMoments(
+        dense=Moments(num_images=6, mean=0.75, variance=0.02, interval=(0.7, 0.8)), breast=None, pectoral=None
+    ),
 )
 CONTRIBUTION = Contribution(
     occasion=OCCASION,
@@ -52,7 +56,7 @@ ANNOUNCEMENT = Announcement(
     terms=Terms(weight=3, total=10, bits=16, exponents=[-15, -20], state=None),
     counted=Counted(run_id="run-1", round_number=1),
     rejected=Rejected(round_number=2, attempt=1, reason="A contribution was rejected."),
-    metrics=("train_loss", "dice_dense"),
+    metrics=("train_loss", "dice"),
     deadline=1_000.5,
     checkpoint="{}",
     delta=Delta(since="d" * 64, blob=BlobRef(digest="e" * 64, size_bytes=60)),
@@ -64,7 +68,7 @@ REFUSAL = Refusal(
     not_before=2_000.5,
     checkpoint="{}",
 )
-RECORDS = [OCCASION, EVALUATION, CONTRIBUTION, ANNOUNCEMENT, REFUSAL]
+RECORDS = [OCCASION, CONTRIBUTION, ANNOUNCEMENT, REFUSAL]
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: type(record).__name__)
@@ -77,8 +81,10 @@ def test_a_record_survives_the_way_and_has_one_form(record: Any) -> None:
 
 def test_the_canonical_bytes_of_a_contribution_are_pinned() -> None:
     assert CONTRIBUTION.to_bytes() == (
-        b'{"checkpoint":"{}","duration_s":1.5,"evaluation":{"dice_breast":1.0,"dice_dense":0.7,"dice_pectoral":null,'
-        b'"loss":0.5,"num_examples":4,"percent_density_mae":3.0},"num_clipped":7,"num_examples":12,"occasion":{"attempt":1,'
+        b'{"checkpoint":"{}","duration_s":1.5,"evaluation":{"calibration":null,"dice":{"breast":null,"dense":'
+        b'{"interval":[0.7,0.8],"mean":0.75,"num_images":6,"variance":0.02},"pectoral":null},"hausdorff":null,'
+        b'"loss":{"interval":null,"mean":0.5,"num_images":8,"variance":0.1},"num_examples":8,'
+        b'"percent_density":null},"num_clipped":7,"num_examples":12,"occasion":{"attempt":1,'
         b'"base_digest":"' + b"b" * 64 + b'","phase":"train","plan_sha256":"' + b"a" * 64 + b'","protocol":2,'
         b'"round_number":2,"run_id":"run-1","site_id":"site-1"},"train_loss":0.25,"update":{"digest":"'
         + b"c" * 64
@@ -120,12 +126,19 @@ def test_the_canonical_bytes_of_a_contribution_are_pinned() -> None:
         ("train_loss", float("inf")),
         ("train_loss", "0.25"),
         ("evaluation.num_examples", 0),
-        ("evaluation.dice_dense", 1.01),
-        ("evaluation.dice_dense", -0.01),
-        ("evaluation.dice_breast", float("nan")),
-        ("evaluation.dice_pectoral", float("inf")),
-        ("evaluation.percent_density_mae", 101.0),
         ("evaluation.per_image", [0.1, 0.2]),
+        ("evaluation.loss", 0.5),
+        ("evaluation.loss.num_images", 0),
+        ("evaluation.loss.num_images", 8.0),
+        ("evaluation.loss.mean", float("nan")),
+        ("evaluation.loss.mean", float("-inf")),
+        ("evaluation.loss.variance", -0.01),
+        ("evaluation.loss.values", [0.1, 0.2]),
+        ("evaluation.dice.dense.interval", [0.7]),
+        ("evaluation.dice.dense.interval", [0.7, float("inf")]),
+        ("evaluation.dice.dense.interval", [0.7, 0.75, 0.8]),
+        ("evaluation.calibration", {"num_images": 8, "mean": 0.1, "variance": 0.0, "bins": [None] * 9}),
+        ("evaluation.calibration", {"num_images": 8, "mean": 0.1, "variance": 0.0, "bins": [None] * 11}),
         ("checkpoint", ""),
         ("checkpoint", None),
         ("checkpoint", "x" * 4097),

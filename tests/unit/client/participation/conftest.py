@@ -36,7 +36,7 @@ from shared.model.sent import sent_shapes
 from shared.model.weights import to_bytes, weights_of
 from shared.persons.acting import Actor
 from shared.persons.roles import Role
-from shared.plan import METRIC_NAMES, ModelPlan, Plan, RoundsPlan, TrainingPlan
+from shared.plan import MetricName, ModelPlan, Plan, RoundsPlan, TrainingPlan
 from shared.records import (
     ANNOUNCEMENT_TYPE,
     Announcement,
@@ -46,6 +46,7 @@ from shared.records import (
     Phase,
     Rejected,
     Terms,
+    metrics_asked,
 )
 from shared.store import sqlite_url
 from shared.transfer.blob_ref import BlobRef
@@ -200,7 +201,7 @@ class MinimalCoordinator(renewal_pb2_grpc.RenewalServicer):
         settings: Plan = PLAN,
         terms: dict[str, object] | None = None,
         checkpoint: str | None = None,
-        metrics: tuple[str, ...] = METRIC_NAMES,
+        metrics: tuple[MetricName, ...] | None = None,
         delta: Delta | None = None,
         counted: int | Counted | None = None,
         rejected: Rejected | None = None,
@@ -242,7 +243,7 @@ class MinimalCoordinator(renewal_pb2_grpc.RenewalServicer):
             terms=Terms.model_validate(document_of_terms) if phase is Phase.TRAIN else None,
             counted=counted,
             rejected=rejected,
-            metrics=metrics,
+            metrics=metrics_asked(phase, settings.metrics) if metrics is None else metrics,
             deadline=time.time() + deadline_in_s,
             checkpoint=checkpoint or self.checkpoint(),
             delta=delta,

@@ -193,11 +193,11 @@ def test_examples_that_were_taken_out_before_training_leave_too_few_to_train_on(
     evaluate, steps = client.participation._evaluate, amid_training(monkeypatch, list, at_the_end=False)
 
     def evaluate_then_remove(*arguments: object) -> object:
-        metrics = evaluate(*arguments)  # type: ignore[arg-type]
+        evaluation = evaluate(*arguments)  # type: ignore[arg-type]
         for number in range(6):
             if len(workplace.catalog.examples(Part.TRAIN)) == enough:
                 workplace.catalog.remove_patient(f"patient-{number}", actor="local:test")
-        return metrics
+        return evaluation
 
     monkeypatch.setattr(client.participation, "_evaluate", evaluate_then_remove)
 

@@ -26,7 +26,7 @@ from client.training.trainer import Step
 from shared.consent.records import Offer
 from shared.errors import NotFoundError, PolicyError, TrustError, VersionError
 from shared.flower.wire import MESSAGE_TYPE, pack, unpack
-from shared.plan import METRIC_NAMES, Plan
+from shared.plan import MetricName, Plan
 from shared.records import CONTRIBUTION_TYPE, REFUSAL_TYPE, Announcement, Contribution, Phase, Refusal
 from shared.trust.envelope import Envelope, verify
 from shared.trust.keys import SigningKey
@@ -192,7 +192,7 @@ def test_asking_for_other_metrics_than_the_approved_plan_names_gets_nothing(
     coordinator.approve(modest, run_id="run-2")
     document = {"plan": modest.to_toml().encode(), "run_id": "run-2"}
 
-    asking_all = coordinator.announcement(metrics=METRIC_NAMES, **document)
+    asking_all = coordinator.announcement(metrics=("train_loss", "loss", "dice"), **document)
     asking_as_approved = coordinator.announcement(metrics=("loss",), **document)
 
     assert refused(asking_all, coordinator, workplace).reason == "NotApprovedError"
@@ -201,6 +201,15 @@ def test_asking_for_other_metrics_than_the_approved_plan_names_gets_nothing(
     assert answer.evaluation is not None
     told = answer.evaluation.model_dump(exclude_none=True)
     assert set(told) == {"num_examples", "loss"}
+
+
+@pytest.mark.parametrize("name", ["hausdorff", "calibration"])
+def test_what_is_told_of_the_final_model_alone_is_not_told_in_a_round(
+    name: MetricName, coordinator: MinimalCoordinator, workplace: Workplace
+) -> None:
+    announcement = coordinator.announcement(metrics=("loss", name))
+
+    assert refused(announcement, coordinator, workplace).reason == "NotApprovedError"
 
 
 def test_an_approval_that_was_taken_back_ends_the_sites_part(

@@ -127,7 +127,7 @@ def test_the_ledger_is_shown_by_run_with_the_shapes_and_names_of_what_left(
 
     update, contribution = site.call("ledger", "--run", "run-1")
     assert update["tensors"]["segmenter.dense_decoder.head.bias"] == [1]
-    assert "evaluation.dice_dense" in contribution["names"]
+    assert "evaluation.dice.dense.mean" in contribution["names"]
     assert [line["kind"] for line in site.call("ledger")] == ["update", "contribution", "refusal"]
     shown = site.text("ledger")
     assert "weights-of-the-plan" in shown

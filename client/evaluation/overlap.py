@@ -1,4 +1,4 @@
-"""How well segments agree with an expert's, image by image.
+"""Overlap of segments with an expert's, image by image: Dice, Ecology 26 (1945).
 
 Axes: N images, H rows, W columns.
 """
@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-
-from shared.model.segmentation import Segments
 
 
 def dice(measured_NHW: Tensor, expert_NHW: Tensor) -> Tensor:
@@ -24,8 +22,3 @@ def dice(measured_NHW: Tensor, expert_NHW: Tensor) -> Tensor:
         dim=(1, 2), dtype=torch.float64
     )
     return torch.where(size_N > 0, 2.0 * overlap_N / size_N.clamp(min=1.0), torch.ones_like(size_N))
-
-
-def percent_density_error(measured: Segments, expert: Segments) -> Tensor:
-    """Absolute difference of percent density of each image, float64 N, in percentage points."""
-    return (measured.percent_density() - expert.percent_density()).abs()

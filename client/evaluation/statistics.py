@@ -1,0 +1,165 @@
+"""From measures of single images to statistics over all of them; what of these may leave is decided later."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from client.evaluation.bootstrap import Resampling
+from client.evaluation.images import ImageMetrics, Outlines
+from client.evaluation.reliability import Reliability
+from client.evaluation.surfaces import SurfaceDistance
+from shared.evaluation.records import (
+    NUM_BINS,
+    Calibration,
+    Evaluation,
+    Hausdorff,
+    Interval,
+    Moments,
+    PercentDensity,
+    ReliabilityBin,
+    SegmentMoments,
+    SurfaceDistances,
+)
+from shared.plan import MetricName
+
+Values = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statistics:
+    """Over the images of one evaluation.
+
+    Attributes
+    ----------
+    resampling
+        Of these very images; None makes no intervals.
+    """
+
+    images: Sequence[ImageMetrics]
+    resampling: Resampling | None = None
+
+    def evaluation(self, asked: Collection[MetricName]) -> Evaluation:
+        """What was asked for, over the images that have it, however few they are."""
+        parts: dict[MetricName, Callable[[], Any]] = {
+            "loss": lambda: self._moments([image.loss for image in self.images]),
+            "dice": self._dice,
+            "hausdorff": self._hausdorff,
+            "percent_density": self._percent_density,
+            "calibration": self._calibration,
+        }
+        told = {name: part() for name, part in parts.items() if name in asked}
+        return Evaluation(num_examples=len(self.images), **told)
+
+    def _dice(self) -> SegmentMoments:
+        return SegmentMoments(
+            dense=self._moments([image.dice_dense for image in self.images]),
+            breast=self._moments([image.dice_breast for image in self.images]),
+            pectoral=self._moments([image.dice_pectoral for image in self.images]),
+        )
+
+    def _hausdorff(self) -> Hausdorff:
+        return Hausdorff(mm=self._distances(in_mm=True), px=self._distances(in_mm=False))
+
+    def _distances(self, *, in_mm: bool) -> SurfaceDistances | None:
+        outlines = [
+            image.outlines if image.outlines and image.outlines.in_mm is in_mm else None
+            for image in self.images
+        ]
+        if not any(outlines):
+            return None
+
+        def of(value_of: Callable[[SurfaceDistance], float]) -> SegmentMoments:
+            def moments(segment_of: Callable[[Outlines], SurfaceDistance | None]) -> Moments | None:
+                found = [each and segment_of(each) for each in outlines]
+                return self._moments([value_of(each) if each else None for each in found])
+
+            return SegmentMoments(
+                dense=moments(lambda each: each.dense),
+                breast=moments(lambda each: each.breast),
+                pectoral=moments(lambda each: each.pectoral),
+            )
+
+        return SurfaceDistances(
+            percentile_95=of(lambda apart: apart.percentile_95), maximum=of(lambda apart: apart.maximum)
+        )
+
+    def _percent_density(self) -> PercentDensity | None:
+        pairs = [(image.percent_density, image.expert_percent_density) for image in self.images]
+        known = np.array([expert is not None for _, expert in pairs])
+        if not known.any():
+            return None
+        measured, expert = np.array([pair for pair in pairs if pair[1] is not None], dtype=np.float64).T
+        # Deviations are the same about any centre; about the means, no digits are lost.
+        x, y, error = measured - measured.mean(), expert - expert.mean(), np.abs(measured - expert)
+        return PercentDensity(
+            num_images=len(error),
+            mean_measured=float(measured.mean()),
+            mean_expert=float(expert.mean()),
+            variance_measured=float(np.mean(x * x)),
+            variance_expert=float(np.mean(y * y)),
+            covariance=float(np.mean(x * y)),
+            mean_absolute_difference=float(error.mean()),
+            correlation_interval=self._interval(known, [x, y, x * x, y * y, x * y], _correlations),
+            error_interval=self._interval(known, [error], _means),
+            bias_interval=self._interval(known, [measured - expert], _means),
+        )
+
+    def _calibration(self) -> Calibration | None:
+        told = [image.reliability for image in self.images]
+        brier = self._moments([each.brier if each else None for each in told])
+        if brier is None:
+            return None
+        known = [each for each in told if each is not None]
+        return Calibration(**dict(brier), bins=tuple(_bin(known, place) for place in range(NUM_BINS)))
+
+    def _moments(self, values: Sequence[float | None]) -> Moments | None:
+        """Moments of the values of those images that have one; None if none has."""
+        has_value = np.array([value is not None for value in values])
+        known = np.array([value for value in values if value is not None])
+        if not len(known):
+            return None
+        return Moments(
+            num_images=len(known),
+            mean=float(known.mean()),
+            variance=float(known.var()),
+            interval=self._interval(has_value, [known], _means),
+        )
+
+    def _interval(
+        self,
+        has_value: npt.NDArray[np.bool_],
+        columns: Sequence[Values],
+        statistic: Callable[[Values], Values],
+    ) -> Interval | None:
+        if self.resampling is None:
+            return None
+        return self.resampling.interval(has_value, np.stack(columns, axis=1), statistic)
+
+
+def _means(means: Values) -> Values:
+    return means[:, 0]
+
+
+def _correlations(means: Values) -> Values:
+    """Pearson's r from the means of x, y, x^2, y^2 and xy."""
+    x, y, xx, yy, xy = means.T
+    correlations: Values = (xy - x * y) / np.sqrt((xx - x * x) * (yy - y * y))
+    return correlations.clip(-1, 1)
+
+
+def _bin(images: Sequence[Reliability], place: int) -> ReliabilityBin | None:
+    inside = [image for image in images if image.share_B[place] > 0]
+    pixels = float(sum(image.share_B[place] for image in inside))
+    if not inside:
+        return None
+    return ReliabilityBin(
+        num_images=len(inside),
+        share=min(1.0, pixels / len(images)),
+        probability=min(1.0, float(sum(image.probability_B[place] for image in inside)) / pixels),
+        frequency=min(1.0, float(sum(image.frequency_B[place] for image in inside)) / pixels),
+    )

@@ -1,0 +1,90 @@
+"""Evaluations as tables of figures, for terminals and model cards alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from server.lifecycle import AnswerState
+from server.summary import SitePart
+from shared.evaluation.measures import MEASURES, SEGMENTS, Figure, figures
+from shared.evaluation.pooling import pool
+from shared.evaluation.records import Evaluation
+
+ALL_SITES = "all sites"
+SUPPRESSED = "suppressed"
+UNTOLD = "-"
+
+GROUPS: Mapping[str, Sequence[str]] = MappingProxyType(
+    {
+        "Overlap with the expert's segments (Dice)": [f"dice_{segment}" for segment in SEGMENTS],
+        "Percent density, with 95 % limits of agreement": [
+            name for name in MEASURES if name.startswith("percent_density_")
+        ],
+        **{
+            f"Hausdorff distance of the outlines{words}": [
+                f"hausdorff{percentile}_{segment}_{unit}" for unit in ("mm", "px") for segment in SEGMENTS
+            ]
+            for percentile, words in (("_95", ", 95th percentile"), ("", ""))
+        },
+        "Probability of dense tissue": ["brier", "calibration_error"],
+    }
+)
+"""Titles of tables, and the measures in each."""
+
+PER_ROUND = ("loss", "dice_dense", "percent_density_r", "percent_density_error")
+"""Measures that are shown of every round."""
+
+EXPLANATION = (
+    "Of each image at the scale of the network's input, then over images; in brackets, 95 % intervals. "
+    f"'{SUPPRESSED}' and '{UNTOLD}': there are fewer such images than the site tells of, or none."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasureTable:
+    """A group of measures: a row for each site, and one for all of them; every cell is text."""
+
+    title: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+def measure_tables(parts: Sequence[SitePart]) -> list[MeasureTable]:
+    """The measures of some sites and of all their images, without groups that nobody tells of."""
+    pooled = pool([part.evaluation for part in parts if part.evaluation is not None])
+    lines = [(part.site, _images(part), _figures(part.evaluation)) for part in parts]
+    lines.append((ALL_SITES, str(pooled.num_examples) if pooled else "", _figures(pooled)))
+    tables = []
+    for title, names in GROUPS.items():
+        told = [name for name in names if any(name in found for _, _, found in lines)]
+        if told:
+            rows = [
+                (site, images, *[figure_text(name, found.get(name)) for name in told])
+                for site, images, found in lines
+            ]
+            head = ("site", "images", *[MEASURES[name].heading for name in told])
+            tables.append(MeasureTable(title=title, head=head, rows=rows))
+    return tables
+
+
+def figure_text(name: str, figure: Figure | None) -> str:
+    """A measure's figure with its interval, with as many decimals as are worth showing."""
+    if figure is None:
+        return UNTOLD
+    decimals = MEASURES[name].decimals
+    if figure.interval is None:
+        return f"{figure.value:.{decimals}f}"
+    low, high = figure.interval
+    return f"{figure.value:.{decimals}f} [{low:.{decimals}f}, {high:.{decimals}f}]"
+
+
+def _images(part: SitePart) -> str:
+    if part.evaluation is not None:
+        return str(part.evaluation.num_examples)
+    return SUPPRESSED if part.state is AnswerState.ADMITTED else part.state.value
+
+
+def _figures(evaluation: Evaluation | None) -> Mapping[str, Figure]:
+    return figures(evaluation) if evaluation else {}

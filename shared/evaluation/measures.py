@@ -1,0 +1,163 @@
+"""What persons and machines are shown of an evaluation: one figure for each measure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from types import MappingProxyType
+
+from shared.evaluation.agreement import (
+    calibration_error,
+    correlation,
+    differences,
+    limits_of_agreement,
+)
+from shared.evaluation.records import (
+    Calibration,
+    Evaluation,
+    Interval,
+    Moments,
+    PercentDensity,
+    SegmentMoments,
+)
+
+SEGMENTS = ("dense", "breast", "pectoral")
+
+
+class Better(Enum):
+    """Which of two values of a measure is the better one."""
+
+    HIGHER = "higher"
+    LOWER = "lower"
+    NEARER_ZERO = "nearer zero"
+
+    def badness(self, value: float) -> float:
+        """A number that is the larger, the worse the value is."""
+        return {Better.HIGHER: -value, Better.LOWER: value, Better.NEARER_ZERO: abs(value)}[self]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measure:
+    """How a measure is shown and compared.
+
+    Attributes
+    ----------
+    words
+        What it is called where it stands alone.
+    heading
+        What it is called among its like.
+    decimals
+        That are worth showing.
+    """
+
+    words: str
+    heading: str
+    decimals: int
+    better: Better
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """The value of one measure over so many images, with its 95 % interval where there is one."""
+
+    value: float
+    num_images: int
+    interval: Interval | None = None
+
+
+MEASURES: Mapping[str, Measure] = MappingProxyType(
+    {
+        "loss": Measure(words="loss", heading="loss", decimals=3, better=Better.LOWER),
+        **{
+            f"dice_{segment}": Measure(
+                words=f"{segment} Dice", heading=segment, decimals=3, better=Better.HIGHER
+            )
+            for segment in SEGMENTS
+        },
+        "percent_density_r": Measure(words="density r", heading="r", decimals=3, better=Better.HIGHER),
+        **{
+            f"percent_density_{name}": Measure(
+                words=f"density {words} (pp)", heading=f"{heading} (pp)", decimals=1, better=better
+            )
+            for name, words, heading, better in (
+                ("error", "error", "error", Better.LOWER),
+                ("bias", "bias", "bias", Better.NEARER_ZERO),
+                ("lower_limit", "lower limit of agreement", "lower", Better.NEARER_ZERO),
+                ("upper_limit", "upper limit of agreement", "upper", Better.NEARER_ZERO),
+            )
+        },
+        **{
+            f"hausdorff{suffix}_{segment}_{unit}": Measure(
+                words=f"{segment} {words} ({unit})",
+                heading=f"{segment} ({unit})",
+                decimals=1,
+                better=Better.LOWER,
+            )
+            for unit in ("mm", "px")
+            for suffix, words in (("_95", "Hausdorff distance, 95th percentile"), ("", "Hausdorff distance"))
+            for segment in SEGMENTS
+        },
+        "brier": Measure(words="Brier score", heading="Brier score", decimals=3, better=Better.LOWER),
+        "calibration_error": Measure(
+            words="calibration error", heading="calibration error", decimals=3, better=Better.LOWER
+        ),
+    }
+)
+"""Every measure, by name."""
+
+
+def figures(evaluation: Evaluation) -> dict[str, Figure]:
+    """Every measure that follows from what is told, by name, in the order of `MEASURES`."""
+    found = dict(_figures(evaluation))
+    return {name: figure for name in MEASURES if (figure := found.get(name)) is not None}
+
+
+def _figures(evaluation: Evaluation) -> Iterator[tuple[str, Figure | None]]:
+    yield "loss", _mean(evaluation.loss)
+    yield from _of_segments("dice_{}", evaluation.dice)
+    if evaluation.percent_density is not None:
+        yield from _of_density(evaluation.percent_density)
+    if evaluation.hausdorff is not None:
+        for unit, distances in (("mm", evaluation.hausdorff.mm), ("px", evaluation.hausdorff.px)):
+            if distances is not None:
+                yield from _of_segments(f"hausdorff_95_{{}}_{unit}", distances.percentile_95)
+                yield from _of_segments(f"hausdorff_{{}}_{unit}", distances.maximum)
+    if evaluation.calibration is not None:
+        yield from _of_calibration(evaluation.calibration)
+
+
+def _mean(moments: Moments | None) -> Figure | None:
+    if moments is None:
+        return None
+    return Figure(value=moments.mean, num_images=moments.num_images, interval=moments.interval)
+
+
+def _of_segments(name: str, segments: SegmentMoments | None) -> Iterator[tuple[str, Figure | None]]:
+    if segments is not None:
+        for segment in SEGMENTS:
+            yield name.format(segment), _mean(getattr(segments, segment))
+
+
+def _of_density(density: PercentDensity) -> Iterator[tuple[str, Figure]]:
+    r, limits = correlation(density), limits_of_agreement(density)
+    values = {
+        "r": (r, density.correlation_interval),
+        "error": (density.mean_absolute_difference, density.error_interval),
+        "bias": (differences(density).mean, density.bias_interval),
+        "lower_limit": (limits and limits[0], None),
+        "upper_limit": (limits and limits[1], None),
+    }
+    for name, (value, interval) in values.items():
+        if value is not None:
+            yield (
+                f"percent_density_{name}",
+                Figure(value=value, num_images=density.num_images, interval=interval),
+            )
+
+
+def _of_calibration(calibration: Calibration) -> Iterator[tuple[str, Figure | None]]:
+    yield "brier", _mean(calibration)
+    error = calibration_error(calibration)
+    if error is not None:
+        yield "calibration_error", Figure(value=error, num_images=calibration.num_images)

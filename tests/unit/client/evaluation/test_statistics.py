@@ -1,0 +1,105 @@
+"""Over the images of a site."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from client.evaluation.bootstrap import Resampling
+from client.evaluation.statistics import Statistics
+from server.credibility import check_evaluation
+from shared.evaluation.agreement import correlation, differences
+from shared.evaluation.measures import figures
+from shared.evaluation.records import EVALUATED
+from tests.unit.client.evaluation.examples import image
+
+IMAGES = [image(number) for number in range(30)]
+
+
+def test_means_and_spreads_are_those_of_the_images() -> None:
+    evaluation = Statistics(images=IMAGES).evaluation(EVALUATED)
+
+    dice = np.array([each.dice_dense for each in IMAGES])
+    assert evaluation.num_examples == 30
+    assert evaluation.dice is not None
+    assert evaluation.dice.dense is not None
+    assert evaluation.dice.dense.num_images == 30
+    assert evaluation.dice.dense.mean == pytest.approx(dice.mean())
+    assert evaluation.dice.dense.variance == pytest.approx(dice.var())
+    assert evaluation.dice.dense.interval is None
+
+
+def test_agreement_is_that_of_the_pairs() -> None:
+    evaluation = Statistics(images=IMAGES).evaluation(["percent_density"])
+
+    measured = np.array([each.percent_density for each in IMAGES])
+    expert = np.array([each.expert_percent_density for each in IMAGES])
+    density = evaluation.percent_density
+    assert density is not None
+    assert correlation(density) == pytest.approx(np.corrcoef(measured, expert)[0, 1], abs=1e-12)
+    assert differences(density).mean == pytest.approx((measured - expert).mean())
+    assert density.mean_absolute_difference == pytest.approx(np.abs(measured - expert).mean())
+
+
+def test_only_what_was_asked_for_is_summed_up() -> None:
+    evaluation = Statistics(images=IMAGES).evaluation(["loss"])
+
+    assert [name for name in EVALUATED if getattr(evaluation, name) is not None] == ["loss"]
+
+
+def test_distances_in_mm_and_in_pixels_are_kept_apart() -> None:
+    images = [image(number, in_mm=number < 10) for number in range(30)]
+
+    hausdorff = Statistics(images=images).evaluation(["hausdorff"]).hausdorff
+
+    assert hausdorff is not None
+    assert hausdorff.mm is not None
+    assert hausdorff.px is not None
+    assert hausdorff.mm.maximum is not None
+    assert hausdorff.px.percentile_95 is not None
+    in_mm, in_px = hausdorff.mm.maximum.dense, hausdorff.px.percentile_95.breast
+    assert in_mm is not None
+    assert in_px is not None
+    assert (in_mm.num_images, in_px.num_images) == (10, 20)
+    assert in_mm.mean == pytest.approx(np.mean([each.outlines.dense.maximum for each in images[:10]]))
+
+
+def test_bins_hold_the_share_of_pixels_and_the_images_that_have_any() -> None:
+    calibration = Statistics(images=IMAGES).evaluation(["calibration"]).calibration
+
+    assert calibration is not None
+    first, last = calibration.bins[0], calibration.bins[9]
+    assert first is not None
+    assert last is not None
+    assert (first.num_images, first.share, first.frequency) == (30, pytest.approx(0.75), pytest.approx(0.5))
+    assert last.probability == pytest.approx(0.95)
+    assert calibration.bins[1:9] == (None,) * 8
+
+
+def test_every_mean_gets_an_interval_that_holds_it() -> None:
+    resampling = Resampling([f"patient-{number // 2}" for number in range(30)], seed=1)
+
+    told = figures(Statistics(images=IMAGES, resampling=resampling).evaluation(EVALUATED))
+
+    without = {"percent_density_lower_limit", "percent_density_upper_limit", "calibration_error"}
+    assert {name for name, figure in told.items() if figure.interval is None} == without
+    for name in told.keys() - without:
+        low, high = told[name].interval
+        assert low <= told[name].value <= high
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_whatever_the_images_are_the_coordinator_believes_their_statistics(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    images = []
+    for number in range(int(random.integers(1, 40))):
+        extreme = {name: float(random.choice([0, 0.3, 1])) for name in ("dice_dense", "dice_breast")}
+        density = {
+            name: float(random.choice([0, 40, 100])) for name in ("percent_density", "expert_percent_density")
+        }
+        images.append(image(number, in_mm=bool(random.integers(2)), **extreme, **density))
+    patients = [f"patient-{random.integers(9)}" for _ in images]
+
+    evaluation = Statistics(images=images, resampling=Resampling(patients, seed)).evaluation(EVALUATED)
+
+    check_evaluation(evaluation, EVALUATED)

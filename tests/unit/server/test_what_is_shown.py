@@ -1,0 +1,86 @@
+"""A finished run at the terminal, in its model card and in its pictures."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+
+import pytest
+from rich.console import Console
+
+from server.curves import draw_curves
+from server.model_card import write_model_card
+from server.progress import show_run
+from server.summary import RunSummary, summarize
+from shared.terminal import Output
+from tests.unit.server.simulated_federation import EVALUATION, RUN_ID, SimulatedFederation
+
+Make = Callable[..., SimulatedFederation]
+
+
+@pytest.fixture
+def finished(found_federation: Make) -> tuple[SimulatedFederation, RunSummary]:
+    federation = found_federation(2)
+    federation.run()
+    return federation, summarize(federation.coordinator.runs.get(RUN_ID), federation.coordinator)
+
+
+def test_a_finished_run_is_shown_by_measure_site_and_over_all(
+    finished: tuple[SimulatedFederation, RunSummary],
+) -> None:
+    output = Output(False)
+    shown = io.StringIO()
+    output.console = Console(file=shown, width=120)
+
+    show_run(finished[1], output, trouble="")
+
+    for words in (
+        "Overlap with the expert's segments (Dice)",
+        "Percent density",
+        "all sites",
+        "density r",
+        "0.800",
+    ):
+        assert words in shown.getvalue()
+
+
+def test_the_model_card_tells_every_measure_of_every_site(
+    finished: tuple[SimulatedFederation, RunSummary],
+) -> None:
+    federation, summary = finished
+
+    card = write_model_card("m", summary, federation.plan, created_at="now", software="this")
+
+    assert "### Percent density, with 95 % limits of agreement" in card
+    # Three sites and all together, each with r, error, bias and limits.
+    assert card.count("| 8 | 0.800 | 4.0 |") == 3
+    assert "| all sites | 24 | 0.800" in card
+    assert "| 1 | 3 / 3 | 0.500 | 0.500 | 0.700 | 0.800 | 4.0 | 0.700 | 0.700 | 0.700 |" in card
+
+
+def test_machines_get_every_measure_with_its_images_and_interval(
+    finished: tuple[SimulatedFederation, RunSummary],
+) -> None:
+    document = json.loads(json.dumps(finished[1].to_json()))
+
+    assert EVALUATION.dice is not None
+    assert document["test"][0]["evaluation"] == {
+        "num_examples": 8,
+        "measures": document["test"][0]["evaluation"]["measures"],
+    }
+    assert document["test"][0]["evaluation"]["measures"]["dice_dense"] == {
+        "value": 0.7,
+        "num_images": 8,
+        "interval": None,
+    }
+    pooled = document["test_of_all"]["measures"]
+    assert pooled["percent_density_r"]["value"] == pytest.approx(0.8)
+    assert pooled["percent_density_r"]["num_images"] == 24
+    low, high = pooled["percent_density_r"]["interval"]
+    assert low < 0.8 < high
+    assert document["rounds"][1]["incoming"]["measures"]["dice_dense"]["value"] == pytest.approx(0.7)
+
+
+def test_learning_curves_are_a_picture(finished: tuple[SimulatedFederation, RunSummary]) -> None:
+    assert draw_curves(finished[1]).startswith(b"\x89PNG")
