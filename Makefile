@@ -8,8 +8,9 @@ TORCH_INDEX ?=
 # Open data for the demo: a research archive whose index.csv has a `site` column.
 DATA ?=
 DEMO ?=
-# Options of a benchmark.
+# Options of a benchmark, and of the study.
 BENCH ?=
+STUDY ?=
 # Linters and builders that the product does not need.
 TOOLS ?= .tools
 # Of a bundle: the role, the fingerprint of the OpenPGP key that signs, a folder of wheels to prefer.
@@ -18,7 +19,7 @@ KEY ?=
 WHEELS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install tools demo test faults deployment check bundle lint-deploy bench-intake bench-rounds bench-frugal format lock protos docs clean
+.PHONY: help install tools demo test faults deployment check bundle lint-deploy study bench-intake bench-rounds bench-frugal format lock protos docs clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -72,6 +73,9 @@ check: install ## Formatting, lint, types, import rules, docs, tests
 	$(MAKE) docs
 	git diff --exit-code -- docs/cli.md docs/exit-codes.md
 	$(MAKE) test
+
+study: install ## Compare local, federated and pooled models by cross-validation (DATA=folder for open data); hours, goes on where it was
+	$(BIN)/python -m bench.study $(if $(DATA),--data $(DATA)) $(STUDY)
 
 bench-intake: install ## Measure the intake beside pydicom with MONAI, and beside decoding alone
 	$(BIN)/python -m bench.intake

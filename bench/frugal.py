@@ -8,8 +8,6 @@ With `--data`, the sites of a research archive; without, phantoms.
 from __future__ import annotations
 
 import argparse
-import csv
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,12 +18,11 @@ from bench.learning import (
     Outcome,
     learn,
     learning_site,
-    load_examples,
+    read_hospitals,
     scaled_by,
     with_flipped_labels,
 )
 from client.imaging.example import Example
-from deploy.demo.phantoms.three_hospitals import write_hospitals
 from shared.fixed_point.grid import Bits
 from shared.plan import AggregationPlan, ModelPlan, Plan, RoundsPlan, StrategyName, TrainingPlan
 
@@ -49,23 +46,11 @@ def main() -> None:
         model=ModelPlan(size="tiny", input_height_px=options.height, input_width_px=options.height // 2),
         training=TrainingPlan(local_epochs=3, batch_size=4, learning_rate=3e-3),
     )
-    hospitals = read_hospitals(options.data)
+    hospitals = {
+        name: [one.example for one in examples] for name, examples in read_hospitals(options.data).items()
+    }
     compare_arithmetics(hospitals, plan, options.seeds)
     compare_strategies(spread(hospitals), plan)
-
-
-def read_hospitals(data: Path | None) -> dict[str, list[Example]]:
-    """The examples of each hospital."""
-    if data is None:
-        with tempfile.TemporaryDirectory() as folder:
-            folders = write_hospitals(Path(folder), patients=10, seed=2026, spacing_mm=0.5)
-            return {each.name: load_examples(each) for each in folders}
-    with (data / "index.csv").open(newline="") as file:
-        names = [row["site"].replace("_", "-") for row in csv.DictReader(file)]
-    hospitals: dict[str, list[Example]] = {name: [] for name in sorted(set(names))}
-    for name, example in zip(names, load_examples(data), strict=True):
-        hospitals[name].append(example)
-    return hospitals
 
 
 def spread(hospitals: dict[str, list[Example]]) -> dict[str, list[Example]]:
@@ -126,7 +111,7 @@ def _ratio(outcomes: Sequence[Outcome]) -> float:
 
 
 def _at_site(outcomes: Sequence[Outcome], site: str) -> float:
-    return float(np.mean([each.dice_dense[site] for each in outcomes]))
+    return float(np.mean([dice for each in outcomes for dice in each.dice_dense(site)]))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ what the rest is compared with.
 
 from __future__ import annotations
 
+import csv
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,16 +17,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from client.evaluation.images import evaluate_images
+from client.evaluation.images import ImageMetrics, evaluate_images
 from client.imaging.example import Example, Label
 from client.intake.candidates import Refusal
 from client.intake.exclusions import IntakeRules
 from client.intake.loading import load
 from client.intake.sources import open_source
 from client.training.dataset import FittedDataset
-from client.training.local_round import LocalRound, residual_state, rounding_of, train_round
+from client.training.local_round import LocalRound, own_weights, residual_state, rounding_of, train_round
 from client.training.schedule import training_seed
 from client.training.trainer import train
+from deploy.demo.phantoms.three_hospitals import write_hospitals
 from server.aggregation import Aggregation, first_checkpoint
 from server.strategies import strategy_of
 from server.weighting import SiteWeights
@@ -40,6 +42,9 @@ from shared.transfer.blob_store import BlobStore
 CPU = torch.device("cpu")
 RUN_ID = "run"
 TEST_EVERY = 3
+
+SiteState = Mapping[str, Tensor]
+"""What a site keeps between rounds."""
 
 Deed = Callable[[Weights], Weights]
 """What a hostile site makes of its update before it is rounded."""
@@ -67,8 +72,8 @@ class Outcome:
 
     Attributes
     ----------
-    dice_dense
-        Of the final weights: each test image of each site.
+    images
+        Each test image of each site under the final weights.
     upload_bytes
         Of all updates of all rounds.
     float32_bytes
@@ -77,7 +82,7 @@ class Outcome:
         After each round, the first ones first.
     """
 
-    dice_dense: dict[str, list[float]] = field(default_factory=dict)
+    images: dict[str, list[ImageMetrics]] = field(default_factory=dict)
     upload_bytes: int = 0
     float32_bytes: int = 0
     weights: list[Weights] = field(default_factory=list)
@@ -85,10 +90,22 @@ class Outcome:
     @property
     def mean_dice_dense(self) -> float:
         """Over all test images of all sites."""
-        return float(np.mean([dice for of_site in self.dice_dense.values() for dice in of_site]))
+        return float(np.mean([dice for site in self.images for dice in self.dice_dense(site)]))
+
+    def dice_dense(self, site: str) -> list[float]:
+        """Of a site's test images on which an expert has drawn dense tissue."""
+        return [image.dice_dense for image in self.images[site] if image.dice_dense is not None]
 
 
-def load_examples(folder: Path) -> list[Example]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PatientExample:
+    """An example, and whose it is."""
+
+    patient: str
+    example: Example
+
+
+def load_examples(folder: Path) -> list[PatientExample]:
     """The masked examples of a source, in its fixed order."""
     source = open_source(folder, IntakeRules(accept_secondary_capture=True), lambda _done, _total: None)
     examples = []
@@ -96,15 +113,28 @@ def load_examples(folder: Path) -> list[Example]:
         loaded = load(candidate)
         if not isinstance(loaded, Refusal) and loaded.labels_HW is not None:
             name = f"{folder.name}-{candidate.position}"
-            examples.append(
-                Example(
-                    example_id=name,
-                    image_HW=loaded.image_HW,
-                    labels_HW=loaded.labels_HW,
-                    spacing=loaded.spacing,
-                )
+            example = Example(
+                example_id=name,
+                image_HW=loaded.image_HW,
+                labels_HW=loaded.labels_HW,
+                spacing=loaded.spacing,
             )
+            examples.append(PatientExample(patient=candidate.patient_id, example=example))
     return examples
+
+
+def read_hospitals(data: Path | None) -> dict[str, list[PatientExample]]:
+    """The masked examples of each hospital of a research archive, or of phantoms made on the spot."""
+    if data is None:
+        with tempfile.TemporaryDirectory() as folder:
+            folders = write_hospitals(Path(folder), patients=10, seed=2026, spacing_mm=0.5)
+            return {each.name: load_examples(each) for each in folders}
+    with (data / "index.csv").open(newline="") as file:
+        names = [row["site"].replace("_", "-") for row in csv.DictReader(file)]
+    hospitals: dict[str, list[PatientExample]] = {name: [] for name in sorted(set(names))}
+    for name, example in zip(names, load_examples(data), strict=True):
+        hospitals[name].append(example)
+    return hospitals
 
 
 def learning_site(name: str, examples: Sequence[Example], plan: Plan) -> LearningSite:
@@ -133,7 +163,13 @@ def scaled_by(factor: float) -> Deed:
     return lambda update: {name: tensor * factor for name, tensor in update.items()}
 
 
-def learn(plan: Plan, sites: Sequence[LearningSite], *, bits: Bits | None) -> Outcome:
+def learn(
+    plan: Plan,
+    sites: Sequence[LearningSite],
+    *,
+    bits: Bits | None,
+    on_step: Callable[[], None] = lambda: None,
+) -> Outcome:
     """Carry a plan through its rounds, and evaluate the final weights at every site.
 
     Parameters
@@ -142,6 +178,8 @@ def learn(plan: Plan, sites: Sequence[LearningSite], *, bits: Bits | None) -> Ou
         Its own bits do not count.
     bits
         None sends float32.
+    on_step
+        Told of every optimiser step of every site.
     """
     if bits is not None:
         aggregation = plan.aggregation.model_copy(update={"bits": bits})
@@ -149,13 +187,19 @@ def learn(plan: Plan, sites: Sequence[LearningSite], *, bits: Bits | None) -> Ou
     outcome = Outcome(weights=[weights_of(initial_model(plan))])
     with tempfile.TemporaryDirectory() as folder:
         rounds = _exact_rounds if bits is None else _rounds
-        rounds(plan, sites, BlobStore(Path(folder)), outcome)
-    model = build_model(plan.model)
-    load_into(model, outcome.weights[-1])
+        states = rounds(plan, sites, BlobStore(Path(folder)), outcome, on_step)
     for site in sites:
-        images = evaluate_images(model, site.test, plan, CPU)
-        outcome.dice_dense[site.name] = [image.dice_dense for image in images if image.dice_dense is not None]
+        outcome.images[site.name] = tested(
+            own_weights(outcome.weights[-1], plan, states[site.name]), site.test, plan
+        )
     return outcome
+
+
+def tested(weights: Weights, images: FittedDataset, plan: Plan) -> list[ImageMetrics]:
+    """Images under some weights."""
+    model = build_model(plan.model)
+    load_into(model, weights)
+    return evaluate_images(model, images, plan, CPU)
 
 
 def _weights(plan: Plan, sites: Sequence[LearningSite]) -> SiteWeights:
@@ -164,23 +208,36 @@ def _weights(plan: Plan, sites: Sequence[LearningSite]) -> SiteWeights:
     return weights.alike(num_first=len(sites)) if alike else weights
 
 
-def _exact_rounds(plan: Plan, sites: Sequence[LearningSite], _blobs: BlobStore, outcome: Outcome) -> None:
+def _exact_rounds(
+    plan: Plan,
+    sites: Sequence[LearningSite],
+    _blobs: BlobStore,
+    outcome: Outcome,
+    on_step: Callable[[], None],
+) -> dict[str, SiteState]:
     weights = _weights(plan, sites)
     for number in range(1, plan.rounds.count + 1):
         base = outcome.weights[-1]
         means = {name: torch.zeros_like(tensor, dtype=torch.float64) for name, tensor in base.items()}
         for site in sites:
-            update = _train(plan, site, base, {}, number).update
+            update = _train(plan, site, base, {}, number, on_step).update
             for name, tensor in update.items():
                 means[name] += weights.share(site.name) * tensor.double()
             outcome.upload_bytes += _float32_bytes(update)
             outcome.float32_bytes += _float32_bytes(update)
         outcome.weights.append({name: (base[name].double() + means[name]).float() for name in base})
+    return {site.name: {} for site in sites}
 
 
-def _rounds(plan: Plan, sites: Sequence[LearningSite], blobs: BlobStore, outcome: Outcome) -> None:
+def _rounds(
+    plan: Plan,
+    sites: Sequence[LearningSite],
+    blobs: BlobStore,
+    outcome: Outcome,
+    on_step: Callable[[], None],
+) -> dict[str, SiteState]:
     checkpoint = first_checkpoint(plan, blobs)
-    states: dict[str, Mapping[str, Tensor]] = {site.name: {} for site in sites}
+    states: dict[str, SiteState] = {site.name: {} for site in sites}
     for number in range(1, plan.rounds.count + 1):
         aggregation = Aggregation(plan=plan, base=checkpoint, weights=_weights(plan, sites), blobs=blobs)
         base = outcome.weights[-1]
@@ -194,7 +251,7 @@ def _rounds(plan: Plan, sites: Sequence[LearningSite], blobs: BlobStore, outcome
                 site_id=site.name,
                 base_digest=checkpoint.weights.digest,
             )
-            trained = _train(plan, site, base, states[site.name], number)
+            trained = _train(plan, site, base, states[site.name], number, on_step)
             rounding = rounding_of(aggregation.terms(site.name), plan, occasion, states[site.name])
             with blobs.draft() as draft:
                 with draft.open("wb") as file:
@@ -218,10 +275,16 @@ def _rounds(plan: Plan, sites: Sequence[LearningSite], blobs: BlobStore, outcome
         checkpoint = aggregation.checkpoint()
         content = blobs.path(checkpoint.weights.digest).read_bytes()
         outcome.weights.append(from_bytes(content, like=base))
+    return states
 
 
 def _train(
-    plan: Plan, site: LearningSite, base: Weights, state: Mapping[str, Tensor], number: int
+    plan: Plan,
+    site: LearningSite,
+    base: Weights,
+    state: SiteState,
+    number: int,
+    on_step: Callable[[], None],
 ) -> LocalRound:
     seed = training_seed(plan.seed, run_id=RUN_ID, round_number=number, attempt=1, site_id=site.name)
     trained = train_round(
@@ -230,7 +293,14 @@ def _train(
         state,
         {},
         lambda model, correct: train(
-            model, site.train, plan, round_number=number, seed=seed, device=CPU, correct=correct
+            model,
+            site.train,
+            plan,
+            round_number=number,
+            seed=seed,
+            device=CPU,
+            correct=correct,
+            on_step=lambda _: on_step(),
         ),
     )
     return replace(trained, update=site.deed(trained.update)) if site.deed else trained

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import csv
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -61,7 +60,6 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--output", type=Path, default=Path("build/demo"), help="replaced if it is a demo's")
     parser.add_argument("--quick", action="store_true", help="fewer images, rounds and steps")
     parser.add_argument("--floor", type=float, default=0.0, help="least dense Dice that is no failure")
-    parser.add_argument("--no-study", action="store_true", help="leave out the comparison on open data")
     return parser.parse_args()
 
 
@@ -86,9 +84,13 @@ def _run(options: argparse.Namespace, console: Console) -> None:
             _segment(demo, role, hospital, model, output / "overlays")
             for hospital, role in zip(hospitals, sites, strict=True)
         ]
+<<<<<<< HEAD
     _tell(console, model, overlays, run)
     if options.data and not options.no_study:
         _study(console, sites, plan, model, output / "study")
+=======
+    _tell(console, model, overlays, tests)
+>>>>>>> 6bdfd7c (wip)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,17 +177,6 @@ def _tell(console: Console, model: Path, overlays: Sequence[Path], run: dict[str
             )
     console.print()
     console.print(table)
-
-
-def _study(console: Console, sites: Sequence[Role], plan: Path, model: Path, output: Path) -> None:
-    console.print("\nStudy: the same images, pooled and alone (not the product)", style="bold cyan")
-    line = [sys.executable, "-m", "deploy.demo.study", "--plan", str(plan)]
-    for role in sites:
-        line += ["--site", str(role.home)]
-    line += ["--global-model", str(model), "--output", str(output)]
-    if subprocess.run(line, check=False).returncode:
-        raise CommandError("the study failed")
-    console.print(f"study  {output}")
 
 
 def _fresh(output: Path) -> Path:

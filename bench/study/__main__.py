@@ -1,0 +1,67 @@
+"""Run a study, or go on with one, and write its page.
+
+    python -m bench.study --data FOLDER      a research archive: index.csv with image, label, site
+    python -m bench.study                    phantoms of three vendors
+
+Each arm in each fold is kept as it ends; started again, the study does what is left. The phantoms' study
+fails where a federated model is no better than the mean of other hospitals' local ones.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from bench.learning import read_hospitals
+from bench.study.arms import arms_of
+from bench.study.folds import folds_of
+from bench.study.report import Study, beats_foreign, write
+from bench.study.results import Results
+from bench.study.running import run
+from shared.plan import Plan, StrategyName
+
+HERE = Path(__file__).parent
+NUM_FOLDS = 5
+SPLIT_SEED = 2026
+STRATEGIES: tuple[StrategyName, ...] = ("fedavg", "fedprox", "fedbn")
+
+
+def main() -> None:
+    """Train what is left to train, then tell."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.study", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, help="research archive; phantoms without it")
+    parser.add_argument("--plan", type=Path, help="another plan than the study's own")
+    parser.add_argument("--output", type=Path, default=Path("docs/study"), help="default docs/study")
+    parser.add_argument("--folds", type=int, nargs="+", help="only these of the five folds, from 1")
+    parser.add_argument("--arms", nargs="+", help="only these arms, such as pooled, fedavg, 'local mgh'")
+    options = parser.parse_args()
+    console = Console(highlight=False, soft_wrap=True)
+    plan_file = options.plan or HERE / ("films.toml" if options.data else "phantoms.toml")
+    plan = Plan.from_toml(plan_file.read_bytes())
+    hospitals = read_hospitals(options.data)
+    results = Results(options.output / plan.name)
+    left = [
+        (arm, fold)
+        for fold in folds_of(hospitals, num_folds=NUM_FOLDS, seed=SPLIT_SEED)
+        for arm in arms_of(sorted(hospitals), STRATEGIES)
+        if (not options.folds or fold.number in options.folds)
+        and (not options.arms or arm.name in options.arms)
+        and results.find(arm.name, fold.number, plan.sha256) is None
+    ]
+    for result in run(left, plan, console):
+        results.keep(result)
+    study = Study.of(results.under(plan.sha256), plan, num_folds=NUM_FOLDS)
+    if study.arms:
+        console.print(f"Written: {write(study, options.output)}")
+    if not options.data and not beats_foreign(study):
+        console.print("The federated model is no better than other hospitals' local ones.", style="red")
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
