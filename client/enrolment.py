@@ -41,6 +41,8 @@ class Membership:
         `host:port`.
     key_generation
         Which of the home's private keys go with it; grows with each renewal.
+    told_version
+        The software version that the coordinator was told last.
     """
 
     site_id: str
@@ -51,6 +53,7 @@ class Membership:
     fleet_address: str
     transfer_address: str
     key_generation: int = 0
+    told_version: str = ""
 
 
 def enrol(
@@ -113,7 +116,7 @@ def enrol(
             raise _as_error(error) from error
         answered_at = time.time()
     check_clock(ahead_s=(asked_at + answered_at) / 2 - reply.server_time)
-    return _checked(reply, token=token, tls_key=tls_key)
+    return _checked(reply, token=token, tls_key=tls_key, told_version=software_version)
 
 
 def names_in(request: Message) -> tuple[str, ...]:
@@ -137,7 +140,9 @@ def check_clock(*, ahead_s: float) -> None:
         )
 
 
-def _checked(reply: enrolment_pb2.EnrolReply, *, token: InvitationToken, tls_key: TlsKey) -> Membership:
+def _checked(
+    reply: enrolment_pb2.EnrolReply, *, token: InvitationToken, tls_key: TlsKey, told_version: str
+) -> Membership:
     """The membership, if the root is the pinned one, the certificate ours, the names fit to show."""
     anchors = Anchors.from_bytes(reply.anchors)
     check_issued_by(reply.certificate_pem, anchors.root_pem)
@@ -160,6 +165,7 @@ def _checked(reply: enrolment_pb2.EnrolReply, *, token: InvitationToken, tls_key
         coordinator_name=reply.coordinator_name,
         fleet_address=reply.fleet_address,
         transfer_address=reply.transfer_address,
+        told_version=told_version,
     )
 
 

@@ -220,6 +220,7 @@ class SiteHome:
             "fleet_address": membership.fleet_address,
             "transfer_address": membership.transfer_address,
             "key_generation": membership.key_generation,
+            "told_version": membership.told_version,
         }
         write_file(self.membership_file, json.dumps(document, indent=2).encode())
 
@@ -244,6 +245,7 @@ class SiteHome:
                 fleet_address=document["fleet_address"],
                 transfer_address=document["transfer_address"],
                 key_generation=int(document["key_generation"]),
+                told_version=str(document.get("told_version", "")),
             )
         except (FileNotFoundError, NotADirectoryError) as error:
             raise HomeError(

@@ -17,7 +17,7 @@ from client.home import SiteHome
 from client.policy.reading import read_policy
 from client.policy.wording import policy_in_words
 from client.reachability import reach
-from client.standing import clock_ahead
+from client.standing import Standing, ask_standing, check_version
 from client.training.dataset import FittedDataset
 from client.training.device import choose_device
 from client.training.trainer import train
@@ -101,26 +101,29 @@ def _reach(address: str, membership: Membership, home: SiteHome) -> str:
 
 
 def _standing(home: SiteHome) -> Iterator[Check]:
-    """Membership and clock, by one question to the coordinator."""
+    """Membership, clock and version, by one question to the coordinator."""
     try:
-        ahead_s = clock_ahead(home)
+        standing = ask_standing(home)
     except MammofedError as error:
         yield Check(name="standing", passed=False, finding=error.message, remedy=error.hint)
-        yield _guarded("clock", _unknown_clock)
+        yield _guarded("clock", _unknown)
+        yield _guarded("version", _unknown)
         return
     yield Check(
         name="standing", passed=True, finding="the coordinator answers and has this site for a member"
     )
-    yield _guarded("clock", lambda: _clock(ahead_s))
+    yield _guarded("clock", partial(_clock, standing))
+    yield _guarded("version", partial(check_version, standing))
 
 
-def _unknown_clock() -> str:
+def _unknown() -> str:
     raise UnreachableError(
         "it cannot be compared with the coordinator's", "Mend the standing first; then this is looked at."
     )
 
 
-def _clock(ahead_s: float) -> str:
+def _clock(standing: Standing) -> str:
+    ahead_s = standing.clock_ahead_s
     check_clock(ahead_s=ahead_s)
     return f"{abs(ahead_s):.1f} s {'ahead of' if ahead_s > 0 else 'behind'} the coordinator's"
 

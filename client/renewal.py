@@ -194,4 +194,9 @@ def _checked(reply: renewal_pb2.RenewReply, before: Membership, tls_key: TlsKey)
             "The coordinator's reply does not hold together.",
             "Tell the coordinator; what this site has stays in force.",
         )
-    return replace(after, certificate_pem=issued, key_generation=before.key_generation + 1)
+    return replace(
+        after,
+        certificate_pem=issued,
+        key_generation=before.key_generation + 1,
+        told_version=version("mammofed"),
+    )

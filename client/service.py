@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 
 from client.consent_upkeep import ConsentUpkeep
 from client.contact import ContactNote
@@ -123,7 +124,9 @@ class Upkeep:
             return
         membership = self._home.membership()
         due = renewal_due(membership.certificate_pem, now=time.time(), jitter=jitter_of(membership.site_id))
-        if due or is_under_older_root(membership):
+        # A site that was updated tells the coordinator of its version with its next renewal: now.
+        is_updated = membership.told_version != version("mammofed")
+        if due or is_updated or is_under_older_root(membership):
             renew(self._home)
             log.info("The certificate of this site is renewed")
         # A node whose clock is wrong is refused by the coordinator's Flower, which does not say why.

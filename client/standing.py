@@ -6,7 +6,8 @@ import contextlib
 import fcntl
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 
 import grpc
@@ -18,15 +19,17 @@ from client.store.opening import open_site_store
 from shared.audit.events import KeysRotated
 from shared.enrolment import renewal_pb2, renewal_pb2_grpc
 from shared.enrolment.refusal import Refusal, refusal_error
-from shared.errors import MammofedError, TrustError, UnreachableError
+from shared.errors import MammofedError, TrustError, UnreachableError, VersionError
 from shared.transfer.rpc import REVOKED, open_channel, rejects_certificate
 from shared.trust.anchors import Anchors, follow
 from shared.trust.certificates import expires_at, fingerprint
 from shared.trust.keys import TlsKey
 from shared.trust.tls import mutual_channel_credentials
+from shared.versions import fit
 
 CALL_TIMEOUT_S = 15.0
 KEY_ID_DIGITS = 16
+MAX_VERSION_LENGTH = 32
 
 
 class RevokedCall(Exception):  # noqa: N818 - an answer, no error
@@ -50,8 +53,24 @@ def is_member(home: SiteHome) -> bool:
     return True
 
 
-def clock_ahead(home: SiteHome) -> float:
-    """Seconds by which this computer's clock is ahead of the coordinator's, which has this site for a member.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """What a member learns by asking.
+
+    Attributes
+    ----------
+    clock_ahead_s
+        By how much this computer's clock is ahead of the coordinator's.
+    coordinator_version
+        Of its software; empty if it does not tell.
+    """
+
+    clock_ahead_s: float
+    coordinator_version: str
+
+
+def ask_standing(home: SiteHome) -> Standing:
+    """Ask the coordinator, which has this site for a member.
 
     Raises
     ------
@@ -65,20 +84,41 @@ def clock_ahead(home: SiteHome) -> float:
         reply = _ask(home)
     except RevokedCall as error:
         raise revoked_error() from error
-    return (asked_at + time.time()) / 2 - reply.server_time
+    return Standing(
+        clock_ahead_s=(asked_at + time.time()) / 2 - reply.server_time,
+        coordinator_version=reply.software_version[:MAX_VERSION_LENGTH],
+    )
 
 
 def check_standing(home: SiteHome) -> None:
-    """Return only if this site is a member and its clock is near enough to the coordinator's.
+    """Return only if this site is a member, and clock and version are near enough to the coordinator's.
 
     Raises
     ------
     UnreachableError
         The coordinator does not answer.
     TrustError
-        It has revoked this site, does not accept its certificate, or the clocks differ too much.
+        It has revoked this site, does not accept its certificate, or clocks or versions differ too much.
     """
-    check_clock(ahead_s=clock_ahead(home))
+    standing = ask_standing(home)
+    check_clock(ahead_s=standing.clock_ahead_s)
+    check_version(standing)
+
+
+def check_version(standing: Standing) -> str:
+    """How this site's version fits the coordinator's, in words.
+
+    Raises
+    ------
+    VersionError
+        They are too far apart.
+    """
+    own, other = version("mammofed"), standing.coordinator_version
+    found = fit(own, other)
+    words = f"this site {own}, the coordinator {other or '?'}: {found.value}"
+    if not found.is_good:
+        raise VersionError(f"Versions: {words}.", "Update the older side; until then it may refuse to work.")
+    return words
 
 
 def learn(home: SiteHome) -> bool:

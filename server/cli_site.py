@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import time
+from importlib.metadata import version
 from typing import Annotated
 
 import typer
@@ -145,6 +146,7 @@ def site_list(home: HomeOption = HOME, as_json: JsonOption = False) -> None:
     """List the hospitals: those that wait for approval, then those that were let in."""
     from server.coordinator import Coordinator
     from server.lifecycle import SiteState
+    from shared.versions import fit
 
     coordinator = Coordinator.open(CoordinatorHome(home))
     waiting = [
@@ -161,6 +163,7 @@ def site_list(home: HomeOption = HOME, as_json: JsonOption = False) -> None:
             "site_id": site_id,
             "state": state.value,
             "software": software,
+            "fits": fit(version("mammofed"), software).value,
             "enrolled": time.strftime("%Y-%m-%d %H:%M", time.localtime(since)),
         }
         for name, site_id, state, software, since in [*waiting, *enrolled]

@@ -45,7 +45,7 @@ LONGEST_REST_S = 86_400.0
 """A site's hours come again every day; no run waits longer for what one site says."""
 
 PAUSED = "the site has paused"
-OTHER_VERSION = "the site runs another minor version of mammofed, or does not approve of this one"
+OTHER_VERSION = "the site speaks another version of the protocol, or does not approve of this one"
 WITHDRAWN = "the site has taken its approval back"
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from importlib.metadata import version
 
 import grpc
 
@@ -74,7 +75,9 @@ class RenewalService(renewal_pb2_grpc.RenewalServicer):
         with answering(context):
             self._member(context)
             return renewal_pb2.StandingReply(
-                server_time=self._clock(), statements=self._coordinator.statements
+                server_time=self._clock(),
+                statements=self._coordinator.statements,
+                software_version=version("mammofed"),
             )
         raise AssertionError("answering has ended the call")
 

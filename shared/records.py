@@ -86,11 +86,11 @@ class Record(BaseModel):
             if (spoken := _protocol_of(payload)) not in {None, PROTOCOL}:
                 raise VersionError(
                     f"A signed {cls.__name__.lower()} is of protocol {spoken}; this side speaks {PROTOCOL}.",
-                    "Coordinator and site must run the same minor version of mammofed.",
+                    "Coordinator and site must run the same or neighbouring minor versions of mammofed.",
                 ) from error
             raise TrustError(
                 f"A signed {cls.__name__.lower()} has an unknown form.",
-                "Coordinator and site must run the same minor version of mammofed.",
+                "Coordinator and site must run the same or neighbouring minor versions of mammofed.",
             ) from error
 
 

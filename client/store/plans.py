@@ -135,7 +135,7 @@ class Plans:
                     )
                 if known["bundle_sha256"] != offer.bundle_sha256:
                     raise VersionError(
-                        "A run was offered again by another minor version of mammofed.",
+                        "A run was offered again under another version of the protocol.",
                         "Tell the coordinator: it was approved for the version before, and ends under that.",
                     )
                 if PlanState(known["state"]) is not PlanState.OVER:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Engine, RowMapping, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, RowMapping, insert, select, true, update
 
 from server.enrolment import EnrolledSite, SiteKeys
 from server.lifecycle import SiteState
@@ -126,13 +126,22 @@ class Federation:
         NotFoundError
             There is none.
         """
+        num = self._withdraw(invitation.c.site_name == site_name, now=now, actor=actor)
+        if not num:
+            raise NotFoundError(
+                f"There is no open invitation for '{site_name}'.",
+                "If the site has joined already, use `mammofed-coordinator site revoke`.",
+            )
+        return num
+
+    def withdraw_all(self, *, now: float, actor: str) -> None:
+        """Withdraw every invitation that was not used."""
+        self._withdraw(true(), now=now, actor=actor)
+
+    def _withdraw(self, which: ColumnElement[bool], *, now: float, actor: str) -> int:
         open_ones = (
             select(invitation.c.secret_hash, invitation.c.site_id)
-            .where(
-                invitation.c.site_name == site_name,
-                invitation.c.used_at.is_(None),
-                invitation.c.withdrawn_at.is_(None),
-            )
+            .where(which, invitation.c.used_at.is_(None), invitation.c.withdrawn_at.is_(None))
             .order_by(invitation.c.site_id)
         )
         with transaction(self._engine) as connection:
@@ -142,11 +151,6 @@ class Federation:
                     update(invitation).where(invitation.c.secret_hash == secret_hash).values(withdrawn_at=now)
                 )
                 append(connection, SiteWithdrawn(subject=site_id), actor=actor, at=now)
-        if not rows:
-            raise NotFoundError(
-                f"There is no open invitation for '{site_name}'.",
-                "If the site has joined already, use `mammofed-coordinator site revoke`.",
-            )
         return len(rows)
 
     def enrol(

@@ -10,6 +10,8 @@ from sqlalchemy import Engine
 from shared.store import open_store, sqlite_url
 
 MIGRATIONS = Path(__file__).parent / "migrations"
+DATABASE_FILE = "coordinator.db"
+"""In the home, where the state is in SQLite."""
 
 
 def open_coordinator_store(home: Path, database: SecretStr | None = None) -> Engine:
@@ -32,4 +34,4 @@ def open_coordinator_store(home: Path, database: SecretStr | None = None) -> Eng
 
 def store_url(home: Path, database: SecretStr | None) -> str:
     """The database's URL, which may hold a password."""
-    return sqlite_url(home / "coordinator.db") if database is None else database.get_secret_value()
+    return sqlite_url(home / DATABASE_FILE) if database is None else database.get_secret_value()

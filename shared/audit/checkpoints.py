@@ -74,7 +74,7 @@ def open_checkpoint(envelope: Envelope, *, of: str, key: VerifyKey) -> Checkpoin
     except ValidationError as error:
         raise TrustError(
             "A signed checkpoint of an audit log has an unknown form.",
-            "Coordinator and site must run the same minor version of mammofed.",
+            "Coordinator and site must run the same or neighbouring minor versions of mammofed.",
         ) from error
     if checkpoint.side != of:
         raise TrustError(

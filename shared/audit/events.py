@@ -48,6 +48,8 @@ from shared.audit.federation_events import (
     SiteWithdrawn,
 )
 from shared.audit.local_events import (
+    BackupRestored,
+    BackupTaken,
     CheckpointKept,
     ClockJudged,
     ConfigurationChanged,
@@ -68,6 +70,8 @@ __all__ = [
     "AnswerLost",
     "AnswerRefused",
     "AnswerRejected",
+    "BackupRestored",
+    "BackupTaken",
     "CheckpointKept",
     "ClockJudged",
     "ConfigurationChanged",
@@ -163,6 +167,8 @@ EVENTS: Mapping[str, type[Event]] = {
         PersonDisabled,
         ClockJudged,
         StoreRewound,
+        BackupTaken,
+        BackupRestored,
         CheckpointKept,
         HistoryContradicted,
     )

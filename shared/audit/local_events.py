@@ -96,6 +96,20 @@ class ClockJudged(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BackupTaken(Event):
+    """A backup of the coordinator is being written; the subject of this and the next is `coordinator`."""
+
+    name = "backup.taken"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackupRestored(Event):
+    """The coordinator stands as it did at the line before: what came later was lost."""
+
+    name = "backup.restored"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StoreRewound(Event):
     """The database goes back to the schema of an older version; the subject is `store`."""
 

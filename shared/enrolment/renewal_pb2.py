@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eshared/enrolment/renewal.proto\x12\x15mammofed.enrolment.v1\"\x11\n\x0fStandingRequest\"8\n\rStandingReply\x12\x13\n\x0bserver_time\x18\x01 \x01(\x01\x12\x12\n\nstatements\x18\x02 \x03(\x0c\"\xce\x01\n\x0cRenewRequest\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x0f\n\x07\x63sr_pem\x18\x02 \x01(\x0c\x12\x1a\n\x12signing_public_key\x18\x03 \x01(\x0c\x12\x17\n\x0fnode_public_key\x18\x04 \x01(\t\x12\x18\n\x10software_version\x18\x05 \x01(\t\x12\x19\n\x11signing_key_proof\x18\x06 \x01(\x0c\x12\x16\n\x0enode_key_proof\x18\x07 \x01(\x0c\x12\x11\n\tsignature\x18\x08 \x01(\x0c\"9\n\nRenewReply\x12\x17\n\x0f\x63\x65rtificate_pem\x18\x01 \x01(\x0c\x12\x12\n\nstatements\x18\x02 \x03(\x0c\x32\xb4\x01\n\x07Renewal\x12X\n\x08Standing\x12&.mammofed.enrolment.v1.StandingRequest\x1a$.mammofed.enrolment.v1.StandingReply\x12O\n\x05Renew\x12#.mammofed.enrolment.v1.RenewRequest\x1a!.mammofed.enrolment.v1.RenewReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eshared/enrolment/renewal.proto\x12\x15mammofed.enrolment.v1\"\x11\n\x0fStandingRequest\"R\n\rStandingReply\x12\x13\n\x0bserver_time\x18\x01 \x01(\x01\x12\x12\n\nstatements\x18\x02 \x03(\x0c\x12\x18\n\x10software_version\x18\x03 \x01(\t\"\xce\x01\n\x0cRenewRequest\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x0f\n\x07\x63sr_pem\x18\x02 \x01(\x0c\x12\x1a\n\x12signing_public_key\x18\x03 \x01(\x0c\x12\x17\n\x0fnode_public_key\x18\x04 \x01(\t\x12\x18\n\x10software_version\x18\x05 \x01(\t\x12\x19\n\x11signing_key_proof\x18\x06 \x01(\x0c\x12\x16\n\x0enode_key_proof\x18\x07 \x01(\x0c\x12\x11\n\tsignature\x18\x08 \x01(\x0c\"9\n\nRenewReply\x12\x17\n\x0f\x63\x65rtificate_pem\x18\x01 \x01(\x0c\x12\x12\n\nstatements\x18\x02 \x03(\x0c\x32\xb4\x01\n\x07Renewal\x12X\n\x08Standing\x12&.mammofed.enrolment.v1.StandingRequest\x1a$.mammofed.enrolment.v1.StandingReply\x12O\n\x05Renew\x12#.mammofed.enrolment.v1.RenewRequest\x1a!.mammofed.enrolment.v1.RenewReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,11 +34,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STANDINGREQUEST']._serialized_start=57
   _globals['_STANDINGREQUEST']._serialized_end=74
   _globals['_STANDINGREPLY']._serialized_start=76
-  _globals['_STANDINGREPLY']._serialized_end=132
-  _globals['_RENEWREQUEST']._serialized_start=135
-  _globals['_RENEWREQUEST']._serialized_end=341
-  _globals['_RENEWREPLY']._serialized_start=343
-  _globals['_RENEWREPLY']._serialized_end=400
-  _globals['_RENEWAL']._serialized_start=403
-  _globals['_RENEWAL']._serialized_end=583
+  _globals['_STANDINGREPLY']._serialized_end=158
+  _globals['_RENEWREQUEST']._serialized_start=161
+  _globals['_RENEWREQUEST']._serialized_end=367
+  _globals['_RENEWREPLY']._serialized_start=369
+  _globals['_RENEWREPLY']._serialized_end=426
+  _globals['_RENEWAL']._serialized_start=429
+  _globals['_RENEWAL']._serialized_end=609
 # @@protoc_insertion_point(module_scope)

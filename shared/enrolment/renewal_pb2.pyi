@@ -11,12 +11,14 @@ class StandingRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class StandingReply(_message.Message):
-    __slots__ = ("server_time", "statements")
+    __slots__ = ("server_time", "statements", "software_version")
     SERVER_TIME_FIELD_NUMBER: _ClassVar[int]
     STATEMENTS_FIELD_NUMBER: _ClassVar[int]
+    SOFTWARE_VERSION_FIELD_NUMBER: _ClassVar[int]
     server_time: float
     statements: _containers.RepeatedScalarFieldContainer[bytes]
-    def __init__(self, server_time: _Optional[float] = ..., statements: _Optional[_Iterable[bytes]] = ...) -> None: ...
+    software_version: str
+    def __init__(self, server_time: _Optional[float] = ..., statements: _Optional[_Iterable[bytes]] = ..., software_version: _Optional[str] = ...) -> None: ...
 
 class RenewRequest(_message.Message):
     __slots__ = ("protocol_version", "csr_pem", "signing_public_key", "node_public_key", "software_version", "signing_key_proof", "node_key_proof", "signature")

@@ -1,7 +1,7 @@
 """The Flower app bundle of a run, which holds no code.
 
 Flower ships a bundle to every node of a run. Ours names the components and one setting, the run id; the
-components themselves are the ones installed at each side. Its bytes depend on the minor version of mammofed
+components themselves are the ones installed at each side. Its bytes depend on the protocol and on Flower
 alone, so that both sides can compute its SHA-256 and a site can refuse any other.
 """
 
@@ -12,6 +12,8 @@ import hashlib
 from importlib.metadata import version
 
 from flwr.cli.build import build_fab_from_files
+
+from shared.records import PROTOCOL
 
 RUN_SETTING = "mammofed-run"
 
@@ -46,9 +48,8 @@ clientapp = "client.flower.app:make_app"
 
 @functools.cache
 def build_bundle() -> bytes:
-    """The bundle of the installed version: same minor version, same bytes."""
-    minor = ".".join(version("mammofed").split(".")[:2])
-    pyproject = _PYPROJECT.format(version=minor, flower=version("flwr"), setting=RUN_SETTING)
+    """The bundle of the installed version: same protocol, same bytes."""
+    pyproject = _PYPROJECT.format(version=f"{PROTOCOL}.0.0", flower=version("flwr"), setting=RUN_SETTING)
     files = {"pyproject.toml": pyproject.encode(), "README.md": _README, "LICENSE": _LICENSE}
     return build_fab_from_files(files)[0]
 

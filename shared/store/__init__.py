@@ -125,6 +125,24 @@ def _configured(migrations: Path, connection: Connection | None = None) -> Confi
     return config
 
 
+def copy_sqlite(source: Path, target: Path) -> None:
+    """Copy an SQLite database as it stands at one moment, whoever writes it meanwhile.
+
+    Raises
+    ------
+    StoreError
+        A disk or the database refused.
+    """
+    try:
+        with (
+            contextlib.closing(sqlite3.connect(source, timeout=BUSY_TIMEOUT_S)) as old,
+            contextlib.closing(sqlite3.connect(target)) as new,
+        ):
+            old.backup(new)
+    except sqlite3.Error as error:
+        raise StoreError("The store cannot be copied.", "Check that no disk is full or read-only.") from error
+
+
 def create_raw(connection: Connection, statement: str) -> None:
     """Carry out what makes a table, with the words of `RAW_TYPES` in braces."""
     connection.execute(text(statement.format(**RAW_TYPES[connection.dialect.name])))

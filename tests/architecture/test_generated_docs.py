@@ -63,6 +63,8 @@ COMMANDS = {
     "mammofed-site store rewind": ["to", "--home", "--json"],
     "mammofed-coordinator store revision": ["--json"],
     "mammofed-coordinator store rewind": ["to", "--home", "--json"],
+    "mammofed-coordinator backup": ["target", "--home", "--json"],
+    "mammofed-coordinator restore": ["archive", "--home", "--json"],
     "mammofed-coordinator network": ["--nginx", "--home", "--json"],
     "mammofed-site status": ["--home", "--json"],
     "mammofed-site page": ["--home", "--json"],

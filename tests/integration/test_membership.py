@@ -161,6 +161,22 @@ def test_a_running_site_whose_clock_is_a_day_off_is_told_and_well_again_when_it_
     assert not upkeep.revoked.is_set()
 
 
+def test_the_coordinator_learns_at_once_of_the_version_to_which_a_site_was_updated(
+    members: MemberCoordinator, home: SiteHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("client.service", "client.renewal"):
+        monkeypatch.setattr(f"{module}.version", lambda _name: "0.9.1")
+    upkeep = Upkeep(home, ContactNote(home.contact_file))
+
+    upkeep._once()
+
+    (site,) = members.coordinator.federation.sites()
+    assert site.software_version == "0.9.1"
+    generation = home.membership().key_generation
+    upkeep._once()
+    assert home.membership().key_generation == generation  # told once
+
+
 def test_a_download_under_way_is_cut_within_a_second_of_the_revocation(
     members: MemberCoordinator, home: SiteHome
 ) -> None:

@@ -108,6 +108,7 @@ class MinimalCoordinator(renewal_pb2_grpc.RenewalServicer):
     ledger_at_send: dict[str, list[str]] = field(default_factory=dict)
     has_revoked: bool = False
     clock: Callable[[], float] = time.time
+    software_version: str = ""
 
     def __post_init__(self) -> None:
         self.blobs = BlobStore(self.folder)
@@ -133,7 +134,7 @@ class MinimalCoordinator(renewal_pb2_grpc.RenewalServicer):
     ) -> renewal_pb2.StandingReply:
         if self.has_revoked:
             context.abort(grpc.StatusCode.PERMISSION_DENIED, REVOKED)
-        return renewal_pb2.StandingReply(server_time=self.clock())
+        return renewal_pb2.StandingReply(server_time=self.clock(), software_version=self.software_version)
 
     def is_active(self, site_id: str) -> bool:
         return site_id == SITE_ID

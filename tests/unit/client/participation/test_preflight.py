@@ -29,6 +29,7 @@ NAMES = [
     "transfer port",
     "standing",
     "clock",
+    "version",
     "disk",
     "device",
     "data",
@@ -93,7 +94,7 @@ def test_a_coordinator_that_does_not_listen_is_told_for_each_port(
 ) -> None:
     coordinator.server.stop(None).wait(10)
 
-    assert failed(home) == ["fleet port", "transfer port", "standing", "clock"]
+    assert failed(home) == ["fleet port", "transfer port", "standing", "clock", "version"]
     remedy = checks_of(home)["transfer port"].remedy
     assert "allow outbound TCP from 127.0.0.1 to 127.0.0.1 port" in remedy
     assert str(coordinator.port) in remedy
@@ -112,7 +113,7 @@ def test_a_certificate_past_its_end_is_told(
     )
     home.write_membership(replace(home.membership(), certificate_pem=certificate_pem))
 
-    assert failed(home) == ["certificate", "standing", "clock"]
+    assert failed(home) == ["certificate", "standing", "clock", "version"]
 
 
 @pytest.fixture
@@ -193,7 +194,7 @@ def test_a_site_that_was_revoked_is_told_so_by_its_check(
 ) -> None:
     coordinator.has_revoked = True
 
-    assert failed(home) == ["standing", "clock"]
+    assert failed(home) == ["standing", "clock", "version"]
     assert checks_of(home)["standing"].finding == "This site was revoked by the coordinator."
 
 
@@ -204,6 +205,30 @@ def test_a_clock_that_flower_would_refuse_is_told_by_how_much(
 
     assert failed(home) == ["clock"]
     assert "20 seconds ahead" in checks_of(home)["clock"].finding
+
+
+@pytest.mark.parametrize(
+    ("installed", "is_well", "words"),
+    [
+        ("0.4.2", True, "same minor version"),
+        ("0.5.0", True, "one minor version apart: they work together"),
+        ("0.6.0", False, "more than one minor version apart"),
+    ],
+)
+def test_the_coordinators_version_is_told_and_how_it_fits(
+    installed: str,
+    is_well: bool,
+    words: str,
+    workplace: Workplace,
+    coordinator: MinimalCoordinator,
+    home: SiteHome,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("client.standing.version", lambda _name: installed)
+    coordinator.software_version = "0.4.0"
+
+    assert failed(home) == ([] if is_well else ["version"])
+    assert f"this site {installed}, the coordinator 0.4.0: {words}" in checks_of(home)["version"].finding
 
 
 def test_a_disk_that_is_nearly_full_is_told(

@@ -26,6 +26,8 @@ answer.lost attempt number phase reason
 answer.refused attempt number phase reason
 answer.rejected attempt number phase reason
 audit.contradicted head reason sequence
+backup.restored
+backup.taken
 checkpoint.kept head sequence
 clock.judged off_s standing
 configuration.changed new_sha256 old_sha256

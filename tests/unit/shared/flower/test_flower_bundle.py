@@ -8,13 +8,13 @@ import subprocess
 import sys
 import tomllib
 import zipfile
-from importlib.metadata import version
 
 import pytest
 
 import shared.flower.bundle
 from shared.flower.bundle import RUN_SETTING, build_bundle, bundle_sha256
 from shared.flower.environment import flower_environment
+from shared.records import PROTOCOL
 
 
 def files_of(bundle: bytes) -> dict[str, bytes]:
@@ -39,7 +39,7 @@ def test_the_bundle_names_the_installed_components_and_one_setting() -> None:
     document = tomllib.loads(files_of(build_bundle())["pyproject.toml"].decode())
 
     app = document["tool"]["flwr"]["app"]
-    assert version("mammofed").startswith(f"{document['project']['version']}.")
+    assert document["project"]["version"] == f"{PROTOCOL}.0.0"
     assert app["components"]["clientapp"].startswith("client.")
     assert app["components"]["serverapp"].startswith("server.")
     assert app["config"] == {RUN_SETTING: ""}
@@ -62,17 +62,18 @@ def test_both_sides_compute_the_same_bundle_in_another_process_at_another_time()
     assert other.stdout.strip() == bundle_sha256(build_bundle())
 
 
-@pytest.mark.parametrize(("other", "same"), [("9.4.1", True), ("9.5.0", False)])
-def test_a_version_with_other_corrections_has_the_same_bundle_and_another_minor_version_has_not(
-    other: str, same: bool, monkeypatch: pytest.MonkeyPatch
+def test_neighbouring_versions_have_the_same_bundle_and_another_protocol_has_not(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     made = []
-    for installed in ("9.4.0", other):
+    for installed, protocol in (("9.4.0", 7), ("9.5.1", 7), ("9.5.1", 8)):
         versions = {"mammofed": installed, "flwr": "1.41.0"}
         monkeypatch.setattr(shared.flower.bundle, "version", versions.__getitem__)
+        monkeypatch.setattr(shared.flower.bundle, "PROTOCOL", protocol)
         made.append(build_bundle.__wrapped__())
 
-    assert (made[0] == made[1]) is same
+    assert made[0] == made[1]
+    assert made[1] != made[2]
 
 
 def test_a_changed_byte_is_another_bundle() -> None:
