@@ -65,7 +65,7 @@ def measure(folder: Path, model_bytes: int, *, num_rounds: int, timeout_s: float
             document = {
                 "name": "bench",
                 "rounds": {"count": num_rounds, "quorum": NUM_SITES, "timeout_s": timeout_s},
-                "model": network.model_dump(),
+                "model": network.model_dump(exclude_none=True),
                 "training": {"batch_size": 8, "augment": False},
             }
             plan.write_text(tomli_w.dumps(document))
