@@ -28,7 +28,7 @@ from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, 
 from httpx import HTTPError, TransportError
 
 from client.flower.app import make_app, make_refusing_app
-from client.flower.pace import quicken, shorten_waits
+from client.flower.pace import quicken, try_again
 from client.home import LOOPBACK, SiteHome
 from client.policy.reading import read_policy
 from client.workplace import catch_up, follow_membership, open_workplace
@@ -152,7 +152,7 @@ if __name__ == "__main__":
     site_pulse.start()
     quicken(flower_heartbeat)
     pull_soon(flower_task, "pull_and_inflate_object_from_tree")
-    shorten_waits()
+    try_again()
     log_to_standard_error()
     site_home = SiteHome(Path(sys.argv[1]))
     if threads := site_home.settings().threads:

@@ -5,7 +5,9 @@
    after two of `NODE_HEARTBEAT_S`: a line that is cut for half a minute costs its site no contribution.
 3. A call that gets no answer is given up after `CALL_TIMEOUT_S` instead of 30 s, and tried again after
    `LONGEST_WAIT_S` at the latest instead of 20 s: after an outage a site is back within half a minute.
-4. A heartbeat that ends on an error takes its process with it: the stock thread ends alone, and leaves a node
+4. A call that is answered with status 500 is tried again as well, as Flower does it with 502 to 504: stock
+   Flower lets go of an answer that it was to send then, and the coordinator waits for it until the deadline.
+5. A heartbeat that ends on an error takes its process with it: the stock thread ends alone, and leaves a node
    that looks alive and is offline for good.
 
 Hooks internal to Flower 1.41; `tests/integration/test_flower_contract.py` holds them.
@@ -17,6 +19,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from http import HTTPStatus
 from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit
@@ -71,9 +74,10 @@ class NodeClock:
         time.sleep(min(seconds, pause_after(now - self._busy_at)))
 
 
-def shorten_waits() -> None:
-    """Let this process try a failed call again after `LONGEST_WAIT_S` at the latest."""
+def try_again() -> None:
+    """Let this process try a failed call again, an internal error of the server included, and soon."""
     vars(flower_retry)["MAX_RETRY_DELAY"] = LONGEST_WAIT_S
+    vars(flower_retry)["_RETRYABLE_STATUS_CODES"] |= {HTTPStatus.INTERNAL_SERVER_ERROR}
 
 
 def fleet_client_through(proxy: Proxy | None) -> type[FleetHttpClient]:

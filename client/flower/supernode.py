@@ -8,7 +8,8 @@ The stock program differs in that
    long;
 3. its heartbeats are 30 s apart, so that it takes a minute to miss its executor; here `client.flower.pace`
    sets them;
-4. after a break it waits for up to half a minute before it tries again; here for a few seconds;
+4. after a break it waits for up to half a minute before it tries again, here for a few seconds; and it gives
+   up at once after an answer of status 500, here not;
 5. when its loop or its heartbeats have ended on an error the process lives on, offline for good; here the
    process ends, and the supervisor starts it again, as it does with one that stands still.
 
@@ -42,7 +43,7 @@ from client.flower.pace import (
     NodeClock,
     fleet_client_through,
     quicken,
-    shorten_waits,
+    try_again,
 )
 from client.home import LOOPBACK, SiteHome
 from shared.flower.pulls import pull_soon
@@ -61,7 +62,7 @@ def hasten(proxy: Proxy | None = None) -> None:
     pull_soon(flower_node, "pull_objects")
     quicken(flower_heartbeat, flower_tasks)
     quicken(flower_connection, interval_s=NODE_HEARTBEAT_S)
-    shorten_waits()
+    try_again()
     vars(flower_connection).update(
         FleetHttpClient=fleet_client_through(proxy), HeartbeatSender=FatalHeartbeats
     )

@@ -84,13 +84,7 @@ def _run(options: argparse.Namespace, console: Console) -> None:
             _segment(demo, role, hospital, model, output / "overlays")
             for hospital, role in zip(hospitals, sites, strict=True)
         ]
-<<<<<<< HEAD
     _tell(console, model, overlays, run)
-    if options.data and not options.no_study:
-        _study(console, sites, plan, model, output / "study")
-=======
-    _tell(console, model, overlays, tests)
->>>>>>> 6bdfd7c (wip)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

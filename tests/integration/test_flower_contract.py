@@ -300,8 +300,36 @@ def test_a_task_whose_executor_has_gone_silent_is_answered_as_crashed(
     assert reply.error.code == ErrorCode.CLIENT_APP_CRASHED
 
 
-def test_the_longest_wait_before_another_try_is_read_from_the_module(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flower_retry, "MAX_RETRY_DELAY", pace.LONGEST_WAIT_S)
+@pytest.fixture
+def retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Our settings of Flower's retries, and afterwards its own again."""
+    for name in ("MAX_RETRY_DELAY", "_RETRYABLE_STATUS_CODES"):
+        monkeypatch.setattr(flower_retry, name, vars(flower_retry)[name])
+    pace.try_again()
+
+
+@pytest.mark.parametrize("status", [500, 503])
+def test_a_call_that_is_answered_with_a_server_error_is_made_again(retries: None, status: int) -> None:
+    request = httpx.Request("POST", "https://coordinator.example.org/v1/fleet/push-messages")
+    answers = [httpx.Response(status, request=request), httpx.Response(200, request=request)]
+
+    def call() -> httpx.Response:
+        return answers.pop(0).raise_for_status()
+
+    assert flower_retry.make_simple_http_retry_invoker().invoke(call).status_code == 200
+
+
+def test_stock_flower_gives_a_call_up_that_is_answered_with_status_500() -> None:
+    request = httpx.Request("POST", "https://coordinator.example.org/v1/fleet/push-messages")
+
+    def call() -> httpx.Response:
+        return httpx.Response(500, request=request).raise_for_status()
+
+    with pytest.raises(httpx.HTTPStatusError):
+        flower_retry.make_simple_http_retry_invoker().invoke(call)
+
+
+def test_the_longest_wait_before_another_try_is_read_from_the_module(retries: None) -> None:
 
     delays = flower_retry.make_simple_http_retry_invoker().wait_gen_factory()
 
