@@ -26,10 +26,11 @@ from client.holdings import (
     Provenance,
     Verification,
     read_geometry,
+    spacing_of,
     write_geometry,
 )
 from client.home import STORE_FILE
-from client.imaging.example import Example, Label
+from client.imaging.example import Example, Label, shown
 from client.imaging.mammogram import Spacing
 from client.imaging.preparation import Geometry
 from client.incoming import remove_unpacked
@@ -193,8 +194,8 @@ class Catalog:
             part = statements.part_of(connection, provenance.patient)
             statements.insert_example(connection, row)
             statements.call_off_erasure(connection, place)
-            if mask is not None:
-                statements.insert_mask(connection, row.example_id, {**asdict(mask), "added_at": now})
+            if mask is not None and example.labels_HW is not None:
+                statements.insert_mask(connection, row.example_id, mask.line(example.labels_HW, at=now))
         return part
 
     def set_mask(self, example_id: str, labels_HW: npt.NDArray[np.uint8], origin: MaskOrigin) -> None:
@@ -213,7 +214,7 @@ class Catalog:
         with transaction(self._engine) as connection:
             statements.update_example(connection, example_id, changes)
             statements.call_off_erasure(connection, place)
-            statements.insert_mask(connection, example_id, {**asdict(origin), "added_at": time.time()})
+            statements.insert_mask(connection, example_id, origin.line(labels_HW, at=time.time()))
             statements.order_erasure(connection, [row.place])
         self._records.clear_up()
 
@@ -256,9 +257,7 @@ class Catalog:
         labels_HW = None
         if row.has_mask:
             labels_HW = np.frombuffer(content, np.uint8, offset=image_HW.nbytes).reshape(shape)
-        return Example(
-            example_id=example_id, image_HW=image_HW, labels_HW=labels_HW, spacing=_spacing_of(row)
-        )
+        return Example(example_id=example_id, image_HW=image_HW, labels_HW=labels_HW, spacing=spacing_of(row))
 
     def newest_mask(self) -> int:
         """A number that grows with every mask that comes in."""
@@ -271,7 +270,7 @@ class Catalog:
 
     def spacing(self, example_id: str) -> Spacing | None:
         """Pixel spacing of an example's picture, if it is known. Raises NotFoundError."""
-        return _spacing_of(self._row(example_id))
+        return spacing_of(self._row(example_id))
 
     def counts(self) -> Counts:
         """Count the examples."""
@@ -357,7 +356,7 @@ class Catalog:
         if example.labels_HW is not None:
             assert example.labels_HW.shape == example.image_HW.shape
             content += np.ascontiguousarray(example.labels_HW, np.uint8).tobytes()
-            pixels = np.bincount(example.labels_HW.ravel(), minlength=len(Label)).tolist()
+            pixels = np.bincount(shown(example.labels_HW).ravel(), minlength=len(Label)).tolist()
         place, sha256 = self._records.write(example.example_id, content)
         return place, {
             **asdict(place),
@@ -384,12 +383,6 @@ class Catalog:
         if row is None:
             raise NotFoundError("The catalog has no example of that id.", "List the examples again.")
         return row
-
-
-def _spacing_of(row: ExampleRow) -> Spacing | None:
-    if row.row_mm is None or row.column_mm is None:
-        return None
-    return Spacing(row_mm=row.row_mm, column_mm=row.column_mm)
 
 
 def new_example_id() -> str:

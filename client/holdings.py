@@ -7,6 +7,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
+from client.imaging.example import Drawn
 from client.imaging.mammogram import Laterality, Spacing, View
 from client.imaging.preparation import Geometry
 from client.store.examples import ExampleRow
@@ -71,6 +75,10 @@ class MaskOrigin:
     drawn_on: str | None = None
     version: str | None = None
 
+    def line(self, labels_HW: npt.NDArray[np.uint8], *, at: float) -> dict[str, object]:
+        """What the store notes of this mask, which came in at that time."""
+        return {**asdict(self), "drawn": Drawn.on(labels_HW).names, "added_at": at}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownExample:
@@ -88,6 +96,7 @@ class KnownExample:
     has_mask: bool
     content: str
     geometry: Geometry
+    view: View | None
 
     @classmethod
     def of(cls, row: ExampleRow) -> KnownExample:
@@ -97,7 +106,15 @@ class KnownExample:
             has_mask=row.has_mask,
             content=row.content,
             geometry=read_geometry(row.geometry),
+            view=None if row.view is None else View(row.view),
         )
+
+
+def spacing_of(row: ExampleRow) -> Spacing | None:
+    """Of an example's prepared picture, if it is known."""
+    if row.row_mm is None or row.column_mm is None:
+        return None
+    return Spacing(row_mm=row.row_mm, column_mm=row.column_mm)
 
 
 def write_geometry(geometry: Geometry) -> str:
@@ -126,6 +143,8 @@ class Counts:
         Examples with a mask: those that are trained and measured on.
     by_part
         Of labelled examples.
+    by_mask
+        Of labelled examples, by the segments that their masks show whole.
     """
 
     examples: int
@@ -138,6 +157,7 @@ class Counts:
     by_laterality: Mapping[str, int]
     by_year: Mapping[str, int]
     by_density: Mapping[str, int]
+    by_mask: Mapping[Drawn, int]
 
     @property
     def unlabelled(self) -> int:

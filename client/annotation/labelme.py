@@ -59,7 +59,7 @@ def draw_labelme(labels_HW: npt.NDArray[np.uint8], picture_name: str, model_id: 
     ]
     document = {
         "version": FORMAT_VERSION,
-        "flags": {"no dense": False},  # a reader's word, in LabelMe a box to tick
+        "flags": {"no dense": False, "no pectoral": False},  # a reader's word, in LabelMe a box to tick
         "shapes": shapes,
         "imagePath": picture_name,
         "imageData": None,

@@ -22,6 +22,7 @@ from client.intake.exclusions import STRICT, IntakeRules, Reason, reasons_agains
 from client.intake.image_file import source_id_of
 from client.intake.masks import digest_of
 from client.intake.masks.labelme import draw_outlines
+from client.intake.masks.layers import paint
 from client.intake.picture import is_picture
 from client.intake.workers import Failure, Workers
 from client.using import UsableModel, segment
@@ -198,8 +199,9 @@ def _draw(
     picture = f"{task.key}.png"
     outlines = draw_labelme(labels_HW, picture, model_id)
     try:
-        digest = digest_of(draw_outlines(outlines, segmentation.prepared.geometry.source_shape))
-    except MaskError:  # without dense tissue a reader must first say that there is none
+        shape = segmentation.prepared.geometry.source_shape
+        digest = digest_of(paint(draw_outlines(outlines, shape), shape))
+    except MaskError:
         digest = None
     return _Draft(files={picture: read.picture, name: outlines}, digest=digest)
 

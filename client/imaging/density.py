@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from client.imaging.example import Label
+from client.imaging.example import Drawn, Label
 from client.imaging.mammogram import Spacing
 
 Band = Literal["a", "b", "c", "d"]
@@ -45,7 +45,12 @@ class Density:
 
 
 def measure_density(labels_HW: npt.NDArray[np.uint8], spacing: Spacing | None) -> Density | None:
-    """Measure a label map with the spacing of its own pixels; None where it shows no breast."""
+    """Measure a label map with the spacing of its own pixels.
+
+    None where it shows no breast, or leaves open how large the breast or the dense tissue is.
+    """
+    if not Drawn.on(labels_HW).density:
+        return None
     pixels = np.bincount(labels_HW.ravel(), minlength=len(Label))
     dense_px = int(pixels[Label.DENSE])
     breast_px = dense_px + int(pixels[Label.ADIPOSE])

@@ -3,7 +3,9 @@
 Columns `image` and `label` hold paths inside the folder. An image is a PNG, TIFF, NIfTI or DICOM file, told
 by its content; a mask has any form of `client.intake.masks`, and an empty label means that there is no mask
 yet. Values of label maps are declared in `values.toml` beside the index, or are those of the DDSM density
-masks. Of a file with masks for several images the one with this image's key is taken.
+masks. Of a file with masks for several images the one with this image's key is taken. Instead of `label` a
+line may have `breast`, `breast_without_pectoral`, `dense` and `pectoral`, or some of them: pictures of one
+class each, zero where it is not. An index of categories alone needs no column of masks.
 
 Optional columns: `patient` groups images of one person, otherwise a DICOM file says whose it is and each
 picture counts as its own patient; `year` of the acquisition; `density`, a reader's category a to d or 1 to 4;
@@ -16,12 +18,11 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path, PurePosixPath
 
-from client.imaging.example import Label
 from client.imaging.mammogram import Laterality, Spacing, View
 from client.intake.candidates import Candidate, Progress, Refusal, Source
 from client.intake.dicom_file import read_header
@@ -30,7 +31,9 @@ from client.intake.exclusions import STRICT, IntakeRules, Reason, reasons_agains
 from client.intake.header import Header
 from client.intake.image_file import Known, Pair, patient_id_of, source_id_of
 from client.intake.masks import VALUES_FILE, MaskFile, masks_in, read_values_table
-from client.intake.masks.mask_file import stem
+from client.intake.masks.label_map import ClassMask
+from client.intake.masks.layers import Layer
+from client.intake.masks.mask_file import Joined, stem
 from client.intake.patients import patient_of
 from client.intake.recognition import Kind, look_at, open_regular
 from shared.errors import EmptySourceError, IntakeError, NotDicomError, UndecodableError
@@ -38,6 +41,13 @@ from shared.errors import EmptySourceError, IntakeError, NotDicomError, Undecoda
 INDEX_FILE = "index.csv"
 MAX_HEADER_CHARACTERS = 65536
 KIND = "research archive with index.csv"
+CLASS_COLUMNS = {
+    "breast": Layer.BREAST,
+    "breast_without_pectoral": Layer.BREAST_WITHOUT_PECTORAL,
+    "dense": Layer.DENSE,
+    "pectoral": Layer.PECTORAL,
+}
+MASK_COLUMNS = ("label", *CLASS_COLUMNS)
 YEAR = re.compile(r"(19[89]|20[0-9])[0-9]")
 DENSITIES = dict(zip("abcd1234", "abcdabcd", strict=True))
 LATERALITIES = {
@@ -48,11 +58,11 @@ LATERALITIES = {
 }
 UNKNOWN = frozenset({"", "?", "-", "na", "n/a", "nan", "none", "unknown"})
 VIEWS = {view.value.lower(): view for view in View}
-DDSM_VALUES: Mapping[int, Label] = {
-    64: Label.BACKGROUND,
-    128: Label.ADIPOSE,
-    192: Label.DENSE,
-    255: Label.PECTORAL,
+DDSM_VALUES: Mapping[int, Layer] = {
+    64: Layer.BACKGROUND,
+    128: Layer.ADIPOSE,
+    192: Layer.DENSE,
+    255: Layer.PECTORAL,
 }
 """Masks of the DDSM density set (doi 10.1016/j.irbm.2022.05.004)."""
 
@@ -83,14 +93,11 @@ def read_index(folder: Path, progress: Progress, rules: IntakeRules = STRICT) ->
     candidates: list[Candidate] = []
     refusals: list[Refusal] = []
     for position, row in enumerate(rows, start=1):
-        image, label = _inside(folder, row["image"]), _inside(folder, row["label"])
+        image = _inside(folder, row["image"])
         if image is None:
             refusals.append(Refusal.of(position, Reason.UNREADABLE))
-        elif row["label"] and label is None:
-            refusals.append(Refusal.of(position, Reason.NO_MASK))
         else:
-            masks = None if label is None else masks_of(label)
-            for found in _judge(image, masks, row, position, rules):
+            for found in _judge(image, _masks(folder, row, masks_of), row, position, rules):
                 if isinstance(found, Candidate):
                     candidates.append(found)
                 else:
@@ -122,9 +129,25 @@ def list_rows(folder: Path, *, without_mask: bool) -> list[tuple[int, Path]]:
     found = [
         (position, _inside(folder, row["image"]))
         for position, row in enumerate(_rows(folder), start=1)
-        if not (without_mask and row["label"])
+        if not (without_mask and any(row.get(column) for column in MASK_COLUMNS))
     ]
     return [(position, image) for position, image in found if image is not None]
+
+
+def _masks(
+    folder: Path, row: Mapping[str, str], masks_of: Callable[[Path], list[MaskFile]]
+) -> list[MaskFile] | None:
+    """The masks that a line names, none of them if a file is not there; None if it names none."""
+    if row.get("label"):
+        label = _inside(folder, row["label"])
+        return [] if label is None else masks_of(label)
+    named = {
+        layer: _inside(folder, row[column]) for column, layer in CLASS_COLUMNS.items() if row.get(column)
+    }
+    parts = tuple(ClassMask(path, layer) for layer, path in named.items() if path is not None)
+    if len(parts) < len(named):
+        return []
+    return [MaskFile(key="", kind="classes", draw=Joined(parts))] if parts else None
 
 
 def _known(row: Mapping[str, str]) -> Known:
@@ -219,8 +242,8 @@ def _rows(folder: Path) -> list[dict[str, str]]:
             rows = [{str(key): str(value).strip() for key, value in row.items()} for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise _bad_index("The folder's index.csv cannot be read.") from error
-    if not {"image", "label"} <= columns:
-        raise _bad_index("The folder's index.csv lacks the column 'image' or 'label'.")
+    if "image" not in columns or columns.isdisjoint({*MASK_COLUMNS, "density"}):
+        raise _bad_index("The folder's index.csv lacks the column 'image', or 'label'.")
     if not rows:
         raise _bad_index("The folder's index.csv lists no image.")
     return rows

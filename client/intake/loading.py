@@ -12,7 +12,7 @@ from client.imaging.mammogram import Laterality, Spacing, View
 from client.imaging.preparation import Geometry, prepare
 from client.intake.candidates import Candidate, Refusal
 from client.intake.exclusions import reason_of
-from client.intake.masks import check_overlap, digest_of
+from client.intake.masks import check_overlap, digest_of, settle
 from shared.errors import IntakeError
 
 
@@ -57,7 +57,8 @@ def load(candidate: Candidate) -> Loaded | Refusal:
         prepared_labels_HW = None
         if labels_HW is not None:
             check_overlap(labels_HW, prepared.breast_HW, geometry)
-            prepared_labels_HW = geometry.labels_from_source(labels_HW).copy()
+            drawn_HW = geometry.labels_from_source(labels_HW)
+            prepared_labels_HW = settle(drawn_HW, prepared.breast_HW, mammogram.view)
     except IntakeError as error:
         return candidate.refused(reason_of(error), error)
     spacing = mammogram.spacing

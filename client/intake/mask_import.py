@@ -12,10 +12,11 @@ import numpy.typing as npt
 from client.catalog import Catalog, MaskOrigin
 from client.holdings import KnownExample
 from client.imaging.breast_mask import Mask
+from client.imaging.mammogram import View
 from client.imaging.preparation import Geometry
 from client.intake.candidates import Progress, Refusal
 from client.intake.exclusions import Reason
-from client.intake.masks import MaskFile, check_overlap, digest_of, open_masks
+from client.intake.masks import MaskFile, check_overlap, digest_of, open_masks, settle
 from client.intake.pseudonyms import Pseudonyms
 from client.intake.workers import Workers
 from shared.errors import EmptySourceError, IntakeError
@@ -46,6 +47,7 @@ class MaskTask:
     example_id: str
     drafts: frozenset[str]
     geometry: Geometry
+    view: View | None
     breast_HW: Mask = field(repr=False)
 
 
@@ -118,7 +120,8 @@ def draw(task: MaskTask) -> DrawnMask | Refusal:
         return Refusal(
             position=task.mask.position, reason=Reason.MASK, message=error.message, remedy=error.hint
         )
-    return DrawnMask(geometry.labels_from_source(source_HW).copy(), digest_of(source_HW))
+    labels_HW = settle(geometry.labels_from_source(source_HW), task.breast_HW, task.view)
+    return DrawnMask(labels_HW, digest_of(source_HW))
 
 
 def _masks_in(folder: Path) -> list[MaskFile]:
@@ -145,6 +148,7 @@ def _tasks(
             example_id=known.example_id,
             drafts=catalog.drafts.of(sources[mask.key]),
             geometry=known.geometry,
+            view=known.view,
             # Outside the breast a prepared picture is zero; inside, nearly nowhere.
             breast_HW=catalog.load(known.example_id).image_HW > 0,
         )

@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from client.catalog import Catalog, Part
 from client.imaging.density import measure_density
-from client.imaging.example import Example, Label
+from client.imaging.example import Example, Label, shown
 from client.imaging.overlay import BREAST, DENSE, PECTORAL
 from client.imaging.preparation import FULL_SCALE
 from client.imaging.resample import resize_image, resize_labels
@@ -73,7 +73,7 @@ def draw_thumbnail(example: Example, part: Part | None) -> Thumbnail:
     density = None
     if example.labels_HW is not None:
         density = measure_density(example.labels_HW, None)
-        _draw_outlines(picture_HWC, resize_labels(example.labels_HW, height, width))
+        _draw_outlines(picture_HWC, resize_labels(shown(example.labels_HW), height, width))
     buffer = io.BytesIO()
     # Without subsampling thin lines keep their colour.
     Image.fromarray(picture_HWC).save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0, optimize=True)

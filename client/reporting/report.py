@@ -210,6 +210,7 @@ def _breakdowns(counts: Counts) -> tuple[Breakdown, ...]:
         "Laterality": {sides.get(side, side): count for side, count in counts.by_laterality.items()},
         "Year": counts.by_year,
         "Density category": counts.by_density,
+        "Mask": {drawn.words: count for drawn, count in counts.by_mask.items()},
     }
     return tuple(
         Breakdown(title=title, lines=_unknown_last(numbers)) for title, numbers in by_title.items() if numbers

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from sqlalchemy import Connection
 
 from client.holdings import Counts
+from client.imaging.example import Drawn
 from client.store import examples as statements
 from client.store.parts import Part
 
@@ -30,6 +31,7 @@ def count(connection: Connection) -> Counts:
         by_laterality=named["laterality"],
         by_year=named["year"],
         by_density=named["density"],
+        by_mask={Drawn.named(drawn): number for drawn, number in statements.count_masks(connection).items()},
     )
 
 

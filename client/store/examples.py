@@ -166,6 +166,19 @@ def count_examples(connection: Connection, column: str, *, labelled: bool = Fals
     return {row[0]: row[1] for row in connection.execute(statement)}
 
 
+def count_masks(connection: Connection) -> dict[str, int]:
+    """Number of examples by what the newest mask of each shows, the most first."""
+    newest = select(func.max(masks.c.number)).group_by(masks.c.example)
+    count = func.count()
+    counted = connection.execute(
+        select(masks.c.drawn, count)
+        .where(masks.c.number.in_(newest))
+        .group_by(masks.c.drawn)
+        .order_by(count.desc(), masks.c.drawn)
+    )
+    return {str(drawn): int(number) for drawn, number in counted}
+
+
 def count_patients(connection: Connection) -> dict[Part, int]:
     """Number of patients in each part; a part without patients is there with 0."""
     counted = connection.execute(select(patients.c.part, func.count()).group_by(patients.c.part))

@@ -67,6 +67,7 @@ mask = Table(
     Column("drawn_on", String(10), comment="ISO 8601"),
     Column("version", String(64)),
     Column("added_at", Float, nullable=False, comment="seconds since the epoch, UTC"),
+    Column("drawn", String(32), comment="names of the segments that it shows whole"),
 )
 
 decision = Table(

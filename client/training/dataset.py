@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from client.imaging.example import Example, Label
+from client.imaging.example import POSSIBLE, Example, Label
 from client.imaging.mammogram import Spacing
 from client.imaging.network_input import Frame, frame_of
 from shared.errors import NotReadyError
@@ -21,17 +21,20 @@ from shared.model.segmentation import BreastClass
 from shared.model.targets import Targets
 from shared.plan import ModelPlan
 
-_BREAST_CLASS_OF_LABEL = torch.tensor(
+_SEGMENT = {
+    Label.BACKGROUND: BreastClass.BACKGROUND,
+    Label.ADIPOSE: BreastClass.BREAST,
+    Label.DENSE: BreastClass.BREAST,
+    Label.PECTORAL: BreastClass.PECTORAL,
+}
+_POSSIBLE_CL = torch.tensor(
     [
-        {
-            Label.BACKGROUND: BreastClass.BACKGROUND,
-            Label.ADIPOSE: BreastClass.BREAST,
-            Label.DENSE: BreastClass.BREAST,
-            Label.PECTORAL: BreastClass.PECTORAL,
-        }[label]
-        for label in sorted(Label)
+        [breast_class in {_SEGMENT[label] for label in POSSIBLE[each]} for each in Label]
+        for breast_class in BreastClass
     ]
 )
+"""Whether a pixel of each label may be of each breast class."""
+_DENSE_KNOWN_L = torch.tensor([each is Label.DENSE or Label.DENSE not in POSSIBLE[each] for each in Label])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,10 +53,12 @@ class Batch:
     labels_NHW: Tensor
 
     def targets(self) -> Targets:
-        """The label maps as the two tasks of the network."""
-        return Targets.complete(
-            breast_NHW=_BREAST_CLASS_OF_LABEL.to(self.labels_NHW.device)[self.labels_NHW.long()],
+        """The label maps as the two tasks of the network, with what they leave open."""
+        labels_NHW, device = self.labels_NHW.long(), self.labels_NHW.device
+        return Targets(
+            possible_NCHW=_POSSIBLE_CL.to(device)[:, labels_NHW].transpose(0, 1),
             dense_NHW=self.labels_NHW == Label.DENSE,
+            dense_known_NHW=_DENSE_KNOWN_L.to(device)[labels_NHW],
         )
 
     def to(self, device: torch.device) -> Batch:

@@ -84,7 +84,7 @@ class Targets:
         return frozenset(drawn | {"dense"} if self.dense_known_NHW.all() else drawn)
 
     def segments(self) -> Segments:
-        """The expert's segments; a class is where nothing else may be."""
+        """The expert's segments; a class is where nothing else may be. See `drawn`."""
         known_NHW = self.possible_NCHW.sum(dim=1) == 1
         return Segments(
             breast_NHW=self.possible_NCHW[:, BreastClass.BREAST] & known_NHW,

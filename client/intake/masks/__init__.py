@@ -9,6 +9,7 @@ from client.intake.masks.breast_overlap import check_overlap
 from client.intake.masks.folder import Masks, masks_in, name_at, open_masks
 from client.intake.masks.label_map import VALUES_FILE, read_values_table
 from client.intake.masks.mask_file import MaskFile, digest_of
+from client.intake.masks.settling import settle
 
 __all__ = [
     "VALUES_FILE",
@@ -20,4 +21,5 @@ __all__ = [
     "name_at",
     "open_masks",
     "read_values_table",
+    "settle",
 ]

@@ -1,8 +1,8 @@
 """Regions in the form of COCO: one JSON file for many pictures.
 
 A region is a list of polygons or a run-length code, plain or compressed. A picture that is listed and has no
-annotation has no mask. An annotation of a category "no dense" says that there is no dense tissue; its region
-is not looked at.
+annotation has no mask. An annotation of a category "no dense" or "no pectoral" says that there is none; its
+region is not looked at.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from pydantic import FailFast, Field, TypeAdapter, ValidationError
 
 from client.intake.masks.drawing import Drawing
 from client.intake.masks.json_text import MAX_VERTICES, Number, Written, parse
-from client.intake.masks.layers import Layer, known_layer, layer_named
-from client.intake.masks.mask_file import Labels, MaskFile, check_size, malformed, stem
+from client.intake.masks.layers import WITHOUT_REGION, Layer, Regions, known_layer, layer_named
+from client.intake.masks.mask_file import MaskFile, check_size, malformed, stem
 from client.intake.masks.run_length import MAX_RUNS, decode_runs, unpack_counts
 
 FORM = "COCO"
@@ -82,16 +82,16 @@ class CocoDrawing:
     size: tuple[int, int]
     annotations: tuple[tuple[str | None, Any], ...]
 
-    def __call__(self, shape: tuple[int, int]) -> Labels:
+    def __call__(self, shape: tuple[int, int]) -> Regions:
         check_size(self.size, shape)  # 1.
         drawing = Drawing(shape, FORM)
         for name, segmentation in self.annotations:
             layer = known_layer(None if name is None else layer_named(name))  # 2.
-            if layer is Layer.NO_DENSE:
+            if layer in WITHOUT_REGION:
                 drawing.declare(layer)
             else:
                 _add(drawing, layer, segmentation, shape)
-        return drawing.labels()
+        return drawing.regions()
 
 
 def read_coco(content: bytes) -> tuple[list[MaskFile], list[str]]:

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from client.imaging.breast_mask import Mask
-from client.intake.masks.layers import Layer, paint
-from client.intake.masks.mask_file import Labels, malformed
+from client.intake.masks.layers import Layer, Regions
+from client.intake.masks.mask_file import malformed
 
 MAX_REGIONS = 2_000
 MAX_FILLED = 100
@@ -92,9 +92,9 @@ class Drawing:
         inside_HW = np.bitwise_xor.accumulate(turns_HW & 1, axis=1)[:, :-1].astype(np.bool_)
         region_HW[top : end.max(), left:right] |= inside_HW
 
-    def labels(self) -> Labels:
-        """All regions as one label map; raises MaskError as `paint`."""
-        return paint(self._drawn, self._shape)
+    def regions(self) -> Regions:
+        """All that was drawn."""
+        return self._drawn
 
     def _count_region(self) -> None:
         self._num_regions += 1

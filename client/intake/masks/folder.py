@@ -3,7 +3,8 @@
 A file's ending tells its form: `.png`, `.tif`, `.tiff`, `.nii` and `.nii.gz` are label maps, whose values a
 `values.toml` declares in the same folder or the nearest one above it, unless a JSON file names them as the
 picture that was drawn on; `.json` is LabelMe or COCO; anything else that begins as DICOM does is a
-Segmentation object. Two masks of one image are refused: nobody could tell which one was trained on.
+Segmentation object. Several masks of one image are one if each shows other classes. Two of the same class are
+refused: nobody could tell which one was trained on.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from typing import NoReturn
 
 from pydantic import Field
 
-from client.imaging.example import Label
 from client.intake.dicom_file import is_dicom
 from client.intake.exclusions import Reason, refusal
 from client.intake.masks.coco import KIND as COCO
@@ -25,12 +25,12 @@ from client.intake.masks.json_text import Written, parse, read_bytes
 from client.intake.masks.label_map import VALUES_FILE, LabelMap, read_values_table
 from client.intake.masks.labelme import KIND as LABELME
 from client.intake.masks.labelme import LabelMe, key_of
-from client.intake.masks.mask_file import MaskFile, Refused, stem
+from client.intake.masks.layers import Layer
+from client.intake.masks.mask_file import Joined, MaskFile, Refused, stem
 from client.intake.masks.segmentation import read_segmentation
 from shared.errors import IntakeError
 
 LABEL_MAPS = {".png": "png", ".tif": "tiff", ".tiff": "tiff", ".nii": "nifti", ".nii.gz": "nifti"}
-CONTESTED = Refused("The image has more than one mask.", "Keep one mask for each image and import again.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,18 +41,14 @@ class Masks(Mapping[str, MaskFile]):
 
     @classmethod
     def of(cls, files: Iterable[MaskFile]) -> Masks:
-        """Sort masks by key; where several have one, they stand for a mask that is refused.
+        """Sort masks by key; where several have one, they are joined.
 
         What a program alone has drawn gives way to what a reader has.
         """
-        by_key: dict[str, MaskFile] = {}
+        by_key: dict[str, list[MaskFile]] = {}
         for file in files:
-            other = by_key.get(file.key)
-            if other is None or (other.by_model and not file.by_model):
-                by_key[file.key] = file
-            elif other.by_model or not file.by_model:
-                by_key[file.key] = replace(file, draw=CONTESTED)
-        return cls({key: by_key[key] for key in sorted(by_key)})
+            by_key.setdefault(file.key, []).append(file)
+        return cls({key: _joined(by_key[key]) for key in sorted(by_key)})
 
     def __getitem__(self, key: str) -> MaskFile:
         return self._by_key[key]
@@ -77,6 +73,15 @@ class Masks(Mapping[str, MaskFile]):
         return Masks.of([*self.values(), *found])
 
 
+def _joined(files: list[MaskFile]) -> MaskFile:
+    """All masks of one image as one, as far as readers have drawn them, or else as programs have."""
+    chosen = [file for file in files if not file.by_model] or files
+    first, *others = chosen
+    if not others:
+        return first
+    return replace(first, draw=Joined(tuple(file.draw for file in chosen)))
+
+
 def open_masks(folder: Path) -> Masks:
     """Look through a folder and all below it; no masks if there is no such folder.
 
@@ -89,7 +94,7 @@ def open_masks(folder: Path) -> Masks:
     """
     if not folder.is_dir():
         return Masks()
-    tables: dict[Path, dict[int, Label]] = {}
+    tables: dict[Path, dict[int, Layer]] = {}
     label_maps: dict[int, Path] = {}
     masks: list[MaskFile] = []
     pictures: set[Path] = set()
@@ -149,7 +154,7 @@ def _at(position: int, masks: Iterable[MaskFile]) -> list[MaskFile]:
     return [replace(mask, position=position) for mask in masks]
 
 
-def masks_in(path: Path, table: Mapping[int, Label] | None) -> list[MaskFile]:
+def masks_in(path: Path, table: Mapping[int, Layer] | None) -> list[MaskFile]:
     """The masks in one file; a damaged one stands for a mask that is refused, under the file's own name.
 
     Parameters

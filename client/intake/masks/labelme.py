@@ -1,8 +1,8 @@
 """Outlines drawn with LabelMe: one JSON file for one picture.
 
 Polygons, rectangles (two opposite corners) and circles (the centre and a point on the edge) are regions;
-other shapes have no area and are refused. A flag of the picture named "no dense", or a shape of that name,
-says that there is no dense tissue.
+other shapes have no area and are refused. A flag of the picture named "no dense" or "no pectoral", or a shape
+of that name, says that there is none.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from pydantic import FailFast, Field
 
 from client.intake.masks.drawing import MAX_REGIONS, Drawing
 from client.intake.masks.json_text import Points, Written, parse, read_bytes
-from client.intake.masks.layers import Layer, known_layer, layer_named
-from client.intake.masks.mask_file import Labels, check_size, malformed, stem
+from client.intake.masks.layers import WITHOUT_REGION, Regions, known_layer, layer_named
+from client.intake.masks.mask_file import check_size, malformed, stem
 from shared.errors import MaskError
 
 FORM = "LabelMe"
@@ -47,25 +47,26 @@ class LabelMe:
 
     path: Path
 
-    def __call__(self, shape: tuple[int, int]) -> Labels:
+    def __call__(self, shape: tuple[int, int]) -> Regions:
         return draw_outlines(read_bytes(self.path, FORM), shape)
 
 
-def draw_outlines(content: bytes, shape: tuple[int, int]) -> Labels:
-    """The label map that a file of this content draws; raises MaskError."""
+def draw_outlines(content: bytes, shape: tuple[int, int]) -> Regions:
+    """The regions that a file of this content draws; raises MaskError."""
     file = parse(_File, content, FORM)
     check_size((file.image_height, file.image_width), shape)  # 1.
     drawing = Drawing(shape, FORM)
     for name, holds in (file.flags or {}).items():
-        if holds and layer_named(name) is Layer.NO_DENSE:
-            drawing.declare(Layer.NO_DENSE)
+        statement = layer_named(name)
+        if holds and statement in WITHOUT_REGION:
+            drawing.declare(statement)
     for drawn in file.shapes:
         layer = known_layer(layer_named(drawn.label))  # 2.
-        if layer is Layer.NO_DENSE:
+        if layer in WITHOUT_REGION:
             drawing.declare(layer)
         else:
             drawing.add_polygon(layer, _outline(drawn))
-    return drawing.labels()
+    return drawing.regions()
 
 
 def key_of(path: Path, image_path: str) -> str:

@@ -2,48 +2,59 @@
 
 Regions are painted one over the other in the order of `Layer`. So the usual two masks of a breast and its
 dense tissue, or a breast outline that includes the pectoral muscle, need no cutting out by hand.
+
+What a reader has not drawn is not known: of a mask without a class for the dense tissue or for the pectoral
+muscle, pixels stay open between the classes that they may have.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from enum import Enum, auto
 
 import numpy as np
+import numpy.typing as npt
 
 from client.imaging.breast_mask import Mask
 from client.imaging.example import Label
-from client.intake.masks.mask_file import Labels
 from shared.errors import MaskError
+
+Labels = npt.NDArray[np.uint8]
 
 
 class Layer(Enum):
     """A class that readers draw, in painting order.
 
-    `BREAST` is the whole breast, with or without the pectoral muscle. `NO_DENSE` says that the reader looked
-    for dense tissue and found none; it has no region.
+    `BREAST` is the whole breast, with or without the pectoral muscle; `BREAST_WITHOUT_PECTORAL` leaves the
+    muscle out. `BACKGROUND` is what nobody drew. `NO_DENSE` says that the reader looked for dense tissue and
+    found none, and `NO_PECTORAL` the same of the muscle; neither has a region.
     """
 
     BACKGROUND = auto()
     BREAST = auto()
+    BREAST_WITHOUT_PECTORAL = auto()
     ADIPOSE = auto()
     DENSE = auto()
-    NO_DENSE = auto()
     PECTORAL = auto()
+    NO_DENSE = auto()
+    NO_PECTORAL = auto()
 
 
-PAINT: Mapping[Layer, Label] = {
-    Layer.BACKGROUND: Label.BACKGROUND,
-    Layer.BREAST: Label.ADIPOSE,
-    Layer.ADIPOSE: Label.ADIPOSE,
-    Layer.DENSE: Label.DENSE,
-    Layer.PECTORAL: Label.PECTORAL,
-}
+Regions = Mapping[Layer, Mask]
+"""A region for every class that a mask declares; it may be empty."""
+
+WITHOUT_REGION = {Layer.NO_DENSE: Layer.DENSE, Layer.NO_PECTORAL: Layer.PECTORAL}
+"""Statements, and the class of which they say that there is none."""
 
 SYNONYMS: Mapping[Layer, tuple[str, ...]] = {
     Layer.BACKGROUND: ("background", "air"),
     Layer.BREAST: ("breast", "whole breast", "breast outline", "breast area", "breast mask"),
+    Layer.BREAST_WITHOUT_PECTORAL: (
+        "breast without pectoral",
+        "breast without pectoral muscle",
+        "breast without muscle",
+    ),
     Layer.ADIPOSE: ("adipose", "adipose tissue", "fat", "fat tissue", "fatty", "fatty tissue"),
     Layer.DENSE: (
         "dense",
@@ -54,7 +65,6 @@ SYNONYMS: Mapping[Layer, tuple[str, ...]] = {
         "glandular",
         "glandular tissue",
     ),
-    Layer.NO_DENSE: ("no dense", "no dense tissue", "no fibroglandular tissue"),
     Layer.PECTORAL: (
         "pectoral",
         "pectoral muscle",
@@ -63,6 +73,8 @@ SYNONYMS: Mapping[Layer, tuple[str, ...]] = {
         "pectoralis major",
         "muscle",
     ),
+    Layer.NO_DENSE: ("no dense", "no dense tissue", "no fibroglandular tissue"),
+    Layer.NO_PECTORAL: ("no pectoral", "no pectoral muscle", "no muscle"),
 }
 """In lower case; hyphens and underscores count as spaces."""
 
@@ -78,7 +90,11 @@ CODES: Mapping[tuple[str, str], Layer] = {
 }
 """Scheme and value of a segment's property type (PS3.16 CID 7151 and annex D); dense tissue has none."""
 
-EXCLUSIVE = ((Layer.PECTORAL, Layer.DENSE), (Layer.PECTORAL, Layer.ADIPOSE))
+EXCLUSIVE = (
+    (Layer.PECTORAL, Layer.DENSE),
+    (Layer.PECTORAL, Layer.ADIPOSE),
+    (Layer.PECTORAL, Layer.BREAST_WITHOUT_PECTORAL),
+)
 TOLERATED_OVERLAP = 0.05
 """Share of the smaller of two regions: neighbours that are drawn by hand overlap by a few pixels."""
 
@@ -101,36 +117,57 @@ def known_layer(layer: Layer | None) -> Layer:
     return layer
 
 
-def paint(drawn: Mapping[Layer, Mask], shape: tuple[int, int]) -> Labels:
-    """Make one label map of regions that were drawn class by class.
-
-    Parameters
-    ----------
-    drawn
-        A region for every class that the mask declares; it may be empty.
+def meanings(declared: Collection[Layer]) -> dict[Layer, Label]:
+    """What each class means beside the others that a mask declares, in painting order.
 
     Raises
     ------
     MaskError
-        The breast or the dense tissue is missing, or regions contradict each other. A mask in which nobody
-        drew dense tissue is ambiguous, so it has to say that there is none.
+        The mask declares neither the breast nor the dense tissue, or adipose tissue and not the dense.
     """
-    if not {Layer.BREAST, Layer.ADIPOSE} & drawn.keys():  # 3.
+    outlined = not {Layer.BREAST, Layer.BREAST_WITHOUT_PECTORAL, Layer.ADIPOSE}.isdisjoint(declared)
+    dense_known = not {Layer.DENSE, Layer.NO_DENSE}.isdisjoint(declared)
+    muscle_known = not {Layer.PECTORAL, Layer.NO_PECTORAL}.isdisjoint(declared)
+    if not (outlined or dense_known):  # 3.
         raise MaskError(
-            "The mask has no class for the breast.", "Draw the whole breast, or its adipose tissue, as well."
+            "The mask has no class for the breast, and none for its dense tissue.",
+            "Draw the whole breast, its dense tissue, or both.",
         )
-    if not {Layer.DENSE, Layer.NO_DENSE} & drawn.keys():  # 3.
+    if Layer.ADIPOSE in declared and not dense_known:  # 3.
         raise MaskError(
-            "The mask does not say where the dense tissue is.",
+            "The mask has adipose tissue and does not say where the dense tissue is.",
             "Draw the dense tissue, or say that there is none with a class named 'no dense'.",
         )
-    if Layer.NO_DENSE in drawn and Layer.DENSE in drawn and drawn[Layer.DENSE].any():  # 4.
-        raise _contradiction()
+    tissue = Label.ADIPOSE if dense_known else Label.BREAST
+    with_muscle = Label.ADIPOSE_OR_PECTORAL if dense_known else Label.BREAST_OR_PECTORAL
+    around = Label.BACKGROUND if muscle_known else Label.NOT_BREAST
+    return {
+        Layer.BACKGROUND: around if outlined else Label.NOT_DENSE,
+        Layer.BREAST: tissue if muscle_known else with_muscle,
+        Layer.BREAST_WITHOUT_PECTORAL: tissue,
+        Layer.ADIPOSE: Label.ADIPOSE,
+        Layer.DENSE: Label.DENSE,
+        Layer.PECTORAL: Label.PECTORAL,
+    }
+
+
+def paint(drawn: Regions, shape: tuple[int, int]) -> Labels:
+    """Make one label map of regions that were drawn class by class.
+
+    Raises
+    ------
+    MaskError
+        Nothing of use is declared (see `meanings`), or regions contradict each other.
+    """
+    for statement, layer in WITHOUT_REGION.items():  # 4.
+        if statement in drawn and layer in drawn and drawn[layer].any():
+            raise _contradiction()
     for one, other in EXCLUSIVE:  # 4.
         if one in drawn and other in drawn and _contradict(drawn[one], drawn[other]):
             raise _contradiction()
-    labels_HW = np.zeros(shape, np.uint8)
-    for layer, label in PAINT.items():
+    labels = meanings(drawn.keys())
+    labels_HW = np.full(shape, labels[Layer.BACKGROUND], np.uint8)
+    for layer, label in labels.items():
         if layer in drawn:
             labels_HW[drawn[layer]] = label
     return labels_HW
@@ -144,5 +181,5 @@ def _contradict(one_HW: Mask, other_HW: Mask) -> bool:
 def _contradiction() -> MaskError:
     return MaskError(
         "Regions of the mask contradict each other.",
-        "Correct the mask: pectoral muscle is neither dense nor adipose tissue, and 'no dense' means none.",
+        "Correct the mask: pectoral muscle is neither dense nor adipose tissue, and 'no' means none.",
     )

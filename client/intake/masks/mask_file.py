@@ -7,14 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import PureWindowsPath
 
-import numpy as np
-import numpy.typing as npt
-
+from client.imaging.breast_mask import Mask
+from client.imaging.example import shown
+from client.intake.masks.layers import Labels, Layer, Regions, paint
 from shared.errors import MaskError
 
-Labels = npt.NDArray[np.uint8]
-Draw = Callable[[tuple[int, int]], Labels]
-"""Gives the label map of an image of that shape (rows, columns); can be pickled; raises IntakeError."""
+Draw = Callable[[tuple[int, int]], Regions]
+"""Gives the regions of an image of that shape (rows, columns); can be pickled; raises IntakeError."""
 
 ENDINGS = (".nii.gz", ".nii", ".json", ".dcm", ".dicom", ".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
 
@@ -57,7 +56,26 @@ class MaskFile:
         MaskError
             The mask is malformed, or fails one of the checks 1 to 4.
         """
-        return self.draw(shape)
+        return paint(self.draw(shape), shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """Several masks of one image, each of other classes."""
+
+    parts: tuple[Draw, ...]
+
+    def __call__(self, shape: tuple[int, int]) -> Regions:
+        regions: dict[Layer, Mask] = {}
+        for part in self.parts:
+            drawn = part(shape)
+            if drawn.keys() & regions.keys() - {Layer.BACKGROUND}:
+                raise MaskError(
+                    "The image has more than one mask of the same class.",
+                    "Keep one mask for each image, or one for each class of it, and import again.",
+                )
+            regions |= drawn
+        return regions
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +85,13 @@ class Refused:
     message: str
     hint: str
 
-    def __call__(self, _shape: tuple[int, int]) -> Labels:
+    def __call__(self, _shape: tuple[int, int]) -> Regions:
         raise MaskError(self.message, self.hint)
 
 
 def digest_of(labels_HW: Labels) -> str:
-    """SHA-256 of a label map, hex: by which a model's draft is known again in any form."""
-    return hashlib.sha256(repr(labels_HW.shape).encode() + labels_HW.tobytes()).hexdigest()
+    """SHA-256 of what a label map shows, hex: by which a model's draft is known again in any form."""
+    return hashlib.sha256(repr(labels_HW.shape).encode() + shown(labels_HW).tobytes()).hexdigest()
 
 
 def stem(name: str) -> str:

@@ -28,8 +28,8 @@ from client.intake.decoding import coded_size
 from client.intake.dicom_file import is_dicom
 from client.intake.exclusions import Reason, refusal
 from client.intake.masks.drawing import Drawing
-from client.intake.masks.layers import CODES, Layer, known_layer, layer_named
-from client.intake.masks.mask_file import Labels, MaskFile, check_size, malformed
+from client.intake.masks.layers import CODES, Layer, Regions, known_layer, layer_named
+from client.intake.masks.mask_file import MaskFile, check_size, malformed
 from client.intake.recognition import HEAD_SIZE_BYTES, open_regular
 from shared.errors import IntakeError
 
@@ -88,7 +88,7 @@ class SegmentationFrames:
     path: Path
     image_uid: str
 
-    def __call__(self, shape: tuple[int, int]) -> Labels:
+    def __call__(self, shape: tuple[int, int]) -> Regions:
         with _guarded():
             dataset = _read(self.path, with_pixels=True)
             check_size((int(dataset.Rows), int(dataset.Columns)), shape)  # 1.
@@ -100,7 +100,7 @@ class SegmentationFrames:
                 if image_uid == self.image_uid:
                     layer = layers[_segment_number(dataset, frame)]
                     drawing.add_region(layer, _region(dataset, number))
-            return drawing.labels()
+            return drawing.regions()
 
 
 def read_segmentation(path: Path) -> SegmentationObject:

@@ -28,6 +28,7 @@ def counts(train: int, validation: int, test: int, *, unlabelled: int = 0) -> Co
         by_laterality={},
         by_year={},
         by_density={},
+        by_mask={},
     )
 
 

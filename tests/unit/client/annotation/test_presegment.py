@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from client.annotation.presegment import DraftForm, DraftReport, presegment
 from client.annotation.reading import DraftTask
-from client.imaging.example import Label
+from client.imaging.example import CLASSES, Label
 from client.inference.reading import read_image
 from client.intake.dicom_file import read_mammogram
 from client.intake.exclusions import Reason
@@ -107,7 +107,7 @@ def uid_of(phantom: WrittenImage) -> str:
 
 def drawn_by_model(phantom: WrittenImage) -> Labels:
     labels_HW = segment(usable(Threshold()), read_image(phantom.image_path)).source_labels()
-    assert set(np.unique(labels_HW)) == set(Label)
+    assert set(np.unique(labels_HW)) == set(CLASSES)
     return labels_HW
 
 

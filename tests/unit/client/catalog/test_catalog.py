@@ -12,7 +12,7 @@ from sqlalchemy import inspect
 
 from client.catalog import Catalog, MaskOrigin, Part, Provenance, new_example_id
 from client.home import STORE_FILE
-from client.imaging.example import Example
+from client.imaging.example import Drawn, Example, Label
 from client.imaging.mammogram import Laterality, Spacing, View
 from client.imaging.preparation import Geometry
 from client.intake.pseudonyms import KEY_FILE as PSEUDONYM_KEY_FILE
@@ -333,6 +333,18 @@ def test_an_example_waits_for_its_mask_and_is_then_one_to_train_on(tmp_path: Pat
         assert (loaded.labels_HW == example.labels_HW).all()
         assert (loaded.image_HW == example.image_HW).all()
         assert catalog.geometry(bare.example_id) == GEOMETRY
+
+
+def test_masks_are_counted_by_what_the_newest_of_each_example_shows(tmp_path: Path) -> None:
+    example = make_example()
+    assert example.labels_HW is not None
+    alone_HW = np.where(example.labels_HW == Label.DENSE, Label.DENSE, Label.NOT_DENSE).astype(np.uint8)
+    with Catalog.open(tmp_path) as catalog, catalog.importing():
+        catalog.add(example, provenance(), DRAWN)
+        assert catalog.counts().by_mask == {Drawn(breast=True, dense=True, pectoral=True): 1}
+        catalog.set_mask(example.example_id, alone_HW, DRAWN)
+        assert catalog.counts().by_mask == {Drawn(breast=False, dense=True, pectoral=False): 1}
+        assert catalog.counts().labelled == 1
 
 
 def test_a_corrected_mask_takes_the_place_of_the_first_whose_pixels_go(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from client.imaging.preparation import Geometry, PreparedImage, prepare
 from client.intake.index_csv import DDSM_VALUES
 from client.intake.masks import check_overlap
 from client.intake.masks.label_map import LabelMap
+from client.intake.masks.layers import paint
 from client.intake.picture import read_picture
 from shared.errors import MaskError
 
@@ -113,6 +114,10 @@ def test_a_large_source_is_compared_on_a_part_of_its_pixels_with_the_same_outcom
         check_overlap(labels_HW[::-1], seen_HW, geometry)
 
 
+def drawn(path: Path, shape: tuple[int, int]) -> Labels:
+    return paint(LabelMap(path, DDSM_VALUES)(shape), shape)
+
+
 @pytest.fixture(scope="module")
 def films() -> list[tuple[PreparedImage, Labels]]:
     """Real films, prepared, with their experts' label maps."""
@@ -120,7 +125,7 @@ def films() -> list[tuple[PreparedImage, Labels]]:
         rows = list(csv.DictReader(file))
     prepared = [prepare(read_picture(DDSM / row["image"])) for row in rows]
     return [
-        (one, LabelMap(DDSM / row["label"], DDSM_VALUES)(one.geometry.source_shape))
+        (one, drawn(DDSM / row["label"], one.geometry.source_shape))
         for one, row in zip(prepared, rows, strict=True)
     ]
 
@@ -142,6 +147,29 @@ def test_on_real_films_every_experts_mask_passes_and_no_turned_one(
 ) -> None:
     assert num_passing(films, lambda labels_HW: labels_HW) == len(films)
     assert [num_passing(films, turn) for turn in TURNS.values()] == [0, 0, 0]
+
+
+def dense_alone(labels_HW: Labels) -> Labels:
+    return np.where(labels_HW == Label.DENSE, Label.DENSE, Label.NOT_DENSE).astype(np.uint8)
+
+
+def test_dense_tissue_without_its_breast_must_lie_inside_that_breast() -> None:
+    labels_HW = breast()
+    labels_HW[90:110, :15] = Label.DENSE
+    check(dense_alone(labels_HW))
+    for turn in TURNS.values():
+        with pytest.raises(MaskError):
+            check(turn(dense_alone(labels_HW)))
+    check(np.full((HEIGHT, WIDTH), Label.NOT_DENSE, np.uint8))  # a reader who saw none
+
+
+@needs_ddsm
+def test_on_real_films_dense_tissue_alone_passes_and_most_turned_ones_do_not(
+    films: list[tuple[PreparedImage, Labels]],
+) -> None:
+    alone = [(prepared, dense_alone(labels_HW)) for prepared, labels_HW in films]
+    assert num_passing(alone, lambda labels_HW: labels_HW) == len(films)
+    assert max(num_passing(alone, turn) for turn in TURNS.values()) <= len(films) / 3
 
 
 @needs_ddsm

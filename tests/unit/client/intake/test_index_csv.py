@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 from pydicom import dcmread
 
+from client.imaging.example import Label
 from client.imaging.mammogram import Laterality, Spacing, View
 from client.intake.candidates import Source
 from client.intake.exclusions import IntakeRules, Reason
@@ -256,8 +257,49 @@ def test_of_a_file_with_many_masks_each_image_takes_its_own(tmp_path: Path) -> N
     source = look(tmp_path)
     two, other = source.candidates
     assert (two.load()[1] == 2).all()
-    assert (other.load()[1] == 1).all()
+    assert (other.load()[1] == Label.ADIPOSE_OR_PECTORAL).all()
     assert [(refusal.position, refusal.reason) for refusal in source.refusals] == [(3, Reason.NO_MASK)]
+
+
+def write_class(folder: Path, name: str, values: list[list[int]]) -> None:
+    Image.fromarray(np.array(values, np.uint8)).save(folder / "a" / name)
+
+
+def test_a_line_may_name_a_picture_for_each_class(tmp_path: Path) -> None:
+    write_archive(
+        tmp_path,
+        "a/two.png,a/breast.png,a/dense.png,",
+        "a/X_1.RIGHT_MLO.png,a/breast.png,a/dense.png,a/nothing.png",
+        header="image,breast,dense,pectoral",
+    )
+    write_class(tmp_path, "breast.png", [[0, 255, 255]] * 4)
+    write_class(tmp_path, "dense.png", [[0, 0, 255]] + [[0, 0, 0]] * 3)
+    write_class(tmp_path, "nothing.png", [[0, 0, 0]] * 4)
+    two, whole = (candidate.load()[1] for candidate in look(tmp_path).candidates)
+    around, inside = Label.NOT_BREAST, Label.ADIPOSE_OR_PECTORAL
+    assert two.tolist() == [[around, inside, Label.DENSE]] + [[around, inside, inside]] * 3
+    assert whole.tolist() == [[0, 1, 2]] + [[0, 1, 1]] * 3
+
+
+def test_a_picture_of_one_class_with_more_than_two_values_is_refused(tmp_path: Path) -> None:
+    write_archive(tmp_path, "a/two.png,a/breast.png", header="image,breast")
+    write_class(tmp_path, "breast.png", [[0, 250, 255]] * 4)
+    (candidate,) = look(tmp_path).candidates
+    with pytest.raises(MaskError, match="more than one value"):
+        candidate.load()
+
+
+def test_a_class_whose_picture_is_not_there_is_not_taken_for_one_that_was_not_drawn(tmp_path: Path) -> None:
+    write_archive(tmp_path, "a/two.png,a/label.png,a/gone.png", header="image,breast,dense")
+    source = look(tmp_path)
+    assert not source.candidates
+    assert [refusal.reason for refusal in source.refusals] == [Reason.NO_MASK]
+
+
+def test_an_index_of_categories_alone_needs_no_column_of_masks(tmp_path: Path) -> None:
+    write_archive(tmp_path, "a/two.png,c", header="image,density")
+    (candidate,) = look(tmp_path).candidates
+    assert (candidate.has_mask, candidate.density) == (False, "c")
 
 
 def test_a_dicom_image_keeps_its_own_identifiers_and_is_completed_by_the_index(

@@ -15,9 +15,10 @@ from PIL import Image
 
 from client.imaging.example import Label
 from client.intake.masks import Masks, masks_in, name_at, open_masks, read_values_table
+from client.intake.masks.layers import Layer
 from shared.errors import IntakeError, MaskError, UndecodableError
 
-TABLE = {0: Label.BACKGROUND, 50: Label.ADIPOSE, 100: Label.DENSE, 200: Label.PECTORAL}
+TABLE = {0: Layer.BACKGROUND, 50: Layer.ADIPOSE, 100: Layer.DENSE, 200: Layer.PECTORAL}
 DECLARED = "[values]\nbackground = 0\nadipose = 50\ndense = 100\npectoral = 200\n"
 OTHERWISE = "[values]\nbackground = 200\nadipose = 100\ndense = 50\npectoral = 0\n"
 VALUES_HW = np.array([[0, 50, 100], [200, 50, 0]], np.uint8)
@@ -172,7 +173,7 @@ def test_a_declaration_is_read(tmp_path: Path) -> None:
 
 def test_the_pectoral_muscle_need_not_be_declared(tmp_path: Path) -> None:
     path = write_table(tmp_path, "[values]\nbackground = 0\nadipose = 1\ndense = 2\n")
-    assert Label.PECTORAL not in read_values_table(path).values()
+    assert Layer.PECTORAL not in read_values_table(path).values()
 
 
 @pytest.mark.parametrize(
@@ -181,7 +182,10 @@ def test_the_pectoral_muscle_need_not_be_declared(tmp_path: Path) -> None:
         "",
         "values = 3",
         "[values",
-        "[values]\nbackground = 0\nadipose = 1",
+        "[values]\nbackground = 0",
+        "[values]\nadipose = 1\ndense = 2",
+        "[values]\nbackground = 0\ndense = 1\nfibroglandular = 2",
+        "[values]\nbackground = 0\nbreast = 1\nno_dense = 2",
         "[values]\nbackground = 0\nadipose = 1\ndense = 2\ntumour = 3",
         "[values]\nbackground = 0\nadipose = 1\ndense = 1",
         "[values]\nbackground = 0\nadipose = true\ndense = 2",
@@ -259,6 +263,21 @@ def test_the_position_of_a_mask_is_that_of_its_file_in_the_listing(tmp_path: Pat
     masks = open_masks(tmp_path)
     assert [name_at(tmp_path, masks[key].position) for key in ("1.2.3", UID)] == ["a/1.2.3.png", "b.json"]
     assert [name_at(tmp_path, position) for position in (0, 5)] == [None, None]
+
+
+def test_label_maps_of_a_class_each_make_one_mask(tmp_path: Path) -> None:
+    for name, values in {"breast": [50, 100, 200], "dense": [100], "pectoral": [200]}.items():
+        write_mask(tmp_path / name, values_HW=np.isin(VALUES_HW, values).astype(np.uint8) * 255)
+        write_table(tmp_path / name, f"[values]\nbackground = 0\n{name} = 255\n")
+    assert open_masks(tmp_path)[UID].read((2, 3)).tolist() == LABELS
+
+
+def test_a_label_map_without_a_class_leaves_it_open(tmp_path: Path) -> None:
+    write_mask(tmp_path, values_HW=np.array([[0, 50, 100], [0, 50, 0]], np.uint8))
+    write_table(tmp_path, "[values]\nbackground = 0\nadipose = 50\ndense = 100\n")
+    around = Label.NOT_BREAST
+    expected = [[around, Label.ADIPOSE, Label.DENSE], [around, Label.ADIPOSE, around]]
+    assert open_masks(tmp_path)[UID].read((2, 3)).tolist() == expected
 
 
 def test_two_masks_of_one_image_are_refused(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from client.imaging.example import Label
 from client.intake.masks import open_masks
 from client.intake.masks.run_length import decode_runs, unpack_counts
 from shared.errors import IntakeError, MaskError
@@ -109,7 +110,7 @@ def test_each_picture_has_the_mask_of_its_own_annotations(tmp_path: Path) -> Non
     masks = open_masks(tmp_path)
     assert list(masks) == ["1.2.3", "1.2.4"]
     assert {mask.kind for mask in masks.values()} == {"coco"}
-    assert (masks["1.2.3"].read(SHAPE) == 1).all()
+    assert (masks["1.2.3"].read(SHAPE) == Label.ADIPOSE_OR_PECTORAL).all()
     assert (masks["1.2.4"].read(SHAPE) == 2).all()
     assert (pickle.loads(pickle.dumps(masks["1.2.4"])).read(SHAPE) == 2).all()
 

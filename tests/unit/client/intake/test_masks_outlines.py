@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from client.imaging.breast_mask import Mask
+from client.imaging.example import Label
 from client.intake.masks import masks_in
 from client.intake.masks.drawing import MAX_REGIONS, Drawing
 from client.intake.masks.layers import Layer, layer_named
@@ -72,11 +73,16 @@ def inside_by_rays(points: list[list[float]]) -> Mask:
 
 
 def test_a_breast_and_its_dense_tissue_are_the_usual_two_regions(tmp_path: Path) -> None:
-    path = write(tmp_path, shape("dense", box(4, 5, 8, 9)), shape("breast", box(0, 2, 12, 18)))
+    regions = shape("dense", box(4, 5, 8, 9)), shape("breast", box(0, 2, 12, 18))
     expected = np.zeros(SHAPE, np.uint8)
-    expected[2:18, :12] = 1
-    expected[5:9, 4:8] = 2
+    expected[2:18, :12] = Label.ADIPOSE
+    expected[5:9, 4:8] = Label.DENSE
+    path = write(tmp_path, *regions, flags={"no pectoral": True})
     assert read(path).tolist() == expected.tolist()
+    # Of a mask that does not speak of the muscle, nobody knows where it lies.
+    expected[expected == Label.BACKGROUND] = Label.NOT_BREAST
+    expected[expected == Label.ADIPOSE] = Label.ADIPOSE_OR_PECTORAL
+    assert read(write(tmp_path, *regions)).tolist() == expected.tolist()
 
 
 def test_the_pectoral_muscle_is_cut_out_of_a_breast_that_includes_it(tmp_path: Path) -> None:
@@ -157,6 +163,8 @@ def test_neighbours_share_no_pixel_and_leave_none_out() -> None:
         ("Pectoralis  Major", Layer.PECTORAL),
         ("BACKGROUND", Layer.BACKGROUND),
         ("no-dense", Layer.NO_DENSE),
+        ("No Pectoral", Layer.NO_PECTORAL),
+        ("breast_without_pectoral", Layer.BREAST_WITHOUT_PECTORAL),
         ("dens", None),
         ("", None),
     ],
@@ -172,28 +180,63 @@ def test_an_unknown_class_is_refused_and_not_quoted(tmp_path: Path) -> None:
     assert "Doe" not in caught.value.message + caught.value.hint
 
 
-@pytest.mark.parametrize("name", ["dense", "pectoral"])
-def test_a_mask_without_the_breast_is_refused(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("name", ["pectoral", "background"])
+def test_a_mask_without_the_breast_and_its_dense_tissue_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(MaskError, match="no class for the breast"):
         read(write(tmp_path, shape(name, WHOLE)))
 
 
-def test_a_mask_in_which_nobody_drew_dense_tissue_is_ambiguous(tmp_path: Path) -> None:
+def test_adipose_tissue_without_a_word_on_the_dense_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MaskError, match="where the dense tissue is"):
-        read(write(tmp_path, shape("breast", WHOLE)))
-    with pytest.raises(MaskError, match="where the dense tissue is"):
-        read(write(tmp_path, shape("breast", WHOLE), flags={"no dense": False}))
+        read(write(tmp_path, shape("adipose", WHOLE)))
 
 
-def test_a_reader_may_say_that_there_is_no_dense_tissue(tmp_path: Path) -> None:
-    flagged = read(write(tmp_path, shape("breast", WHOLE), flags={"No dense": True}))
-    shaped = read(write(tmp_path, shape("breast", WHOLE), shape("no dense", [[1, 1]], "point")))
-    assert (flagged == 1).all()
-    assert (shaped == 1).all()
+UPPER, LOWER, MUSCLE = box(0, 0, 30, 10), box(0, 10, 30, 20), box(0, 0, 5, 5)
 
 
-def test_dense_tissue_and_none_at_once_is_a_contradiction(tmp_path: Path) -> None:
-    path = write(tmp_path, shape("breast", WHOLE), shape("dense", WHOLE), flags={"no dense": True})
+@pytest.mark.parametrize(
+    ("drawn", "flags", "around", "inside"),
+    [
+        (["breast"], [], Label.NOT_BREAST, Label.BREAST_OR_PECTORAL),
+        (["breast"], ["no dense"], Label.NOT_BREAST, Label.ADIPOSE_OR_PECTORAL),
+        (["breast"], ["no pectoral"], Label.BACKGROUND, Label.BREAST),
+        (["breast"], ["no dense", "no pectoral"], Label.BACKGROUND, Label.ADIPOSE),
+        (["breast without pectoral"], [], Label.NOT_BREAST, Label.BREAST),
+        (["breast without pectoral"], ["no dense"], Label.NOT_BREAST, Label.ADIPOSE),
+        (["adipose"], ["no dense"], Label.NOT_BREAST, Label.ADIPOSE),
+        (["dense"], [], Label.NOT_DENSE, Label.DENSE),
+        (["dense"], ["no pectoral"], Label.NOT_DENSE, Label.DENSE),
+    ],
+)
+def test_what_a_reader_has_not_drawn_stays_open(
+    tmp_path: Path, drawn: list[str], flags: list[str], around: Label, inside: Label
+) -> None:
+    shapes = [shape(name, LOWER) for name in drawn]
+    labels_HW = read(write(tmp_path, *shapes, flags=dict.fromkeys(flags, True)))
+    assert (labels_HW[:10] == around).all()
+    assert (labels_HW[10:] == inside).all()
+
+
+def test_a_muscle_that_is_drawn_leaves_nothing_open_but_the_tissue(tmp_path: Path) -> None:
+    labels_HW = read(write(tmp_path, shape("breast", UPPER), shape("pectoral", MUSCLE)))
+    assert (labels_HW[:5, :5] == Label.PECTORAL).all()
+    assert (labels_HW[:10, 5:] == Label.BREAST).all()
+    assert (labels_HW[10:] == Label.BACKGROUND).all()
+
+
+def test_a_flag_that_is_not_ticked_says_nothing(tmp_path: Path) -> None:
+    labels_HW = read(write(tmp_path, shape("breast", WHOLE), flags={"no dense": False}))
+    assert (labels_HW == Label.BREAST_OR_PECTORAL).all()
+
+
+def test_a_statement_may_be_a_shape_of_any_form(tmp_path: Path) -> None:
+    statements = [shape(name, [[1, 1]], "point") for name in ("no dense", "No muscle")]
+    assert (read(write(tmp_path, shape("breast", WHOLE), *statements)) == Label.ADIPOSE).all()
+
+
+@pytest.mark.parametrize("name", ["dense", "pectoral"])
+def test_something_and_none_of_it_at_once_is_a_contradiction(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path, shape("breast", WHOLE), shape(name, WHOLE), flags={f"no {name}": True})
     with pytest.raises(MaskError, match="contradict"):
         read(path)
 

@@ -18,6 +18,7 @@ from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless, generate_uid
 
+from client.imaging.example import Label
 from client.intake.masks import MaskFile, Masks, open_masks
 from shared.errors import IntakeError, MaskError
 
@@ -152,7 +153,7 @@ def test_a_binary_object_gives_the_mask_of_the_image_that_it_references(
 def test_of_a_fractional_object_half_and_more_counts(
     masks: Path, image: Callable[..., FileDataset], share: float, num_dense: int
 ) -> None:
-    planes = {"breast": BREAST.astype(float), "dense": DENSE * share}
+    planes = {"breast": BREAST.astype(float), "dense": DENSE * share, "pectoral": NOTHING.astype(float)}
     write(masks / "a.dcm", [image()], planes, kind="FRACTIONAL")
     labels_HW = only(masks).read(SHAPE)
     assert np.count_nonzero(labels_HW == 2) == num_dense
@@ -245,10 +246,21 @@ def test_an_unknown_class_is_refused_and_not_quoted(masks: Path, image: Callable
     assert "Doe" not in caught.value.message + caught.value.hint
 
 
-def test_an_object_without_a_dense_segment_is_refused(masks: Path, image: Callable[..., FileDataset]) -> None:
+def test_an_object_with_some_segments_alone_leaves_open_what_it_does_not_have(
+    masks: Path, image: Callable[..., FileDataset]
+) -> None:
     write(masks / "a.dcm", [image()], {"breast": BREAST})
-    with pytest.raises(MaskError, match="where the dense tissue is"):
-        only(masks).read(SHAPE)
+    expected = np.where(BREAST, Label.BREAST_OR_PECTORAL, Label.NOT_BREAST)
+    assert only(masks).read(SHAPE).tolist() == expected.tolist()
+
+
+def test_an_object_of_its_own_for_each_segment_makes_one_mask(
+    masks: Path, image: Callable[..., FileDataset]
+) -> None:
+    source = image()
+    for name, region_HW in {"breast": BREAST, "dense": DENSE, "pectoral": PECTORAL}.items():
+        write(masks / f"{name}.dcm", [source], {name: region_HW})
+    assert only(masks).read(SHAPE).tolist() == EXPECTED
 
 
 def test_dense_tissue_on_the_pectoral_muscle_is_refused(

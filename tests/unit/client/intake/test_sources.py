@@ -26,7 +26,7 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from client.imaging.example import Label
+from client.imaging.example import Label, shown
 from client.intake.candidates import Source
 from client.intake.exclusions import IntakeRules, Reason
 from client.intake.recognition import Kind, kind_of, look_at
@@ -117,7 +117,7 @@ def test_a_segmentation_among_the_images_is_a_mask_and_no_image(
     assert (source.refusals, source.num_ignored) == ([], 0)
     labels_HW = pickle.loads(pickle.dumps(source.candidates[0].load))()[1]
     assert labels_HW is not None
-    assert np.array_equal(labels_HW > 0, draw_breast() > 100)
+    assert np.array_equal(shown(labels_HW) > 0, draw_breast() > 100)
     assert np.array_equal(labels_HW == Label.DENSE, draw_breast() > 2000)
 
 

@@ -34,6 +34,7 @@ def test_every_property_adds_up_to_all_examples_and_the_unknown_comes_last(fille
         "Laterality": (("left", 4), ("right", 1)),
         "Year": (("2020", 4), ("unknown", 1)),
         "Density category": (("b", 4), ("unknown", 1)),
+        "Mask": (("breast, dense, pectoral", 4),),
     }
 
 

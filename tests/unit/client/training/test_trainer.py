@@ -7,7 +7,7 @@ import torch
 from client.evaluation.images import evaluate_images
 from client.evaluation.statistics import Statistics
 from client.imaging.example import Example, Label
-from client.training.dataset import FittedDataset
+from client.training.dataset import Batch, FittedDataset
 from client.training.trainer import MAX_LEFT_OUT, Step, train
 from shared.errors import NonFiniteError, NotReadyError, StoppedError
 from shared.evaluation.measures import figures
@@ -211,6 +211,66 @@ def test_labels_become_the_two_tasks():
     assert torch.equal(pectoral_NHW, labels_NHW == Label.PECTORAL)
     assert torch.equal(targets.dense_NHW, labels_NHW == Label.DENSE)
     assert targets.dense_known_NHW.all()
+
+
+def _partial(example: Example, drawn: str) -> Example:
+    """The same example with some of its labels left open."""
+    assert example.labels_HW is not None
+    opened = {
+        "breast": {Label.ADIPOSE: Label.BREAST, Label.DENSE: Label.BREAST},
+        "dense": dict.fromkeys((Label.BACKGROUND, Label.ADIPOSE, Label.PECTORAL), Label.NOT_DENSE),
+        "two regions": {
+            Label.BACKGROUND: Label.NOT_BREAST,
+            Label.ADIPOSE: Label.ADIPOSE_OR_PECTORAL,
+            Label.PECTORAL: Label.ADIPOSE_OR_PECTORAL,
+        },
+    }[drawn]
+    table = np.array([opened.get(label, label) for label in Label], np.uint8)
+    return Example(
+        example_id=example.example_id, image_HW=example.image_HW, labels_HW=table[example.labels_HW]
+    )
+
+
+def test_labels_that_leave_something_open_become_targets_that_do():
+    labels = [Label.BREAST, Label.BREAST_OR_PECTORAL, Label.ADIPOSE_OR_PECTORAL, Label.NOT_BREAST]
+    labels += [Label.NOT_DENSE, Label.UNKNOWN]
+    batch = Batch(image_NCHW=torch.zeros(1, 1, 1, 6), labels_NHW=torch.tensor([[labels]], dtype=torch.uint8))
+
+    targets = batch.targets()
+
+    possible = targets.possible_NCHW[0, :, 0].T.int().tolist()  # background, breast, pectoral
+    assert possible == [[0, 1, 0], [0, 1, 1], [0, 1, 1], [1, 0, 1], [1, 1, 1], [1, 1, 1]]
+    assert targets.dense_known_NHW[0, 0].tolist() == [False, False, True, True, True, False]
+    assert not targets.dense_NHW.any()
+
+
+def test_a_segment_that_a_mask_does_not_show_whole_is_not_measured_on_it():
+    examples = [_partial(_example(1), "breast"), _partial(_example(2), "dense")]
+    examples += [_partial(_example(3), "two regions"), _example(4)]
+
+    images = evaluate_images(initial_model(PLAN), FittedDataset(examples, PLAN.model), PLAN, CPU)
+
+    names = ("dice_breast", "dice_dense", "dice_pectoral", "percent_density_error")
+    assert [[getattr(image, name) is not None for name in names] for image in images] == [
+        [True, False, True, False],
+        [False, True, False, False],
+        [False, True, False, False],
+        [True, True, True, True],
+    ]
+
+
+def test_masks_of_some_segments_each_teach_all_of_them_together():
+    plan = _plan(local_epochs=15)
+    kinds = ["breast", "dense", "two regions"]
+    examples = [_partial(_example(seed), kinds[seed % 3]) for seed in range(12)]
+    model = initial_model(plan)
+
+    train(model, FittedDataset(examples, plan.model), plan, round_number=1, seed=0, device=CPU)
+
+    after = _evaluate(model, _dataset(101, 102, 103, 104, 105), plan, CPU)
+    assert after["dice_dense"] > 0.8
+    assert after["dice_breast"] > 0.9
+    assert after["dice_pectoral"] > 0.6
 
 
 @pytest.mark.gpu
