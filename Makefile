@@ -61,8 +61,11 @@ bundle: install tools ## Build the offline bundle of a role (ROLE=site KEY=finge
 	$(BIN)/python -m deploy.bundle.build --role $(ROLE) --key "$(KEY)" --tools $(TOOLS) \
 		$(if $(TORCH_INDEX),--torch-index $(TORCH_INDEX)) $(if $(WHEELS),--wheels $(WHEELS))
 
-lint-deploy: tools ## Lint what deploys: shell scripts
+lint-deploy: tools ## Lint what deploys: shell scripts, the Containerfile, compose files, Helm charts
 	$(TOOLS)/bin/shellcheck deploy/bundle/setup .ci/run
+	$(TOOLS)/bin/hadolint deploy/containers/Containerfile
+	$(TOOLS)/bin/check-jsonschema --builtin-schema vendor.compose-spec deploy/containers/compose.*.yaml
+	$(TOOLS)/bin/python deploy/helm/lint.py
 
 check: install ## Formatting, lint, types, import rules, docs, tests
 	$(BIN)/ruff format --check .

@@ -15,6 +15,7 @@ from client.cli_data import data_app
 from client.cli_keys import keys_app
 from client.cli_ledger import ledger
 from client.cli_masks import masks_app
+from client.cli_network import add_to as add_network_commands
 from client.cli_options import HOME, HomeOption, JsonOption
 from client.cli_pacs import pacs_app
 from client.cli_plans import add_to as add_plan_commands
@@ -139,6 +140,7 @@ app.command("segment")(segment_command)
 app.command()(ledger)
 add_plan_commands(app)
 add_status_commands(app)
+add_network_commands(app)
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from server.acting import open_for, open_side, place_of_store
 from server.cli_backup import add_to as add_backup_commands
 from server.cli_keys import keys_app
-from server.cli_network import network
+from server.cli_network import it_sheet, network
 from server.cli_options import HOME, HomeOption, JsonOption
 from server.cli_protection import protection_pack
 from server.cli_run import run_resume, run_stop
@@ -50,6 +50,7 @@ app.add_typer(
 )
 app.command("protection-pack")(protection_pack)
 app.command("network")(network)
+app.command("it-sheet")(it_sheet)
 add_backup_commands(app)
 app.callback()(take_token_file)
 

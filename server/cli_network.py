@@ -1,9 +1,11 @@
-"""`mammofed-coordinator network`: what the firewalls must let through, and the front that passes TLS on."""
+"""`mammofed-coordinator network` and `it-sheet`: firewalls, the front, the sheet for IT."""
 
 # Commands import what they need when they are called, so that help and errors come at once.
 
 from __future__ import annotations
 
+from datetime import datetime
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,6 +14,20 @@ from server.cli_options import HOME, HomeOption, JsonOption
 from server.home import CoordinatorHome
 from shared.errors import ConfigError
 from shared.terminal import Output
+
+
+def it_sheet(
+    page_file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to write the sheet (HTML).")],
+    home: HomeOption = HOME,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the sheet for IT: firewall matrix and checklist, one printed page each, as configured now."""
+    from server.network import it_sheet as sheet_of
+    from shared.pages import write_page
+
+    sheet = sheet_of(CoordinatorHome(home), at=datetime.now().astimezone())
+    write_page(sheet.to_page(), page_file)
+    Output(as_json).result(sheet.to_json(), "The sheet is written; nothing of it was sent.")
 
 
 def network(

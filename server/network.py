@@ -1,11 +1,16 @@
-"""The coordinator's firewall matrix, from its settings."""
+"""The coordinator's firewall matrix and its sheet for IT, from its settings."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
+from datetime import datetime
+from importlib.metadata import version
 
-from server.home import CoordinatorSettings
-from shared.firewall import FirewallRule
+from server.home import CoordinatorHome, CoordinatorSettings
+from shared.it_sheet.firewall import FirewallRule
+from shared.it_sheet.sheet import ItSheet, Point
+from shared.trust.certificates import expires_at
 
 SITES = "the sites"
 
@@ -36,3 +41,62 @@ def firewall_matrix(settings: CoordinatorSettings) -> Iterator[FirewallRule]:
             purpose="state in PostgreSQL",
             proof="as its address says",
         )
+
+
+def it_sheet(home: CoordinatorHome, *, at: datetime) -> ItSheet:
+    """Firewall matrix and checklist of this coordinator.
+
+    Raises
+    ------
+    HomeError
+        The folder is not a coordinator's home.
+    ConfigError
+        Its settings cannot be used.
+    """
+    settings = home.settings()
+    return ItSheet(
+        title=f"mammofed {version('mammofed')}",
+        side=f"coordinator of '{settings.name}'",
+        at=at,
+        rules=tuple(firewall_matrix(settings)),
+        points=tuple(_points(home, settings)),
+    )
+
+
+def _points(home: CoordinatorHome, settings: CoordinatorSettings) -> Iterator[Point]:
+    hosts = sorted({settings.fleet[0], settings.enrolment[0], settings.transfer[0]})
+    disk = shutil.disk_usage(home.folder)
+    root_ends, server_ends = (
+        f"{datetime.fromtimestamp(expires_at(file.read_bytes())).astimezone():%Y-%m-%d}"
+        for file in (home.root_certificate_file, home.tls_chain_file)
+    )
+    yield Point(
+        what="Firewalls let through what page 1 says, inbound.", now=f"listeners bind {settings.listen}"
+    )
+    yield Point(what="Names lead to this host, from outside too.", now=", ".join(hosts))
+    yield Point(
+        what="Nothing in front ends TLS: no reverse proxy, no inspecting firewall.",
+        now="one port by server names (SNI)" if settings.front else "each listener at its own port",
+    )
+    yield Point(what="The clock follows NTP.", now="runs wait while it is wrong")
+    yield Point(
+        what="Disk for weights and models, 1 GiB free at the least; encrypted with the machine.",
+        now=f"{disk.free / 2**30:.0f} of {disk.total / 2**30:.0f} GiB free",
+    )
+    yield Point(
+        what="The state is where it is to be.",
+        now="SQLite in the home" if settings.database_file is None else "PostgreSQL by `database_file`",
+    )
+    yield Point(
+        what="The service runs under a user of its own and starts with the machine.",
+        now="`systemctl status mammofed-coordinator`; docs/install.md",
+    )
+    yield Point(what="A backup every day, kept as the keys are.", now="`mammofed-coordinator backup FILE`")
+    yield Point(what="A restore was rehearsed.", now="`mammofed-coordinator restore FILE --home NEW`")
+    yield Point(what="The root's end is in the calendar.", now=f"root until {root_ends}")
+    yield Point(what="The listeners' certificate renews itself at a start.", now=f"until {server_ends}")
+    yield Point(
+        what="Certificates of sites renew themselves.", now=f"they live {settings.site_certificate_days} days"
+    )
+    yield Point(what="Persons have names, tokens and roles.", now="`mammofed-coordinator person list`")
+    yield Point(what="Whom to call: our contact, and each hospital's.", now="")

@@ -1,4 +1,4 @@
-"""A run over a coordinator and sites one minor version apart; the coordinator is updated amid its rounds.
+"""A run of a coordinator and sites one minor version apart, and an update of the coordinator amid its rounds.
 
 The code is one; what is told as installed differs, and with it all that follows from the version.
 """

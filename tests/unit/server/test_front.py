@@ -122,3 +122,13 @@ def test_nginx_reads_what_is_printed(home: CoordinatorHome, tmp_path: Path) -> N
     assert done.returncode == 0, done.stderr
     assert "ssl_preread on;" in block
     assert "ssl_certificate" not in block
+
+
+def test_the_sheet_for_it_tells_of_the_front_and_of_the_backup(home: CoordinatorHome, tmp_path: Path) -> None:
+    told = ask(home, "it-sheet", str(tmp_path / "sheet.html"))
+
+    text = (tmp_path / "sheet.html").read_text()
+    assert len(told["rules"]) == 6  # type: ignore[index]
+    assert "one port by server names (SNI)" in text
+    assert "mammofed-coordinator backup" in text
+    assert str(home.folder) not in text
