@@ -19,7 +19,7 @@ KEY ?=
 WHEELS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install tools demo test faults deployment check bundle lint-deploy study bench-intake bench-rounds bench-frugal format lock protos docs clean
+.PHONY: help install tools demo test faults deployment check bundle lint-deploy study bench-intake bench-rounds bench-frugal bench-train format lock protos docs clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -85,6 +85,9 @@ bench-intake: install ## Measure the intake beside pydicom with MONAI, and besid
 
 bench-rounds: install ## Measure rounds beside stock Flower and NVIDIA FLARE (BENCH='--sizes 1 8')
 	$(BIN)/python -m bench.rounds $(BENCH)
+
+bench-train: install ## Measure training beside a plain MONAI loop and nnU-Net (BENCH='--size base')
+	$(BIN)/python -m bench.train $(BENCH)
 
 bench-frugal: install ## Measure what integers and hostile sites cost a model (DATA=folder for open data)
 	$(BIN)/python -m bench.frugal $(if $(DATA),--data $(DATA))

@@ -34,7 +34,6 @@ from client.store.audit import AuditLog
 from client.store.labelled import LabelledExamples
 from client.told import write_down
 from client.training.dataset import FittedDataset
-from client.training.device import limit_memory
 from client.training.local_round import (
     Correct,
     Train,
@@ -44,9 +43,9 @@ from client.training.local_round import (
     rounding_of,
     train_round,
 )
-from client.training.micro_batches import MicroBatches
 from client.training.schedule import training_seed
-from client.training.trainer import Step, TrainingResult, train
+from client.training.site_trainer import SiteTrainer
+from client.training.trainer import Step, TrainingResult
 from client.work import WorkNote
 from shared.errors import (
     MammofedError,
@@ -82,8 +81,7 @@ class Workplace:
     records: RoundRecords
     audit: AuditLog
     guard: Guard
-    device: torch.device
-    micro_batches: MicroBatches
+    trainer: SiteTrainer
     work: WorkNote
     _datasets: dict[tuple[str, Part], FittedDataset | None] = field(default_factory=dict)
 
@@ -336,7 +334,9 @@ def _evaluate(weights: Weights, plan: Plan, phase: Phase, workplace: Workplace) 
     dataset = workplace.dataset(plan, part)
     if dataset is None:
         return None
-    return evaluate(weights, plan, phase, dataset, workplace.labelled.patients(part), workplace.device)
+    return evaluate(
+        weights, plan, phase, dataset, workplace.labelled.patients(part), workplace.trainer.devices[0]
+    )
 
 
 def _trainer(plan: Plan, announcement: Announcement, workplace: Workplace) -> Train:
@@ -356,25 +356,17 @@ def _trainer(plan: Plan, announcement: Announcement, workplace: Workplace) -> Tr
     )
 
     def train_with(model: nn.Module, correct: Correct) -> TrainingResult:
-        limit_memory(workplace.device, policy.limits.gpu_memory_gib)
-        try:
-            return train(
-                model,
-                dataset,
-                plan,
-                round_number=occasion.round_number,
-                seed=seed,
-                device=workplace.device,
-                on_step=_tell_step(occasion, workplace.work),
-                should_stop=workplace.watch(announcement),
-                correct=correct,
-                micro_batches=workplace.micro_batches,
-            )
-        except torch.OutOfMemoryError as error:
-            raise NotReadyError(
-                "The plan's network needs more GPU memory for one image than this site has or lets it use.",
-                "Ask for a smaller network or input, or raise `limits.gpu_memory_gib` in policy.toml.",
-            ) from error
+        return workplace.trainer.train(
+            model,
+            dataset,
+            plan,
+            most_gib=policy.limits.gpu_memory_gib,
+            round_number=occasion.round_number,
+            seed=seed,
+            on_step=_tell_step(occasion, workplace.work),
+            should_stop=workplace.watch(announcement),
+            correct=correct,
+        )
 
     return train_with
 

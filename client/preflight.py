@@ -19,7 +19,7 @@ from client.policy.wording import policy_in_words
 from client.reachability import reach
 from client.standing import Standing, ask_standing, check_version
 from client.training.dataset import FittedDataset
-from client.training.device import choose_device
+from client.training.device import choose_device, training_devices
 from client.training.trainer import train
 from shared.errors import ConfigError, MammofedError, NotReadyError, UnreachableError
 from shared.model import initial_model
@@ -139,11 +139,13 @@ def _disk(home: SiteHome) -> Check:
 
 
 def _device(home: SiteHome) -> str:
-    choice = home.settings().device
-    device = choose_device(choice)
+    settings = home.settings()
+    choice, devices = settings.device, training_devices(settings.device, settings.gpus)
+    device = devices[0]
     if device.type == "cuda":
         memory = torch.cuda.get_device_properties(device).total_memory / 2**30
-        return f"{torch.cuda.get_device_name(device)}, {memory:.0f} GiB, CUDA {torch.version.cuda}"
+        name = torch.cuda.get_device_name(device)
+        return f"{len(devices)} x {name}, {memory:.0f} GiB, CUDA {torch.version.cuda}"
     if choice == "auto" and NVIDIA_GPUS.is_dir() and any(NVIDIA_GPUS.iterdir()):
         raise ConfigError(
             "this machine has an NVIDIA GPU that torch cannot use",

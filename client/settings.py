@@ -43,6 +43,8 @@ class SiteSettings(Table):
     ----------
     device
         Where to train.
+    gpus
+        How many GPUs share a training step.
     threads
         CPU threads of the training process; 0 leaves it to torch.
     dicom_node
@@ -56,6 +58,7 @@ class SiteSettings(Table):
     """
 
     device: DeviceChoice = "auto"
+    gpus: Annotated[int, Field(ge=1, le=64)] = 1
     threads: Annotated[int, Field(ge=0, le=1024)] = 0
     intake: IntakeSettings = IntakeSettings()
     dicom_node: DicomNodeSettings | None = None

@@ -18,8 +18,8 @@ from client.store.labelled import LabelledExamples
 from client.store.ledger import Ledger
 from client.store.opening import open_site_store
 from client.store.plans import Plans
-from client.training.device import choose_device
-from client.training.micro_batches import MicroBatches
+from client.training.device import training_devices
+from client.training.site_trainer import SiteTrainer
 from client.work import WorkNote
 from shared.errors import MammofedError
 from shared.transfer.blob_store import BlobStore
@@ -46,7 +46,7 @@ def open_workplace(home: SiteHome) -> Workplace:
     engine = open_site_store(home.folder)
     blobs, audit = BlobStore(home.blobs), AuditLog(engine)
     catalog = Catalog(engine, home.folder)
-    device = choose_device(home.settings().device)
+    settings = home.settings()
     return Workplace(
         membership=membership,
         catalog=catalog,
@@ -63,8 +63,7 @@ def open_workplace(home: SiteHome) -> Workplace:
         ),
         audit=audit,
         guard=Guard(home, Plans(engine), catalog),
-        device=device,
-        micro_batches=MicroBatches(device),
+        trainer=SiteTrainer.on(training_devices(settings.device, settings.gpus)),
         work=WorkNote(home.work_file),
     )
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from client.settings import DeviceChoice
 from shared.errors import ConfigError
@@ -34,6 +35,26 @@ def choose_device(choice: DeviceChoice) -> torch.device:
             "Set the device to 'auto' or 'cpu', or repair the driver.",
         )
     return torch.device("cuda" if available and choice != "cpu" else "cpu")
+
+
+def training_devices(choice: DeviceChoice, num_gpus: int) -> tuple[torch.device, ...]:
+    """The devices that share a training step.
+
+    Raises
+    ------
+    ConfigError
+        There are not so many.
+    """
+    device = choose_device(choice)
+    if num_gpus == 1:
+        return (device,)
+    available = torch.cuda.device_count() if device.type == "cuda" else 0
+    if num_gpus > available:
+        raise ConfigError(
+            f"`gpus` in site.toml asks for {num_gpus} GPUs, and training here can have {available}.",
+            "Set it to what there is, or repair the driver.",
+        )
+    return tuple(torch.device("cuda", number) for number in range(num_gpus))
 
 
 def limit_memory(device: torch.device, most_gib: float | None) -> None:
@@ -72,6 +93,11 @@ def convolution_dtype(device: torch.device) -> torch.dtype:
     features = torch.cpu.get_capabilities()
     quick = features.get("avx512_bf16", False) or features.get("amx_bf16", False)
     return torch.bfloat16 if quick else torch.float32
+
+
+def arranged(model: nn.Module, memory_format: torch.memory_format) -> nn.Module:
+    """The same model, its convolutions' weights laid out in a memory format."""
+    return model.to(memory_format=memory_format)  # type: ignore[call-overload,no-any-return]
 
 
 @contextmanager

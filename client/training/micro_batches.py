@@ -64,12 +64,13 @@ def activation_bytes(plan: ModelPlan) -> int:
     return sum(storage.nbytes() for storage in storages.values())
 
 
-def forward(network: nn.Module, image_NCHW: Tensor, size: int) -> Logits:
-    """The logits of a batch, computed so many images at once."""
-    if image_NCHW.shape[0] <= size:
-        return network(image_NCHW)  # type: ignore[no-any-return]
-    parts_NCHW = torch.split(image_NCHW, size)
-    return join([checkpoint(network, part_NCHW, use_reentrant=False) for part_NCHW in parts_NCHW])
+def forward(network: nn.Module, image_NCHW: Tensor, *, size: int, dtype: torch.dtype) -> Logits:
+    """The logits of a batch, computed so many images at once, with convolutions in a type of number."""
+    with torch.autocast(image_NCHW.device.type, dtype, enabled=dtype != torch.float32):
+        if image_NCHW.shape[0] <= size:
+            return network(image_NCHW)  # type: ignore[no-any-return]
+        parts_NCHW = torch.split(image_NCHW, size)
+        return join([checkpoint(network, part_NCHW, use_reentrant=False) for part_NCHW in parts_NCHW])
 
 
 def join(parts: Sequence[Logits]) -> Logits:

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.utils import clip_grad_norm_, get_total_norm
 
 from client.training.dataset import Batch
 from client.training.device import convolution_dtype
 from client.training.micro_batches import MicroBatches, forward
-from client.training.ranks import Ranks
+from client.training.ranks import Manner, Ranks
 from shared.model import Logits
 from shared.model.losses import Loss, MultitaskLoss
 from shared.plan import Plan
@@ -77,7 +77,6 @@ class Stepper:
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate
         loss = self._backward(batch)
-        self._ranks.add_gradients(self._model)
         self._scaler.unscale_(self._optimizer)
         gradients = [weight.grad for weight in self._model.parameters() if weight.grad is not None]
         finite = bool(torch.isfinite(loss.objective) & torch.isfinite(get_total_norm(gradients)))
@@ -90,11 +89,11 @@ class Stepper:
         return loss.plain.item() if finite else None
 
     def _backward(self, batch: Batch) -> Loss:
-        """The batch's loss, and in the model the gradients by way of this process's images."""
-        image_NCHW = self._ranks.part(batch.image_NCHW)
+        """The batch's loss, its gradients in the model."""
+        num_images = batch.image_NCHW.shape[0]
         while True:
-            size = self._micro_batches.size(self._plan.model, image_NCHW.shape[0])
-            loss = self._try_backward(image_NCHW, batch, size)
+            size = self._micro_batches.size(self._plan.model, num_images)
+            loss = self._try_backward(batch, size)
             if loss is not None:
                 return loss
             if self._device.type == "cuda":
@@ -102,14 +101,22 @@ class Stepper:
             if not self._micro_batches.shrink(self._plan.model, size):
                 raise torch.OutOfMemoryError("Not even one image fits.")
 
-    def _try_backward(self, image_NCHW: Tensor, batch: Batch, size: int) -> Loss | None:
-        """The same with so many images at once; None if they do not fit, here or at another process."""
+    def _try_backward(self, batch: Batch, size: int) -> Loss | None:
+        """The same with so many images at once; None if they do not fit, here or at another rank."""
         self._optimizer.zero_grad(set_to_none=True)
-        logits = self._if_it_fits(lambda: self._forward(image_NCHW, size))
+        manner = Manner(
+            plan=self._plan.model,
+            size=size,
+            dtype=self._dtype,
+            deterministic=self._plan.training.deterministic,
+        )
+        own_NCHW = self._ranks.hand_out(self._model, batch.image_NCHW, manner)
+        logits = self._if_it_fits(lambda: forward(self._model, own_NCHW, size=size, dtype=self._dtype))
         if logits is None:
             return None
         whole = self._ranks.whole(logits)
-        return self._if_it_fits(lambda: self._learn(whole, batch))
+        loss = self._if_it_fits(lambda: self._learn(whole, batch))
+        return loss if loss is not None and self._ranks.add_gradients(self._model) else None
 
     def _if_it_fits(self, compute: Callable[[], Computed]) -> Computed | None:
         try:
@@ -117,10 +124,6 @@ class Stepper:
         except torch.OutOfMemoryError:
             computed = None
         return None if self._ranks.any(computed is None) else computed
-
-    def _forward(self, image_NCHW: Tensor, size: int) -> Logits:
-        with torch.autocast(self._device.type, self._dtype, enabled=self._dtype != torch.float32):
-            return forward(self._model, image_NCHW, size)
 
     def _learn(self, logits: Logits, batch: Batch) -> Loss:
         loss: Loss = self._loss(logits, batch.targets())

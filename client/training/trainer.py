@@ -10,7 +10,7 @@ from torch import nn
 
 from client.training.augmentation import augment
 from client.training.dataset import FittedDataset
-from client.training.device import reproducible
+from client.training.device import arranged, reproducible
 from client.training.loading import batches
 from client.training.micro_batches import MicroBatches
 from client.training.ranks import Alone, Ranks
@@ -96,7 +96,7 @@ def train(
     micro_batches
         What earlier rounds have found of the device's memory; None begins anew.
     ranks
-        The processes that train together; None is this one alone.
+        The processes that share the steps; None is this one alone.
 
     Raises
     ------
@@ -107,23 +107,21 @@ def train(
     torch.OutOfMemoryError
         The device does not hold a single image.
     """
-    ranks = ranks or Alone()
-    model.to(device)
-    _arrange(model, torch.channels_last).train()
+    arranged(model.to(device), torch.channels_last).train()
     stepper = Stepper(
         model,
         plan,
         device,
         correct=correct,
         micro_batches=micro_batches or MicroBatches(device),
-        ranks=ranks,
+        ranks=ranks or Alone(),
     )
     changes = torch.Generator().manual_seed(seed + 1)
     num_steps = num_steps_per_round(plan.training, len(dataset))
     losses: list[float | None] = []
     with reproducible(wanted=plan.training.deterministic):
         for number, batch in enumerate(batches(dataset, plan.training, seed, device)):
-            if ranks.any(should_stop()):
+            if should_stop():
                 raise StoppedError(
                     "Training was stopped.", "Start the site again to take part in the next round."
                 )
@@ -132,7 +130,7 @@ def train(
             losses.append(loss)
             on_step(Step(number=number + 1, num_steps=num_steps, loss=loss))
             _insist_on_hope(losses, num_steps)
-    _arrange(model, torch.contiguous_format)
+    arranged(model, torch.contiguous_format)
     taken = [loss for loss in losses if loss is not None]
     return TrainingResult(
         loss=sum(taken) / len(taken),
@@ -140,11 +138,6 @@ def train(
         num_examples=len(dataset),
         num_left_out=len(losses) - len(taken),
     )
-
-
-def _arrange(model: nn.Module, memory_format: torch.memory_format) -> nn.Module:
-    """The same model, its convolutions' weights laid out in a memory format."""
-    return model.to(memory_format=memory_format)  # type: ignore[call-overload,no-any-return]
 
 
 def _insist_on_hope(losses: Sequence[float | None], num_steps: int) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from client.training.device import limit_memory
+from client.training.device import limit_memory, training_devices
+from shared.errors import ConfigError
 
 GIB = 2**30
 
@@ -14,6 +15,17 @@ def test_a_limit_means_nothing_on_a_cpu() -> None:
     limit_memory(torch.device("cpu"), 0.001)
 
     assert torch.zeros(GIB // 64, dtype=torch.uint8).sum() == 0
+
+
+def test_more_gpus_than_there_are_are_refused_with_both_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+
+    assert [device.index for device in training_devices("auto", 2)] == [0, 1]
+    with pytest.raises(ConfigError, match="asks for 4 GPUs, and training here can have 2"):
+        training_devices("auto", 4)
+    with pytest.raises(ConfigError, match="can have 0"):
+        training_devices("cpu", 2)
 
 
 @pytest.mark.gpu

@@ -85,8 +85,8 @@ def test_a_step_is_the_same_however_many_images_the_memory_holds(network: Networ
 
 
 def test_what_does_not_fit_is_halved_until_it_does_and_that_is_remembered() -> None:
-    model, micro_batches = Memory(initial_model(PLAN), most=2), MicroBatches(CPU)
-    stepper = _stepper(model, micro_batches=micro_batches)
+    model, memory = Memory(initial_model(PLAN), most=2), MicroBatches(CPU)
+    stepper = _stepper(model, micro_batches=memory)
 
     stepper.step(_batch(5), 1e-3)
     first, model.asked = model.asked, []
@@ -94,7 +94,7 @@ def test_what_does_not_fit_is_halved_until_it_does_and_that_is_remembered() -> N
 
     assert first[:3] == [5, 3, 2]
     assert max(model.asked) == 2
-    assert micro_batches.size(PLAN.model, 5) == 2
+    assert memory.size(PLAN.model, 5) == 2
 
 
 def test_where_not_even_one_image_fits_it_is_told_and_nothing_has_changed() -> None:
