@@ -239,7 +239,7 @@ def test_an_update_that_came_too_late_is_sent_in_the_next_attempt_and_nothing_is
 ) -> None:
     plan = plan_with(bits=8)
     late, _ = asked(coordinator, workplace, plan)
-    monkeypatch.setattr("client.participation.train", None)
+    monkeypatch.setattr("client.training.site_trainer.train", None)
 
     used, _ = asked(coordinator, workplace, plan, attempt=2)
 
