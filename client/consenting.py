@@ -24,6 +24,7 @@ from client.home import SiteHome
 from client.plan_states import PlanState
 from client.standing import learn
 from client.store.audit import AuditLog, Persons
+from client.store.evaluations import Evaluations
 from client.store.ledger import Kind, Ledger, LedgerEntry, Rule, names_in
 from client.store.opening import open_site_store
 from client.store.plans import OfferedPlan, Plans
@@ -98,6 +99,7 @@ class Consenting:
         self._ledger = Ledger(self._engine)
         self._log = AuditLog(self._engine)
         self.plans = Plans(self._engine)
+        self.evaluations = Evaluations(self._engine)
         self.persons = Persons(self._engine)
         self.guard = Guard(home, self.plans, Catalog(self._engine, home.folder))
 

@@ -27,11 +27,10 @@ from client.catalog import Catalog, Part
 from client.downloads import Downloads
 from client.egress import Egress, require_enough
 from client.enrolment import Membership
-from client.evaluation.part import PART_OF_PHASE, evaluate
+from client.evaluation.evaluator import PART_OF_PHASE, Evaluator
 from client.guard import Guard
 from client.round_records import RoundRecord, RoundRecords
 from client.store.audit import AuditLog
-from client.store.labelled import LabelledExamples
 from client.told import write_down
 from client.training.dataset import FittedDataset
 from client.training.local_round import (
@@ -74,7 +73,7 @@ class Workplace:
 
     membership: Membership
     catalog: Catalog
-    labelled: LabelledExamples
+    evaluator: Evaluator
     blobs: BlobStore
     transfer: BlobClient
     egress: Egress
@@ -159,7 +158,7 @@ def _take_part(announcement: Announcement, workplace: Workplace) -> bytes:
             record = _train_round(announcement, base, plan, state, workplace, began)
             workplace.records.keep(record)
             return _send(record, announcement, workplace)
-        evaluation = _evaluate(own_weights(base, plan, state), plan, Phase.EVALUATE, workplace)
+        evaluation = _evaluate(own_weights(base, plan, state), plan, occasion, workplace)
         return _answer(announcement, workplace, began, num_examples=None, evaluation=evaluation)
     except MammofedError as failure:
         error = _cause(failure, announcement, workplace.guard)
@@ -236,7 +235,7 @@ def _train_round(
     assert announcement.terms is not None
     common = _fetch_control(announcement, base, workplace)
     started = time.monotonic()
-    evaluation = _evaluate(own_weights(base, plan, state), plan, Phase.TRAIN, workplace)
+    evaluation = _evaluate(own_weights(base, plan, state), plan, occasion, workplace)
     trained = train_round(base, plan, state, common, _trainer(plan, announcement, workplace))
     computed_s = time.monotonic() - started
     log.info("%s round %d computed in %.3f s", occasion.run_id, occasion.round_number, computed_s)
@@ -328,15 +327,13 @@ def _fetch_control(announcement: Announcement, base: Weights, workplace: Workpla
     return {name: control[control_of(name)] for name in base}
 
 
-def _evaluate(weights: Weights, plan: Plan, phase: Phase, workplace: Workplace) -> Evaluation | None:
-    """Evaluate weights on the part that a phase is for; None if it is empty."""
-    part = PART_OF_PHASE[phase]
-    dataset = workplace.dataset(plan, part)
+def _evaluate(weights: Weights, plan: Plan, occasion: Occasion, workplace: Workplace) -> Evaluation | None:
+    """Evaluate weights on the part that a phase is for; None if there is nothing to tell."""
+    dataset = workplace.dataset(plan, PART_OF_PHASE[occasion.phase])
     if dataset is None:
         return None
-    return evaluate(
-        weights, plan, phase, dataset, workplace.labelled.patients(part), workplace.trainer.devices[0]
-    )
+    smallest = workplace.guard.policy().egress.smallest_count
+    return workplace.evaluator.evaluate(weights, plan, occasion, dataset, smallest=smallest)
 
 
 def _trainer(plan: Plan, announcement: Announcement, workplace: Workplace) -> Train:

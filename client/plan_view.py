@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from client.catalog import Catalog
@@ -13,8 +13,10 @@ from client.egress import DURATION_STEP_S
 from client.enrolment import Membership
 from client.policy.decisions import Ruling
 from client.readiness import PART_NAMES
+from client.store.evaluations import KeptEvaluation
 from client.store.plans import OfferedPlan
 from shared.errors import PolicyFileError
+from shared.evaluation.measures import MEASURES, PER_ROUND, figure_text, figures
 from shared.evaluation.records import EVALUATED
 from shared.model import blank_model
 from shared.model.sent import sent_shapes
@@ -45,6 +47,7 @@ def view_plan(run_id: str, consenting: Consenting, catalog: Catalog, membership:
         rulings=rulings,
         policy_fault=fault,
         compared=_parent(offered, consenting) or consenting.plans.last_approved(before=offered),
+        evaluations=consenting.evaluations.of_run(run_id),
     )
 
 
@@ -90,6 +93,8 @@ class PlanView:
     compared
         The plan that this one is compared with: its parent if that was offered here, or else the one
         approved last.
+    evaluations
+        Of the run's weights here, by round; for eyes at the site.
     """
 
     offered: OfferedPlan
@@ -99,6 +104,7 @@ class PlanView:
     rulings: Sequence[Ruling]
     policy_fault: str
     compared: OfferedPlan | None
+    evaluations: Sequence[KeptEvaluation]
 
     def to_json(self) -> dict[str, Any]:
         """JSON values."""
@@ -126,6 +132,7 @@ class PlanView:
             "differences": [
                 {"setting": name, "old": old, "new": new} for name, old, new in self._differences()
             ],
+            "evaluations": [_evaluation_json(each) for each in self.evaluations],
         }
 
     def lines(self) -> Iterator[str]:
@@ -159,6 +166,9 @@ class PlanView:
         for each in self.rulings:
             yield f"  {'✓' if each.met else '✗'} {each.rule}: {each.words}"
         yield from self._comparison()
+        if self.evaluations:
+            yield "How its weights do here; exact figures, for eyes at this site"
+            yield from (line for each in self.evaluations for line in _evaluation_lines(each))
 
     def _leaves(self) -> dict[str, str]:
         """What each part of a contribution tells, in words."""
@@ -196,3 +206,29 @@ class PlanView:
 
     def _differences(self) -> list[tuple[str, str, str]]:
         return differences(self.compared.plan, self.offered.plan) if self.compared else []
+
+
+def _evaluation_json(kept: KeptEvaluation) -> dict[str, Any]:
+    return {
+        "round": kept.round_number,
+        "phase": kept.phase.value,
+        "at": kept.at,
+        "may_be_told": kept.may_be_told,
+        "num_examples": kept.evaluation.num_examples,
+        "measures": {name: asdict(figure) for name, figure in figures(kept.evaluation).items()},
+    }
+
+
+def _evaluation_lines(kept: KeptEvaluation) -> Iterator[str]:
+    """One line for a round; one for each measure of the final weights."""
+    found, num_images = figures(kept.evaluation), kept.evaluation.num_examples
+    untold = "" if kept.may_be_told else ", not told"
+    if kept.phase is Phase.TRAIN:
+        words = ", ".join(
+            f"{MEASURES[name].words} {figure_text(name, found[name])}" for name in PER_ROUND if name in found
+        )
+        yield f"  before round {kept.round_number}, {num_images} validation images{untold}: {words}"
+        return
+    yield f"  at the end, {num_images} test images{untold}:"
+    for name, figure in found.items():
+        yield f"    {MEASURES[name].words}: {figure_text(name, figure)}"

@@ -37,6 +37,11 @@ RETENTION = (
         "blobs/, rounds/",
         "until later rounds replace them; a run's last ones are kept",
     ),
+    (
+        "Statistics of models over the examples here, and over which examples, by random ids, they were told",
+        "site.db",
+        "kept: so that no two that are told differ in a few",
+    ),
     ("Egress ledger and audit log", "site.db", "kept: never changed, never removed"),
     ("Keys and certificate", "keys/", "until the next renewal or `leave`"),
     ("Logs of the service", "logs/", "rotated by the hospital; they name no patient and no file"),

@@ -8,12 +8,14 @@ from dataclasses import replace
 from client.catalog import Catalog
 from client.egress import Egress
 from client.enrolment import Membership
+from client.evaluation.evaluator import Evaluator
 from client.guard import Guard
 from client.home import SiteHome
 from client.participation import Workplace
 from client.round_records import RoundRecords
 from client.standing import learn
 from client.store.audit import AuditLog
+from client.store.evaluations import Evaluations
 from client.store.labelled import LabelledExamples
 from client.store.ledger import Ledger
 from client.store.opening import open_site_store
@@ -47,10 +49,11 @@ def open_workplace(home: SiteHome) -> Workplace:
     blobs, audit = BlobStore(home.blobs), AuditLog(engine)
     catalog = Catalog(engine, home.folder)
     settings = home.settings()
+    devices = training_devices(settings.device, settings.gpus)
     return Workplace(
         membership=membership,
         catalog=catalog,
-        labelled=LabelledExamples(engine),
+        evaluator=Evaluator(labelled=LabelledExamples(engine), kept=Evaluations(engine), device=devices[0]),
         blobs=blobs,
         records=RoundRecords(home.rounds),
         transfer=_connect(home, membership),
@@ -63,7 +66,7 @@ def open_workplace(home: SiteHome) -> Workplace:
         ),
         audit=audit,
         guard=Guard(home, Plans(engine), catalog),
-        trainer=SiteTrainer.on(training_devices(settings.device, settings.gpus)),
+        trainer=SiteTrainer.on(devices),
         work=WorkNote(home.work_file),
     )
 

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from server.acting import open_for, open_side, place_of_store
 from server.cli_backup import add_to as add_backup_commands
 from server.cli_keys import keys_app
+from server.cli_model import model_compare
 from server.cli_network import it_sheet, network
 from server.cli_options import HOME, HomeOption, JsonOption
 from server.cli_protection import protection_pack
@@ -191,6 +192,7 @@ def run_start(
         watch_run(coordinator, run.run_id, output)
 
 
+model_app.command("compare")(model_compare)
 run_app.command("stop")(run_stop)
 run_app.command("resume")(run_resume)
 

@@ -25,6 +25,7 @@ from shared.evaluation.records import (
     Evaluation,
     Interval,
     Moments,
+    PairedMoments,
     PercentDensity,
 )
 from shared.plan import MetricName
@@ -34,7 +35,7 @@ MAX_IMAGES = 10_000_000
 TOLERANCE = 1e-6
 """What rounding can do, relative to the largest value."""
 SLACK = 1e-3
-"""In percentage points: the root of what rounding can do to a variance."""
+"""The root of what rounding can do to a variance."""
 
 Range = tuple[float, float]
 LOSS: Range = (-1e6, 1e6)
@@ -42,6 +43,7 @@ DISTANCE: Range = (0, 1e5)
 """In mm or pixels: no image is larger."""
 PERCENT: Range = (0, 100)
 SHARE: Range = (0, 1)
+CATEGORY: Range = (0, 3)
 
 
 def check_evaluation(evaluation: Evaluation, asked: Collection[MetricName]) -> None:
@@ -66,6 +68,9 @@ def check_evaluation(evaluation: Evaluation, asked: Collection[MetricName]) -> N
     # 4.
     if evaluation.percent_density is not None:
         _check_density(evaluation.percent_density)
+    if evaluation.density_categories is not None:
+        _check_pairs(evaluation.density_categories, CATEGORY)
+        _check_interval(evaluation.density_categories.kappa_interval, (-1, 1))
     # 5.
     if evaluation.calibration is not None:
         _check_bins(evaluation.calibration)
@@ -74,7 +79,7 @@ def check_evaluation(evaluation: Evaluation, asked: Collection[MetricName]) -> N
 def _counts(table: Table) -> Iterator[int]:
     """Every number of images below a table."""
     for name, value in table:
-        if name == "num_images":
+        if name in {"num_images", "num_in_rarest"}:
             yield value
         for below in value if isinstance(value, tuple) else (value,):
             if isinstance(below, Table):
@@ -109,16 +114,20 @@ def _check_interval(interval: Interval | None, values: Range) -> None:
         raise _incredible("has an interval that cannot be")
 
 
-def _check_density(density: PercentDensity) -> None:
-    _check_moments(density.mean_measured, density.variance_measured, PERCENT)
-    _check_moments(density.mean_expert, density.variance_expert, PERCENT)
-    largest = math.sqrt(density.variance_measured * density.variance_expert)
-    if abs(density.covariance) > largest * (1 + TOLERANCE) + TOLERANCE:
+def _check_pairs(pairs: PairedMoments, values: Range) -> None:
+    _check_moments(pairs.mean_measured, pairs.variance_measured, values)
+    _check_moments(pairs.mean_expert, pairs.variance_expert, values)
+    largest = math.sqrt(pairs.variance_measured * pairs.variance_expert)
+    if abs(pairs.covariance) > largest * (1 + TOLERANCE) + TOLERANCE:
         raise _incredible("has a covariance that its variances do not allow")
-    signed, error = differences(density), density.mean_absolute_difference
+    signed, error = differences(pairs), pairs.mean_absolute_difference
     root_mean_square = math.hypot(signed.mean, math.sqrt(signed.variance))
     if not abs(signed.mean) - TOLERANCE <= error <= root_mean_square + SLACK:
-        raise _incredible("has a mean absolute error that its other moments do not allow")
+        raise _incredible("has a mean absolute difference that its other moments do not allow")
+
+
+def _check_density(density: PercentDensity) -> None:
+    _check_pairs(density, PERCENT)
     _check_interval(density.correlation_interval, (-1, 1))
     _check_interval(density.error_interval, PERCENT)
     _check_interval(density.bias_interval, (-100, 100))

@@ -8,13 +8,12 @@ from types import MappingProxyType
 
 from server.lifecycle import AnswerState
 from server.summary import SitePart
-from shared.evaluation.measures import MEASURES, SEGMENTS, Figure, figures
+from shared.evaluation.measures import MEASURES, SEGMENTS, UNTOLD, Figure, figure_text, figures
 from shared.evaluation.pooling import pool
 from shared.evaluation.records import Evaluation
 
 ALL_SITES = "all sites"
 SUPPRESSED = "suppressed"
-UNTOLD = "-"
 
 GROUPS: Mapping[str, Sequence[str]] = MappingProxyType(
     {
@@ -28,13 +27,11 @@ GROUPS: Mapping[str, Sequence[str]] = MappingProxyType(
             ]
             for percentile, words in (("_95", ", 95th percentile"), ("", ""))
         },
+        "Density bands (uncalibrated) beside readers' categories": ["category_kappa"],
         "Probability of dense tissue": ["brier", "calibration_error"],
     }
 )
 """Titles of tables, and the measures in each."""
-
-PER_ROUND = ("loss", "dice_dense", "percent_density_r", "percent_density_error")
-"""Measures that are shown of every round."""
 
 EXPLANATION = (
     "Of each image at the scale of the network's input, then over images; in brackets, 95 % intervals. "
@@ -67,17 +64,6 @@ def measure_tables(parts: Sequence[SitePart]) -> list[MeasureTable]:
             head = ("site", "images", *[MEASURES[name].heading for name in told])
             tables.append(MeasureTable(title=title, head=head, rows=rows))
     return tables
-
-
-def figure_text(name: str, figure: Figure | None) -> str:
-    """A measure's figure with its interval, with as many decimals as are worth showing."""
-    if figure is None:
-        return UNTOLD
-    decimals = MEASURES[name].decimals
-    if figure.interval is None:
-        return f"{figure.value:.{decimals}f}"
-    low, high = figure.interval
-    return f"{figure.value:.{decimals}f} [{low:.{decimals}f}, {high:.{decimals}f}]"
 
 
 def _images(part: SitePart) -> str:

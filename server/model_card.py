@@ -5,9 +5,9 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
-from server.measure_tables import EXPLANATION, PER_ROUND, MeasureTable, measure_tables
+from server.measure_tables import EXPLANATION, MeasureTable, measure_tables
 from server.summary import RoundSummary, RunSummary, SitePart
-from shared.evaluation.measures import MEASURES
+from shared.evaluation.measures import MEASURES, PER_ROUND
 from shared.plan import Plan
 
 OF_SITES = "dice_dense"

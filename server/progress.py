@@ -14,7 +14,7 @@ from rich.text import Text
 
 from server.coordinator import Coordinator
 from server.lifecycle import ConsentState, RoundState, RunState
-from server.measure_tables import EXPLANATION, PER_ROUND, MeasureTable, measure_tables
+from server.measure_tables import EXPLANATION, MeasureTable, measure_tables
 from server.summary import (
     RoundSummary,
     RunSummary,
@@ -22,7 +22,7 @@ from server.summary import (
     summarize,
 )
 from shared.errors import AggregationError
-from shared.evaluation.measures import MEASURES
+from shared.evaluation.measures import MEASURES, PER_ROUND
 from shared.terminal import Output
 
 POLL_S = 0.5

@@ -16,7 +16,9 @@ from pydantic import AfterValidator, Field, model_validator
 from shared.errors import PlanError
 from shared.tables import Table, read_table
 
-MetricName = Literal["train_loss", "loss", "dice", "hausdorff", "percent_density", "calibration"]
+MetricName = Literal[
+    "train_loss", "loss", "dice", "hausdorff", "percent_density", "density_categories", "calibration"
+]
 """What a site may be asked to tell: the loss of its training, and the fields of an `Evaluation`."""
 
 METRIC_NAMES: tuple[MetricName, ...] = get_args(MetricName)

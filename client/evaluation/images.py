@@ -6,7 +6,7 @@ Axes: N images, C channels, H rows, W columns.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,6 +85,7 @@ def evaluate_images(
     device: torch.device,
     *,
     asked: Collection[MetricName] = (),
+    places: Sequence[int] | None = None,
 ) -> list[ImageMetrics]:
     """Agreement on each example, in the dataset's order.
 
@@ -92,6 +93,8 @@ def evaluate_images(
     ----------
     asked
         `hausdorff` and `calibration` are computed only if they are among them.
+    places
+        Of the examples, if not all are evaluated; in that order.
 
     Raises
     ------
@@ -99,18 +102,19 @@ def evaluate_images(
         The model says something of an example that is not finite.
     """
     model.to(device).eval()
-    images: list[ImageMetrics] = []
-    while len(images) < len(dataset):
-        batch = range(len(images), min(len(images) + plan.training.batch_size, len(dataset)))
-        images += _evaluate_batch(model, dataset, batch, plan, device, asked)
-    return images
+    chosen = range(len(dataset)) if places is None else places
+    size = plan.training.batch_size
+    batches = (chosen[start : start + size] for start in range(0, len(chosen), size))
+    return [
+        image for batch in batches for image in _evaluate_batch(model, dataset, batch, plan, device, asked)
+    ]
 
 
 @torch.inference_mode()
 def _evaluate_batch(
     model: nn.Module,
     dataset: FittedDataset,
-    indices: range,
+    indices: Sequence[int],
     plan: Plan,
     device: torch.device,
     asked: Collection[MetricName],

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import compress
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -13,9 +14,11 @@ from client.evaluation.bootstrap import Resampling
 from client.evaluation.images import ImageMetrics, Outlines
 from client.evaluation.reliability import Reliability
 from client.evaluation.surfaces import SurfaceDistance
+from client.imaging.density import Band, density_band
 from shared.evaluation.records import (
     NUM_BINS,
     Calibration,
+    DensityCategories,
     Evaluation,
     Hausdorff,
     Interval,
@@ -28,6 +31,7 @@ from shared.evaluation.records import (
 from shared.plan import MetricName
 
 Values = npt.NDArray[np.float64]
+BANDS: tuple[Band, ...] = get_args(Band)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,11 +40,14 @@ class Statistics:
 
     Attributes
     ----------
+    categories
+        A reader's density category of each image, a to d; None where it is not known.
     resampling
         Of these very images; None makes no intervals.
     """
 
     images: Sequence[ImageMetrics]
+    categories: Sequence[str | None] = ()
     resampling: Resampling | None = None
 
     def evaluation(self, asked: Collection[MetricName]) -> Evaluation:
@@ -50,6 +57,7 @@ class Statistics:
             "dice": self._dice,
             "hausdorff": self._hausdorff,
             "percent_density": self._percent_density,
+            "density_categories": self._density_categories,
             "calibration": self._calibration,
         }
         told = {name: part() for name, part in parts.items() if name in asked}
@@ -94,19 +102,27 @@ class Statistics:
         if not known.any():
             return None
         measured, expert = np.array([pair for pair in pairs if pair[1] is not None], dtype=np.float64).T
-        # Deviations are the same about any centre; about the means, no digits are lost.
-        x, y, error = measured - measured.mean(), expert - expert.mean(), np.abs(measured - expert)
         return PercentDensity(
-            num_images=len(error),
-            mean_measured=float(measured.mean()),
-            mean_expert=float(expert.mean()),
-            variance_measured=float(np.mean(x * x)),
-            variance_expert=float(np.mean(y * y)),
-            covariance=float(np.mean(x * y)),
-            mean_absolute_difference=float(error.mean()),
-            correlation_interval=self._interval(known, [x, y, x * x, y * y, x * y], _correlations),
-            error_interval=self._interval(known, [error], _means),
+            **_paired(measured, expert),
+            correlation_interval=self._interval(known, _products(measured, expert), _correlations),
+            error_interval=self._interval(known, [np.abs(measured - expert)], _means),
             bias_interval=self._interval(known, [measured - expert], _means),
+        )
+
+    def _density_categories(self) -> DensityCategories | None:
+        known = np.array([category is not None for category in self.categories])
+        if not known.any():
+            return None
+        bands = [density_band(image.percent_density) for image in self.images]
+        measured, reader = (
+            np.array([BANDS.index(name) for name in compress(names, known)], dtype=np.float64)
+            for names in (bands, self.categories)
+        )
+        counts = [int(count) for side in (measured, reader) for count in np.unique_counts(side).counts]
+        return DensityCategories(
+            **_paired(measured, reader),
+            num_in_rarest=min(counts),
+            kappa_interval=self._interval(known, _products(measured, reader), _kappas),
         )
 
     def _calibration(self) -> Calibration | None:
@@ -141,15 +157,43 @@ class Statistics:
         return self.resampling.interval(has_value, np.stack(columns, axis=1), statistic)
 
 
+def _paired(measured: Values, expert: Values) -> dict[str, Any]:
+    """The attributes of `PairedMoments`."""
+    x, y = measured - measured.mean(), expert - expert.mean()
+    return {
+        "num_images": len(measured),
+        "mean_measured": float(measured.mean()),
+        "mean_expert": float(expert.mean()),
+        "variance_measured": float(np.mean(x * x)),
+        "variance_expert": float(np.mean(y * y)),
+        "covariance": float(np.mean(x * y)),
+        "mean_absolute_difference": float(np.abs(measured - expert).mean()),
+    }
+
+
+def _products(measured: Values, expert: Values) -> list[Values]:
+    """Values of x, y, x^2, y^2 and xy, about one point in their midst, so that few digits are lost."""
+    centre = expert.mean()
+    x, y = measured - centre, expert - centre
+    return [x, y, x * x, y * y, x * y]
+
+
 def _means(means: Values) -> Values:
     return means[:, 0]
 
 
 def _correlations(means: Values) -> Values:
-    """Pearson's r from the means of x, y, x^2, y^2 and xy."""
+    """Pearson's r from the means of `_products`."""
     x, y, xx, yy, xy = means.T
     correlations: Values = (xy - x * y) / np.sqrt((xx - x * x) * (yy - y * y))
     return correlations.clip(-1, 1)
+
+
+def _kappas(means: Values) -> Values:
+    """Quadratic kappa from the means of `_products`."""
+    x, y, xx, yy, xy = means.T
+    kappas: Values = 2 * (xy - x * y) / (xx - x * x + yy - y * y + (x - y) ** 2)
+    return kappas
 
 
 def _bin(images: Sequence[Reliability], place: int) -> ReliabilityBin | None:

@@ -15,7 +15,8 @@ from shared.evaluation.records import EVALUATED, Evaluation
 from shared.plan import MetricName
 from shared.tables import Table
 
-COUNTS = frozenset({"num_examples", "num_images"})
+COUNT = "num_"
+"""What the name of a number of images begins with."""
 
 
 def tell(evaluation: Evaluation, let_go: Collection[MetricName], rules: EgressTable) -> Evaluation | None:
@@ -38,8 +39,8 @@ def _tell(table: Any, rules: EgressTable) -> Any:
         return tuple(_tell(each, rules) for each in table)
     if not isinstance(table, Table):
         return table
-    values = {name: _tell(value, rules) for name, value in table if name not in COUNTS}
-    counts = {name: reported_count(rules, value) for name, value in table if name in COUNTS}
+    values = {name: _tell(value, rules) for name, value in table if not name.startswith(COUNT)}
+    counts = {name: reported_count(rules, value) for name, value in table if name.startswith(COUNT)}
     if None in counts.values() or all(value is None for value in values.values()):
         return None
     return type(table)(**values, **counts)

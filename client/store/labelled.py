@@ -2,11 +2,38 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Engine, select
+from dataclasses import dataclass
+
+from sqlalchemy import Engine, func, select
 
 from client.store.parts import Part
-from client.store.schema import example, patient
+from client.store.schema import example, mask, patient
 from shared.store import transaction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelledExample:
+    """An example that has a mask.
+
+    Attributes
+    ----------
+    patient
+        Pseudonym.
+    mask
+        Number of its newest mask.
+    category
+        A reader's density category, a to d; None if it is not known.
+    """
+
+    example_id: str
+    patient: str
+    mask: int
+    category: str | None
+
+    @property
+    def image(self) -> str:
+        """This picture with this mask."""
+        return f"{self.example_id} {self.mask}"
 
 
 class LabelledExamples:
@@ -15,12 +42,20 @@ class LabelledExamples:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def patients(self, part: Part) -> dict[str, str]:
-        """The pseudonym of the patient of each example of a part, by the example's id."""
+    def of(self, part: Part) -> dict[str, LabelledExample]:
+        """Those of a part, by id."""
         query = (
-            select(example.c.example_id, example.c.patient)
+            select(example.c.example_id, example.c.patient, func.max(mask.c.number), example.c.density)
             .join(patient)
+            .join(mask)
             .where(example.c.dense_px.is_not(None), patient.c.part == part.value)
+            .group_by(example.c.number)
         )
         with transaction(self._engine) as connection:
-            return {row.example_id: row.patient for row in connection.execute(query)}
+            rows = connection.execute(query).all()
+        return {
+            example_id: LabelledExample(
+                example_id=example_id, patient=whose, mask=newest_mask, category=category
+            )
+            for example_id, whose, newest_mask, category in rows
+        }

@@ -1,7 +1,8 @@
 """Agreement of two ways to measure the same quantity, from their paired moments; calibration from its bins.
 
-Pearson's r: Pearson 1895. Bias and limits of agreement: Bland and Altman, The Lancet 327 (1986). Expected
-calibration error: Naeini, Cooper and Hauskrecht, AAAI 2015; Guo et al., ICML 2017.
+Pearson's r: Pearson 1895. Bias and limits of agreement: Bland and Altman, The Lancet 327 (1986). Weighted
+kappa: Cohen, Psychological Bulletin 70 (1968); Fleiss and Cohen, Educational and Psychological Measurement 33
+(1973). Expected calibration error: Naeini, Cooper and Hauskrecht, AAAI 2015; Guo et al., ICML 2017.
 """
 
 from __future__ import annotations
@@ -46,6 +47,18 @@ def limits_of_agreement(pairs: PairedMoments) -> tuple[float, float] | None:
     signed = differences(pairs)
     half = Z_95 * math.sqrt(signed.variance * pairs.num_images / (pairs.num_images - 1))
     return signed.mean - half, signed.mean + half
+
+
+def quadratic_kappa(pairs: PairedMoments) -> float | None:
+    """Cohen's kappa of ordered categories, weighted by squared distance; None where all are in one category.
+
+    Agreement by chance has the mean squared distance of both sides' spreads and means, so that kappa needs no
+    table (Fleiss and Cohen 1973).
+    """
+    by_chance = (
+        pairs.variance_measured + pairs.variance_expert + (pairs.mean_measured - pairs.mean_expert) ** 2
+    )
+    return 2 * pairs.covariance / by_chance if by_chance > 0 else None
 
 
 def calibration_error(calibration: Calibration) -> float | None:

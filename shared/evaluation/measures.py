@@ -12,9 +12,11 @@ from shared.evaluation.agreement import (
     correlation,
     differences,
     limits_of_agreement,
+    quadratic_kappa,
 )
 from shared.evaluation.records import (
     Calibration,
+    DensityCategories,
     Evaluation,
     Interval,
     Moments,
@@ -98,6 +100,12 @@ MEASURES: Mapping[str, Measure] = MappingProxyType(
             for suffix, words in (("_95", "Hausdorff distance, 95th percentile"), ("", "Hausdorff distance"))
             for segment in SEGMENTS
         },
+        "category_kappa": Measure(
+            words="quadratic kappa of density bands (uncalibrated)",
+            heading="quadratic kappa",
+            decimals=2,
+            better=Better.HIGHER,
+        ),
         "brier": Measure(words="Brier score", heading="Brier score", decimals=3, better=Better.LOWER),
         "calibration_error": Measure(
             words="calibration error", heading="calibration error", decimals=3, better=Better.LOWER
@@ -105,6 +113,22 @@ MEASURES: Mapping[str, Measure] = MappingProxyType(
     }
 )
 """Every measure, by name."""
+
+PER_ROUND = ("loss", "dice_dense", "percent_density_r", "percent_density_error")
+"""Measures that are shown of every round."""
+
+UNTOLD = "-"
+
+
+def figure_text(name: str, figure: Figure | None) -> str:
+    """A measure's figure with its interval, with as many decimals as are worth showing."""
+    if figure is None:
+        return UNTOLD
+    decimals = MEASURES[name].decimals
+    if figure.interval is None:
+        return f"{figure.value:.{decimals}f}"
+    low, high = figure.interval
+    return f"{figure.value:.{decimals}f} [{low:.{decimals}f}, {high:.{decimals}f}]"
 
 
 def figures(evaluation: Evaluation) -> dict[str, Figure]:
@@ -118,6 +142,8 @@ def _figures(evaluation: Evaluation) -> Iterator[tuple[str, Figure | None]]:
     yield from _of_segments("dice_{}", evaluation.dice)
     if evaluation.percent_density is not None:
         yield from _of_density(evaluation.percent_density)
+    if evaluation.density_categories is not None:
+        yield from _of_categories(evaluation.density_categories)
     if evaluation.hausdorff is not None:
         for unit, distances in (("mm", evaluation.hausdorff.mm), ("px", evaluation.hausdorff.px)):
             if distances is not None:
@@ -154,6 +180,13 @@ def _of_density(density: PercentDensity) -> Iterator[tuple[str, Figure]]:
                 f"percent_density_{name}",
                 Figure(value=value, num_images=density.num_images, interval=interval),
             )
+
+
+def _of_categories(categories: DensityCategories) -> Iterator[tuple[str, Figure]]:
+    kappa = quadratic_kappa(categories)
+    if kappa is not None:
+        interval = categories.kappa_interval
+        yield "category_kappa", Figure(value=kappa, num_images=categories.num_images, interval=interval)
 
 
 def _of_calibration(calibration: Calibration) -> Iterator[tuple[str, Figure | None]]:

@@ -17,6 +17,7 @@ from shared.evaluation.agreement import Z_95, absolute_differences, correlation,
 from shared.evaluation.records import (
     NUM_BINS,
     Calibration,
+    DensityCategories,
     Evaluation,
     Hausdorff,
     Interval,
@@ -42,6 +43,7 @@ def pool(evaluations: Sequence[Evaluation]) -> Evaluation | None:
         dice=_segments(each.dice for each in evaluations),
         hausdorff=_hausdorff(_known(each.hausdorff for each in evaluations)),
         percent_density=_percent_density(_known(each.percent_density for each in evaluations)),
+        density_categories=_categories(_known(each.density_categories for each in evaluations)),
         calibration=_calibration(_known(each.calibration for each in evaluations)),
     )
 
@@ -150,6 +152,13 @@ def _percent_density(parts: Sequence[PercentDensity]) -> PercentDensity | None:
         error_interval=error.interval if error else None,
         bias_interval=bias.interval if bias else None,
     )
+
+
+def _categories(parts: Sequence[DensityCategories]) -> DensityCategories | None:
+    if not parts:
+        return None
+    rarest = min(each.num_in_rarest for each in parts)
+    return DensityCategories(**dict(pool_pairs(parts)), num_in_rarest=rarest)
 
 
 def _calibration(parts: Sequence[Calibration]) -> Calibration | None:

@@ -96,6 +96,22 @@ class PercentDensity(PairedMoments):
     bias_interval: Interval | None = None
 
 
+class DensityCategories(PairedMoments):
+    """Density bands that follow from percent density beside a reader's categories, both from 0 (a) to 3 (d).
+
+    Attributes
+    ----------
+    num_in_rarest
+        Images in the band or category that has the fewest, of those that occur; rounded down likewise. The
+        moments give away how many each has.
+    kappa_interval
+        95 % interval of the quadratic kappa.
+    """
+
+    num_in_rarest: Count
+    kappa_interval: Interval | None = None
+
+
 class ReliabilityBin(Table):
     """The pixels whose probability of being dense lies in one bin; images count alike.
 
@@ -150,6 +166,7 @@ class Evaluation(Table):
     dice: SegmentMoments | None = None
     hausdorff: Hausdorff | None = None
     percent_density: PercentDensity | None = None
+    density_categories: DensityCategories | None = None
     calibration: Calibration | None = None
 
 

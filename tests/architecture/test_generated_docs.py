@@ -47,6 +47,7 @@ COMMANDS = {
     "mammofed-coordinator run list": ["--home", "--json"],
     "mammofed-coordinator run show": ["run_id", "--home", "--json"],
     "mammofed-coordinator model list": ["--home", "--json"],
+    "mammofed-coordinator model compare": ["--measure", "--home", "--json"],
     "mammofed-coordinator model download": ["model_id", "--output", "--home", "--json"],
     "mammofed-coordinator model verify": ["folder", "--home", "--json"],
     "mammofed-coordinator person add": ["name", "--role", "--home", "--json"],

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from server.lifecycle import AnswerState
-from server.measure_tables import MeasureTable, figure_text, measure_tables
+from server.measure_tables import MeasureTable, measure_tables
 from server.summary import SitePart
-from shared.evaluation.measures import Figure
+from shared.evaluation.measures import Figure, figure_text
 from shared.evaluation.records import Evaluation, Moments, PercentDensity, SegmentMoments
 
 DENSITY_TITLE = "Percent density, with 95 % limits of agreement"

@@ -23,6 +23,7 @@ metrics = [
     "dice",
     "hausdorff",
     "percent_density",
+    "density_categories",
     "calibration",
 ]
 
@@ -63,7 +64,7 @@ hostile_sites = 1
 """
 """What every coordinator and site must make of the shortest plan. Changing it changes all identities."""
 
-CANONICAL_SHA256 = "dcd94ff64fe29c0cdcddc620873393f62d8a56c6ede85d49572a1b6047f69449"
+CANONICAL_SHA256 = "fd9feec2c3486447bedf3043613c06db60bec2b7fe706875d7284154b9e53c85"
 
 
 def with_setting(name: str, value: str) -> str:

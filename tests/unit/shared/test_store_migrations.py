@@ -13,6 +13,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import MetaData, create_engine, inspect, text
 
+import client.store.evaluations
 import client.store.ledger
 import client.store.opening
 import client.store.plans

@@ -8,7 +8,7 @@ import pytest
 from client.evaluation.bootstrap import Resampling
 from client.evaluation.statistics import Statistics
 from server.credibility import check_evaluation
-from shared.evaluation.agreement import correlation, differences
+from shared.evaluation.agreement import correlation, differences, quadratic_kappa
 from shared.evaluation.measures import figures
 from shared.evaluation.records import EVALUATED
 from tests.unit.client.evaluation.examples import image
@@ -64,6 +64,30 @@ def test_distances_in_mm_and_in_pixels_are_kept_apart() -> None:
     assert in_mm.mean == pytest.approx(np.mean([each.outlines.dense.maximum for each in images[:10]]))
 
 
+def test_density_bands_are_held_against_the_categories_that_readers_gave() -> None:
+    # Bands b, b, c, d, a; a reader gave b, c, c, d and to the last image none.
+    densities = [10.0, 21.0, 30.0, 50.0, 2.0]
+    images = [image(number, percent_density=value) for number, value in enumerate(densities)]
+
+    statistics = Statistics(images=images, categories=["b", "c", "c", "d", None])
+    categories = statistics.evaluation(["density_categories"]).density_categories
+
+    assert categories is not None
+    # Measured 1, 1, 2, 3 and read 1, 2, 2, 3.
+    assert (categories.num_images, categories.num_in_rarest) == (4, 1)
+    assert (categories.mean_measured, categories.mean_expert) == (1.75, 2.0)
+    assert (categories.variance_measured, categories.variance_expert) == (0.6875, 0.5)
+    assert (categories.covariance, categories.mean_absolute_difference) == (0.5, 0.25)
+    # 2 * 0.5 / (0.6875 + 0.5 + 0.0625)
+    assert quadratic_kappa(categories) == pytest.approx(0.8)
+
+
+def test_without_any_category_there_is_nothing_to_tell_of_them() -> None:
+    found = Statistics(images=IMAGES, categories=[None] * 30).evaluation(["density_categories"])
+
+    assert found.density_categories is None
+
+
 def test_bins_hold_the_share_of_pixels_and_the_images_that_have_any() -> None:
     calibration = Statistics(images=IMAGES).evaluation(["calibration"]).calibration
 
@@ -79,7 +103,8 @@ def test_bins_hold_the_share_of_pixels_and_the_images_that_have_any() -> None:
 def test_every_mean_gets_an_interval_that_holds_it() -> None:
     resampling = Resampling([f"patient-{number // 2}" for number in range(30)], seed=1)
 
-    told = figures(Statistics(images=IMAGES, resampling=resampling).evaluation(EVALUATED))
+    statistics = Statistics(images=IMAGES, categories=["a", "b", "c"] * 10, resampling=resampling)
+    told = figures(statistics.evaluation(EVALUATED))
 
     without = {"percent_density_lower_limit", "percent_density_upper_limit", "calibration_error"}
     assert {name for name, figure in told.items() if figure.interval is None} == without
@@ -100,6 +125,10 @@ def test_whatever_the_images_are_the_coordinator_believes_their_statistics(seed:
         images.append(image(number, in_mm=bool(random.integers(2)), **extreme, **density))
     patients = [f"patient-{random.integers(9)}" for _ in images]
 
-    evaluation = Statistics(images=images, resampling=Resampling(patients, seed)).evaluation(EVALUATED)
+    categories = [str(random.choice(list("abcd"))) for _ in images]
+
+    resampling = Resampling(patients, seed)
+    statistics = Statistics(images=images, categories=categories, resampling=resampling)
+    evaluation = statistics.evaluation(EVALUATED)
 
     check_evaluation(evaluation, EVALUATED)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -25,7 +26,11 @@ def counts_below(table: Table) -> Iterator[int]:
 
 def statistics(num_in_mm: int, num_in_px: int) -> Statistics:
     numbers = range(num_in_mm + num_in_px)
-    return Statistics(images=[image(number, in_mm=number < num_in_mm) for number in numbers])
+    images = [
+        image(number, in_mm=number < num_in_mm, percent_density=(5.0, 15.0, 30.0, 60.0)[number % 4])
+        for number in numbers
+    ]
+    return Statistics(images=images, categories=["abcd"[number % 4] for number in numbers])
 
 
 @pytest.mark.parametrize("num_images", range(1, 5))
@@ -45,6 +50,18 @@ def test_a_statistic_over_too_few_of_enough_images_is_left_out() -> None:
     assert told.hausdorff.mm == evaluation.hausdorff.mm
     assert told.hausdorff.px is None
     assert told.model_copy(update={"hausdorff": evaluation.hausdorff}) == evaluation
+
+
+def test_categories_of_which_one_is_rare_are_left_out() -> None:
+    statistics = Statistics(
+        images=[image(number, percent_density=10.0 if number < 26 else 30.0) for number in range(36)],
+        categories=["b"] * 31 + ["c"] * 5,
+    )
+    enough, rules = statistics.evaluation(["density_categories"]), EgressTable(smallest_count=5)
+    rare = replace(statistics, categories=["b"] * 32 + ["c"] * 4).evaluation(["density_categories"])
+
+    assert tell(enough, EVALUATED, rules) == enough
+    assert tell(rare, EVALUATED, rules) is None
 
 
 def test_a_bin_with_pixels_of_too_few_images_is_left_out() -> None:
@@ -67,7 +84,7 @@ def test_every_number_of_images_is_rounded_down() -> None:
     told = tell(evaluation, EVALUATED, rules)
 
     assert told is not None
-    assert set(counts_below(evaluation)) == {16, 19, 35}
+    assert set(counts_below(evaluation)) == {8, 16, 19, 35}
     assert set(counts_below(told)) == {10, 30}
 
 

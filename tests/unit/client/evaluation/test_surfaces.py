@@ -81,6 +81,7 @@ def test_an_empty_mask_beside_one_that_is_not_is_as_far_away_as_the_image_reache
     assert surface_distance(empty_HW, expert_HW, (2.0, 2.0)).maximum == 10
 
 
+@pytest.mark.filterwarnings("ignore:monai.metrics.utils:FutureWarning")
 @pytest.mark.parametrize("seed", range(6))
 def test_distances_are_those_of_monai(seed: int) -> None:
     random = np.random.default_rng(seed)

@@ -7,12 +7,13 @@ from pathlib import Path
 
 from client.catalog import Part
 from client.consenting import Consenting
-from client.participation import Workplace
+from client.participation import Workplace, take_part
 from client.plan_view import PlanView, differences, view_plan
 from client.store.ledger import Kind, Rule
 from shared.consent.records import Offer
+from shared.evaluation.records import Evaluation
 from shared.plan import AggregationPlan, Plan
-from shared.records import Contribution, Evaluation
+from shared.records import Contribution, Phase
 from shared.trust.envelope import Envelope
 from tests.unit.client.participation.conftest import OWNER, PLAN, POLICY, MinimalCoordinator
 
@@ -84,6 +85,28 @@ def test_nothing_leaves_in_a_contribution_that_was_not_told_before_the_decision(
     for name in set(Evaluation.model_fields) - {"num_examples"}:
         assert name in told["evaluation"]
     assert "number of these images" in told["evaluation"]
+
+
+def test_how_the_weights_do_here_is_shown_whether_it_is_told_or_not(
+    coordinator: MinimalCoordinator, workplace: Workplace
+) -> None:
+    assert view(coordinator, workplace, "run-1").to_json()["evaluations"] == []
+    take_part(coordinator.ask(coordinator.announcement()), workplace)
+    coordinator.home.policy_file.write_text(POLICY.replace("smallest_count = 1", "smallest_count = 2"))
+    take_part(coordinator.ask(coordinator.announcement(phase=Phase.EVALUATE, round_number=3)), workplace)
+
+    shown = view(coordinator, workplace, "run-1")
+
+    in_round, final = shown.to_json()["evaluations"]
+    assert (in_round["round"], in_round["phase"], in_round["may_be_told"]) == (1, "train", True)
+    assert in_round["measures"]["dice_dense"]["num_images"] == in_round["num_examples"] > 0
+    assert (final["round"], final["phase"]) == (3, "evaluate")
+    assert final["may_be_told"] == (final["num_examples"] >= 2)
+    assert "hausdorff_95_dense_px" in final["measures"]
+    lines = list(shown.lines())
+    assert [line for line in lines if line.startswith("  before round 1, ") and "dense Dice 0." in line]
+    assert [line for line in lines if line.startswith("  at the end, ")]
+    assert [line for line in lines if line.startswith("    dense Hausdorff distance (px): ")]
 
 
 def test_every_kind_in_the_ledger_is_explained_with_its_rule() -> None:

@@ -115,7 +115,7 @@ def test_a_site_that_is_asked_again_sends_the_stored_update_and_computes_nothing
     announcement = coordinator.announcement()
     first = read(take_part(coordinator.ask(announcement), workplace), Contribution, coordinator.home)
     monkeypatch.setattr("client.training.site_trainer.train", None)
-    monkeypatch.setattr("client.participation.evaluate", None)
+    monkeypatch.setattr("client.evaluation.evaluator.evaluate_images", None)
     in_a_new_process = open_workplace(coordinator.home)
 
     answer = take_part(coordinator.ask(announcement), in_a_new_process)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 
 from shared.evaluation.agreement import (
@@ -12,6 +13,7 @@ from shared.evaluation.agreement import (
     correlation,
     differences,
     limits_of_agreement,
+    quadratic_kappa,
 )
 from shared.evaluation.records import NUM_BINS, Calibration, PairedMoments, ReliabilityBin
 
@@ -77,3 +79,53 @@ def test_the_calibration_error_is_the_mean_distance_by_share() -> None:
 def test_a_bin_that_is_not_told_takes_no_part_in_the_calibration_error() -> None:
     assert calibration_error(calibration({9: (0.25, 0.95, 0.75)})) == pytest.approx(0.2)
     assert calibration_error(calibration({})) is None
+
+
+def by_table(table: list[list[int]]) -> tuple[float, PairedMoments]:
+    """Quadratic kappa by its definition from a table of counts, and the moments of the same images."""
+    counts = np.array(table, dtype=np.float64)
+    places = np.arange(len(counts))
+    weights = (places[:, None] - places) ** 2
+    chance = np.outer(counts.sum(axis=1), counts.sum(axis=0)) / counts.sum()
+    pairs = [(i, j) for i in places for j in places for _ in range(table[i][j])]
+    measured, expert = np.array(pairs, dtype=np.float64).T
+    moments = PairedMoments(
+        num_images=len(pairs),
+        mean_measured=measured.mean(),
+        mean_expert=expert.mean(),
+        variance_measured=measured.var(),
+        variance_expert=expert.var(),
+        covariance=np.cov(measured, expert, bias=True)[0, 1],
+        mean_absolute_difference=np.abs(measured - expert).mean(),
+    )
+    return float(1 - (weights * counts).sum() / (weights * chance).sum()), moments
+
+
+def test_quadratic_kappa_needs_no_table() -> None:
+    # Two categories of 25 images: 5 disagree; by chance (10 * 12 + 15 * 13) / 25 = 12.6 would.
+    expected, pairs = by_table([[9, 1], [4, 11]])
+
+    assert expected == pytest.approx(1 - 5 / 12.6)
+    assert quadratic_kappa(pairs) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        [[5, 2, 0, 0], [1, 20, 6, 0], [0, 4, 18, 3], [0, 0, 2, 6]],
+        [[0, 0, 0, 5], [0, 0, 5, 0], [0, 5, 0, 0], [5, 0, 0, 0]],
+        [[7, 0, 0, 0], [0, 8, 0, 0], [0, 0, 9, 0], [0, 0, 0, 5]],
+    ],
+)
+def test_kappa_of_four_categories_is_that_of_their_table(table: list[list[int]]) -> None:
+    expected, pairs = by_table(table)
+
+    assert quadratic_kappa(pairs) == pytest.approx(expected, abs=1e-12)
+
+
+def test_kappa_of_one_category_is_not_defined() -> None:
+    assert quadratic_kappa(by_table([[9, 0], [0, 1]])[1]) == pytest.approx(1)
+    same = by_table([[9, 0], [0, 1]])[1].model_copy(
+        update={"variance_measured": 0.0, "variance_expert": 0.0, "covariance": 0.0, "mean_expert": 0.1}
+    )
+    assert quadratic_kappa(same.model_copy(update={"mean_measured": 0.1})) is None

@@ -6,6 +6,7 @@ from shared.evaluation.measures import MEASURES, Better, Figure, figures
 from shared.evaluation.records import (
     NUM_BINS,
     Calibration,
+    DensityCategories,
     Evaluation,
     Hausdorff,
     Moments,
@@ -35,6 +36,16 @@ WHOLE = Evaluation(
     dice=SEGMENTS,
     hausdorff=Hausdorff(mm=DISTANCES, px=DISTANCES),
     percent_density=DENSITY,
+    density_categories=DensityCategories(
+        num_images=7,
+        num_in_rarest=5,
+        mean_measured=1.5,
+        mean_expert=1.5,
+        variance_measured=1.0,
+        variance_expert=1.0,
+        covariance=0.75,
+        mean_absolute_difference=0.5,
+    ),
     calibration=Calibration(**dict(ONE), bins=(BIN, *[None] * (NUM_BINS - 1))),
 )
 
@@ -53,6 +64,7 @@ def test_a_figure_brings_its_interval_and_its_number_of_images() -> None:
     assert found["dice_dense"] == Figure(value=0.5, num_images=7, interval=(0.4, 0.6))
     assert found["percent_density_r"] == Figure(value=0.8, num_images=7)
     assert found["percent_density_bias"] == Figure(value=2.0, num_images=7, interval=(1.0, 3.0))
+    assert found["category_kappa"] == Figure(value=0.75, num_images=7)
     assert found["calibration_error"] == Figure(value=0.0, num_images=7)
 
 
