@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from client.store.ledger import Release
 from client.store.plans import OfferedPlan
 from shared.errors import NotApprovedError
+from shared.plan import Plan
 from shared.records import Announcement, Occasion, Phase, metrics_asked
 
 MAX_UPDATES_PER_ROUND = 3
@@ -34,8 +35,8 @@ def check_extent(announcement: Announcement, offered: OfferedPlan, releases: Seq
     Raises
     ------
     NotApprovedError
-        It asks for another round, for a metric that is not in the plan, for other weights than before, or too
-        often.
+        It asks for another round, for a metric that is not in the plan, for other weights than before or than
+        the plan names, to go on from another run, or too often.
     """
     occasion, plan = announcement.occasion, offered.plan
     rounds = {
@@ -53,12 +54,28 @@ def check_extent(announcement: Announcement, offered: OfferedPlan, releases: Seq
             "A metric was asked for that the approved plan does not name for this phase.",
             "Tell the coordinator.",
         )
+    _check_start(announcement, plan)
     same_phase = [each for each in releases if each.phase is occasion.phase]
     _check_base(occasion, same_phase)
     if occasion.phase is Phase.TRAIN:
         _check_updates(occasion, same_phase, most=MAX_UPDATES_PER_ROUND * plan.rounds.count)
     elif len(same_phase) >= MAX_ANSWERS:
         raise _too_often("Counts or evaluations were asked for more often than the approved plan can need.")
+
+
+def _check_start(announcement: Announcement, plan: Plan) -> None:
+    occasion, counted = announcement.occasion, announcement.counted
+    is_first = occasion.phase is Phase.TRAIN and occasion.round_number == 1
+    if is_first and plan.initial_weights not in {None, occasion.base_digest}:
+        raise NotApprovedError(
+            "The first round was asked for from other weights than the approved plan names.",
+            "Tell the coordinator: other weights need a run of their own.",
+        )
+    if counted is not None and counted.run_id not in plan.lineage(occasion.run_id):
+        raise NotApprovedError(
+            "A round was asked for that goes on from a run which the approved plan does not name.",
+            "Tell the coordinator: an extended plan must be offered as a run of its own.",
+        )
 
 
 def _check_base(occasion: Occasion, releases: Sequence[Release]) -> None:

@@ -5,8 +5,9 @@ An announcement is followed only if
 1. the site is not paused, and its policy can be read;
 2. a plan was approved here for this very run, and it is this very plan;
 3. the round is one of the plan's, or the count before them; it comes after those before it, from the same
-   weights as before, and nothing is asked for too often (`client.extent`);
-4. it asks for no other metric than the plan names, of those of its phase;
+   weights as before, the first one from those that the plan names, and nothing is asked for too often
+   (`client.extent`);
+4. it asks for no other metric than the plan names, of those of its phase, and goes on from no other run;
 5. the plan still keeps to every rule of the policy, which may have changed since;
 6. it comes within the site's hours.
 
@@ -22,6 +23,7 @@ from client.catalog import Catalog, Part
 from client.enrolment import Membership
 from client.extent import check_extent
 from client.home import SiteHome
+from client.lineage import lineage_rulings
 from client.plan_states import PlanState
 from client.policy.decisions import POLICY_FILE, Asked, Ruling, Site, next_opening, rulings
 from client.policy.policy import Policy
@@ -53,7 +55,7 @@ class Guard:
         return read_policy(self._home.policy_file)
 
     def rulings(self, offered: OfferedPlan, membership: Membership) -> list[Ruling]:
-        """Every rule of the policy held against an offered plan.
+        """Every rule of the policy held against an offered plan; and an extension against what it extends.
 
         Raises
         ------
@@ -71,7 +73,7 @@ class Guard:
             num_examples=len(self._catalog.examples(Part.TRAIN)),
             approved_bundles=self._home.approved_bundles(),
         )
-        return rulings(self.policy(), asked, site)
+        return [*rulings(self.policy(), asked, site), *lineage_rulings(offered.plan, self._plans)]
 
     def broken_rules(self, offered: OfferedPlan, membership: Membership) -> tuple[str, ...]:
         """Names of the rules that an offered plan breaks; an unreadable policy counts as one."""

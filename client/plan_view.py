@@ -151,6 +151,7 @@ class PlanView:
             f"{training.batch_size}; {model.network} ({model.words}) on "
             f"{model.input_height_px} x {model.input_width_px} px; strategy {plan.aggregation.strategy}"
         )
+        yield from self._start()
         yield f"  the app installed here, named by bundle {offered.bundle_sha256[:12]}; no code comes with it"
         yield "On what"
         yield (
@@ -169,6 +170,15 @@ class PlanView:
         if self.evaluations:
             yield "How its weights do here; exact figures, for eyes at this site"
             yield from (line for each in self.evaluations for line in _evaluation_lines(each))
+
+    def _start(self) -> Iterator[str]:
+        """From which weights, if they are not drawn from the plan's seed."""
+        plan = self.offered.plan
+        if plan.extends:
+            yield f"  goes on from {plan.extends[-1]}: its final weights (SHA-256 {plan.initial_weights}),"
+            yield "  what each site kept of it, and the weight that a site had; who is new is counted"
+        elif plan.initial_weights:
+            yield f"  starts from weights that the coordinator gives (SHA-256 {plan.initial_weights})"
 
     def _leaves(self) -> dict[str, str]:
         """What each part of a contribution tells, in words."""

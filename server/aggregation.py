@@ -7,7 +7,7 @@ from the blob store. Either way no update is ever held whole.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from server.admission import admit_update, read_blocks, read_through
@@ -17,6 +17,7 @@ from server.store import Checkpoint
 from server.strategies import strategy_of
 from server.strategies.strategy import Change, RobustStrategy
 from server.weighting import SiteWeights, first_of_a_quorum
+from shared.errors import AggregationError
 from shared.fixed_point.grid import Grid, Shape
 from shared.fixed_point.sums import IntegerSum
 from shared.model import blank_model, initial_model
@@ -32,13 +33,44 @@ WORTH_A_DELTA = 0.9
 """Share of the whole weights up to which sites are offered what has changed: to apply it takes time, too."""
 
 
-def first_checkpoint(plan: Plan, blobs: BlobStore) -> Checkpoint:
-    """The weights that a run starts from, and the strategy's state beside them."""
-    with blobs.draft() as draft:
-        write_model(draft, initial_model(plan))
-        weights = blobs.put_draft(draft)
+def first_checkpoint(plan: Plan, blobs: BlobStore, *, parent: Checkpoint | None = None) -> Checkpoint:
+    """The weights that a run starts from, and the strategy's state beside them.
+
+    Parameters
+    ----------
+    parent
+        The last checkpoint of the run that this one goes on from: its state holds on, the grid of the next
+        round with it.
+
+    Raises
+    ------
+    AggregationError
+        The weights that the plan names are not here.
+    """
+    if parent is not None:
+        return replace(parent, number=0)
+    weights = _drawn_weights(plan, blobs) if plan.initial_weights is None else _given_weights(plan, blobs)
     # A share is at most 1, whatever the counts will be.
     return Checkpoint(number=0, weights=weights, state=_first_state(plan, weights, blobs, largest_share=1.0))
+
+
+def _drawn_weights(plan: Plan, blobs: BlobStore) -> BlobRef:
+    with blobs.draft() as draft:
+        write_model(draft, initial_model(plan))
+        return blobs.put_draft(draft)
+
+
+def _given_weights(plan: Plan, blobs: BlobStore) -> BlobRef:
+    digest = plan.initial_weights
+    assert digest is not None
+    if not blobs.has(digest):
+        raise AggregationError(
+            "The weights that the plan starts from are not in the coordinator's store.",
+            "Start a run anew with `run start --initial-weights`.",
+        )
+    weights = BlobRef(digest=digest, size_bytes=blobs.size(digest))
+    blobs.verify(weights)
+    return weights
 
 
 def _first_state(plan: Plan, weights: BlobRef, blobs: BlobStore, *, largest_share: float) -> BlobRef:

@@ -19,15 +19,13 @@ from server.cli_model import model_compare
 from server.cli_network import it_sheet, network
 from server.cli_options import HOME, HomeOption, JsonOption
 from server.cli_protection import protection_pack
-from server.cli_run import run_resume, run_stop
+from server.cli_run import run_extend, run_resume, run_start, run_stop
 from server.cli_site import site_app
 from server.home import CoordinatorHome, CoordinatorSettings
 from shared.audit.terminal import audit_commands
-from shared.errors import ConfigError, PlanError
-from shared.identifiers import new_run_id
+from shared.errors import ConfigError
 from shared.persons.roles import Action
 from shared.persons.terminal import person_commands, take_token_file
-from shared.plan import Plan
 from shared.store_commands import store_commands
 from shared.terminal import Output, run_command_line
 
@@ -137,61 +135,8 @@ def start(home: HomeOption = HOME, as_json: JsonOption = False) -> None:
     )
 
 
-@run_app.command("start")
-def run_start(
-    plan_file: Annotated[Path, typer.Argument(metavar="PLAN.toml", help="The plan to train under.")],
-    detach: Annotated[bool, typer.Option("--detach", help="Do not wait for the run.")] = False,
-    parent: Annotated[
-        str | None, typer.Option(help="The run whose plan this one changes or extends; its id.")
-    ] = None,
-    home: HomeOption = HOME,
-    as_json: JsonOption = False,
-) -> None:
-    """Start a run and follow it until it is over.
-
-    The plan is frozen and hashed; every hospital trains under exactly it. The hospitals are shown the plan
-    and nothing else; the run begins when as many as its quorum approve, and who approves later joins at the
-    next round. With --parent, the hospitals see what changes, and approve anew. Leaving with Ctrl-C leaves
-    the run going: `run watch` follows it again.
-    """
-    from server.flower.control import Control
-    from server.lifecycle import RunState
-    from server.progress import watch_run
-    from server.store import Run
-
-    output = Output(as_json)
-    try:
-        plan = Plan.from_toml(plan_file.read_text())
-    except (OSError, UnicodeDecodeError) as error:
-        raise PlanError("The plan cannot be read.", "Give an existing TOML file.") from error
-    coordinator, actor = open_for(home, Action.RUN_START)
-    if parent is not None:
-        plan = plan.model_copy(update={"parent": coordinator.runs.get(parent).plan_sha256})
-    num_sites = len(coordinator.federation.active())
-    if num_sites < plan.rounds.quorum:
-        raise PlanError(
-            f"The plan's quorum is {plan.rounds.quorum}, but {num_sites} hospitals have joined.",
-            "Invite more hospitals, or lower `rounds.quorum` (never below 2).",
-        )
-    Control(CoordinatorHome(home)).require_running()
-    run = Run(
-        run_id=new_run_id(),
-        name=plan.name,
-        plan_sha256=plan.sha256,
-        plan_toml=plan.to_toml(),
-        state=RunState.SUBMITTED,
-        created_at=time.time(),
-    )
-    coordinator.runs.submit(run, actor=actor)
-    if detach:
-        output.result(
-            {"run_id": run.run_id},
-            f"{run.run_id} waits for the hospitals' approval; `run watch {run.run_id}` follows it.",
-        )
-    else:
-        watch_run(coordinator, run.run_id, output)
-
-
+run_app.command("start")(run_start)
+run_app.command("extend")(run_extend)
 model_app.command("compare")(model_compare)
 run_app.command("stop")(run_stop)
 run_app.command("resume")(run_resume)

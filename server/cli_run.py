@@ -1,21 +1,103 @@
-"""`mammofed-coordinator run stop` and `run resume`."""
+"""`mammofed-coordinator run start`, `run extend`, `run stop` and `run resume`."""
 
 # Commands import what they need when they are called, so that help and errors come at once.
 
 from __future__ import annotations
 
 import time
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from server.acting import open_for
 from server.cli_options import HOME, HomeOption, JsonOption
 from server.home import CoordinatorHome
+from shared.errors import ConfigError, PlanError
 from shared.persons.roles import Action
 from shared.terminal import Output
 
+if TYPE_CHECKING:
+    from server.coordinator import Coordinator
+
 RunArgument = Annotated[str, typer.Argument(help="Run id, from `run list`.")]
+
+
+DetachOption = Annotated[bool, typer.Option("--detach", help="Do not wait for the run.")]
+
+
+def run_start(
+    plan_file: Annotated[Path, typer.Argument(metavar="PLAN.toml", help="The plan to train under.")],
+    detach: DetachOption = False,
+    parent: Annotated[str | None, typer.Option(help="The run whose plan this one changes; its id.")] = None,
+    initial_weights: Annotated[
+        Path | None,
+        typer.Option(help="Start from these: folder of a published model, or a safetensors file."),
+    ] = None,
+    partial: Annotated[
+        bool,
+        typer.Option("--partial", help="The file holds a part of the network; the rest is drawn."),
+    ] = False,
+    home: HomeOption = HOME,
+    as_json: JsonOption = False,
+) -> None:
+    """Start a run and follow it until it is over.
+
+    The plan is frozen and hashed; every hospital trains under exactly it. The hospitals are shown the plan
+    and nothing else; the run begins when as many as its quorum approve, and who approves later joins at the
+    next round. With --parent, the hospitals see what changes, and approve anew. Leaving with Ctrl-C leaves
+    the run going: `run watch` follows it again.
+
+    With --initial-weights the digest of the weights is part of the plan that the hospitals approve. The file
+    must hold every tensor of the plan's network, by its name and shape, in float32; with --partial some of
+    them are enough.
+    """
+    from server.flower.control import Control
+    from server.initial_weights import read_initial_weights
+    from server.submission import submit
+    from shared.plan import Plan
+
+    try:
+        plan = Plan.from_toml(plan_file.read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        raise PlanError("The plan cannot be read.", "Give an existing TOML file.") from error
+    coordinator, actor = open_for(home, Action.RUN_START)
+    if parent is not None:
+        plan = plan.model_copy(update={"parent": coordinator.runs.get(parent).plan_sha256})
+    initial = None
+    if initial_weights is not None:
+        initial = read_initial_weights(initial_weights, plan, coordinator.anchors, partial=partial)
+    elif partial:
+        raise ConfigError("A part of no weights was asked for.", "Give `--initial-weights` with `--partial`.")
+    Control(CoordinatorHome(home)).require_running()
+    run = submit(coordinator, plan, actor=actor, initial=initial)
+    _follow(coordinator, run.run_id, Output(as_json), detach=detach)
+
+
+def run_extend(
+    run_id: RunArgument,
+    rounds: Annotated[int, typer.Option(help="Further rounds.", min=1, max=10_000)],
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(help="Peak of the learning rate in them; left out, as it was.", show_default=False),
+    ] = None,
+    detach: DetachOption = False,
+    home: HomeOption = HOME,
+    as_json: JsonOption = False,
+) -> None:
+    """Go on from a finished run by further rounds, under a plan that the hospitals approve anew.
+
+    The new run starts from the final weights of the finished one, whose digest is in its plan, with all that
+    coordinator and hospitals keep from round to round, and with the same weight of each hospital that was
+    counted. Its learning rate is a whole curve of its own: warm-up, then a cosine over the new rounds.
+    """
+    from server.flower.control import Control
+    from server.submission import extend
+
+    coordinator, actor = open_for(home, Action.RUN_START)
+    Control(CoordinatorHome(home)).require_running()
+    run = extend(coordinator, run_id, num_rounds=rounds, learning_rate=learning_rate, actor=actor)
+    _follow(coordinator, run.run_id, Output(as_json), detach=detach)
 
 
 def run_stop(run_id: RunArgument, home: HomeOption = HOME, as_json: JsonOption = False) -> None:
@@ -33,7 +115,7 @@ def run_stop(run_id: RunArgument, home: HomeOption = HOME, as_json: JsonOption =
 
 def run_resume(
     run_id: RunArgument,
-    detach: Annotated[bool, typer.Option("--detach", help="Do not wait for the run.")] = False,
+    detach: DetachOption = False,
     home: HomeOption = HOME,
     as_json: JsonOption = False,
 ) -> None:
@@ -52,5 +134,17 @@ def run_resume(
     coordinator.runs.resume(run_id, actor=actor, at=time.time())
     if detach:
         output.result({"run_id": run_id}, f"{run_id} goes on; `run watch {run_id}` follows it.")
+    else:
+        watch_run(coordinator, run_id, output)
+
+
+def _follow(coordinator: Coordinator, run_id: str, output: Output, *, detach: bool) -> None:
+    from server.progress import watch_run
+
+    if detach:
+        output.result(
+            {"run_id": run_id},
+            f"{run_id} waits for the hospitals' approval; `run watch {run_id}` follows it.",
+        )
     else:
         watch_run(coordinator, run_id, output)

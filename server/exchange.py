@@ -117,7 +117,7 @@ def exchange(
         See `require_going_on`.
     """
     silent = _silent(session, cohort)
-    outcomes = session.coordinator.outcomes.of([session.run.run_id])
+    outcomes = session.coordinator.outcomes.of(session.plan.lineage(session.run.run_id))
     pending = {}
     for site in cohort:
         terms, outcome = intake.terms(site.site_id) if intake else None, outcomes.get(site.site_id, Outcome())

@@ -35,6 +35,7 @@ def write_model_card(
             f"| Plan (SHA-256) | `{summary.run.plan_sha256}` |",
             f"| Network | {plan.model.network}, {plan.model.words}, input {plan.model.input_height_px} x "
             f"{plan.model.input_width_px} px |",
+            *_start_row(plan),
             f"| Rounds | {summary.num_finished} of {summary.num_rounds} |",
             f"| Software | {software} |",
             "",
@@ -76,6 +77,17 @@ def write_model_card(
 def _measure_table(table: MeasureTable) -> list[str]:
     alignment = ["---", *["---:"] * (len(table.head) - 1)]
     return [f"### {table.title}", "", *_markdown([table.head, alignment, *table.rows]), ""]
+
+
+def _start_row(plan: Plan) -> list[str]:
+    """From what the run started, if not from weights that were drawn."""
+    if plan.extends:
+        began = f"the final weights of {plan.extends[-1]}, and so from its training data as well"
+    elif plan.initial_weights:
+        began = "weights that the coordinator gave; their training data are not listed here"
+    else:
+        return []
+    return [f"| Started from | {began} (SHA-256 `{plan.initial_weights}`) |"]
 
 
 def _round_table(summary: RunSummary) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
 from server.aggregation import Aggregation, first_checkpoint, weights_of_run
 from server.channel import SiteChannel
@@ -14,6 +15,7 @@ from server.session import Session, gather, present, require_going_on
 from server.store import Checkpoint, Run, Site
 from server.weighting import SiteWeights
 from shared.errors import (
+    AggregationError,
     ClockError,
     MammofedError,
     NotFoundError,
@@ -50,9 +52,7 @@ def run_rounds(run_id: str, channel: SiteChannel, coordinator: Coordinator) -> N
         return
     try:
         session = _begin(run, channel, coordinator)
-        checkpoint = coordinator.runs.last_checkpoint(run_id) or first_checkpoint(
-            session.plan, coordinator.blobs
-        )
+        checkpoint = coordinator.runs.last_checkpoint(run_id) or _first_checkpoint(session)
         while checkpoint.number < session.plan.rounds.count:
             checkpoint = _run_round(session, checkpoint)
         _evaluate(session, checkpoint)
@@ -63,6 +63,7 @@ def run_rounds(run_id: str, channel: SiteChannel, coordinator: Coordinator) -> N
     except MammofedError as error:
         if is_of_this_machine(error):
             raise
+        _forget_blobs(coordinator)
         if coordinator.runs.get(run_id).state is not RunState.RUNNING:
             return  # stopped in the middle, and perhaps resumed since: whoever takes it up begins anew
         coordinator.runs.move(run_id, RunState.FAILED, at=time.time(), failure=error.message)
@@ -81,6 +82,24 @@ def _begin(run: Run, channel: SiteChannel, coordinator: Coordinator) -> Session:
     coordinator.runs.void_open_rounds(run.run_id, at=time.time())
     coordinator.blobs.put_bytes(run.plan_toml.encode())
     return Session(run=run, plan=Plan.from_toml(run.plan_toml), channel=channel, coordinator=coordinator)
+
+
+def _first_checkpoint(session: Session) -> Checkpoint:
+    """What the run starts from: an extension from all that the run before it came to.
+
+    Raises
+    ------
+    AggregationError
+        The run before it did not come to the weights that the plan names.
+    """
+    plan, coordinator = session.plan, session.coordinator
+    parent = coordinator.runs.last_checkpoint(plan.extends[-1]) if plan.extends else None
+    if plan.extends and (parent is None or parent.weights.digest != plan.initial_weights):
+        raise AggregationError(
+            "The run that the plan goes on from did not come to the weights that it names.",
+            "Extend that run anew: `mammofed-coordinator run extend`.",
+        )
+    return first_checkpoint(plan, coordinator.blobs, parent=parent)
 
 
 def _run_round(session: Session, base: Checkpoint) -> Checkpoint:
@@ -108,8 +127,8 @@ def _run_round(session: Session, base: Checkpoint) -> Checkpoint:
             runs.close_round(opened, checkpoint, state=RoundState.AGGREGATED, at=time.time())
             _forget_blobs(session.coordinator, checkpoint)
             return checkpoint
+        # The updates stay until the round is over: in the next attempt their sites may send the very same.
         runs.close_round(opened, None, state=RoundState.VOID, at=time.time())
-        _forget_blobs(session.coordinator, base)
     if not _counts(session):
         raise QuorumError(
             "No site counts its examples for this run.", "`run show` tells what became of each site."
@@ -130,24 +149,21 @@ def _weigh(session: Session, there: list[Site], base: Checkpoint) -> SiteWeights
     return weights_of_run(session.plan, _counts(session))
 
 
-def _counts(session: Session) -> list[dict[str, int]]:
-    """Training examples by site, of each exchange in which sites were counted, in order."""
-    batches: dict[int, dict[str, int]] = {}
-    for answer in session.coordinator.runs.answers(session.run.run_id):
-        if answer.phase is Phase.COUNT and answer.contribution is not None:
-            batches.setdefault(answer.attempt, {})[answer.site_id] = answer.contribution.num_examples
-    return list(batches.values())
+def _counts(session: Session) -> list[Mapping[str, int]]:
+    """Training examples by site, of each exchange of counting in this run and those that it goes on from."""
+    return session.coordinator.outcomes.counts(session.plan.lineage(session.run.run_id))
 
 
 def _forget_blobs(coordinator: Coordinator, newest: Checkpoint | None = None) -> None:
-    """Single sites' updates, admitted or not, are kept no longer than the aggregate needs them.
+    """Single sites' updates, admitted or not, are kept no longer than their round lasts.
 
     A delta is kept as long as its checkpoint is the newest one.
     """
-    kept = coordinator.kept_digests()
+    # In this order: what comes meanwhile was written down before it came, and is not looked at.
+    here, kept = coordinator.blobs.digests(), coordinator.kept_digests()
     if newest is not None and newest.delta is not None:
         kept |= {newest.delta.blob.digest}
-    for digest in coordinator.blobs.digests():
+    for digest in here:
         if digest not in kept:
             coordinator.blobs.remove(digest)
 

@@ -30,6 +30,9 @@ EncoderName = Literal["plain", "resnet18", "resnet34", "resnet50", "efficientnet
 
 LossName = Literal["dice_ce", "focal_tversky"]
 
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+RunId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+
 
 class ModelPlan(Table):
     """Which network is trained, by which loss, and on images of which size.
@@ -143,13 +146,20 @@ class Plan(Table):
         What every site is asked to tell beside its update; each name once.
     parent
         Identity of the plan that this one changes or extends; None for a plan of its own.
+    initial_weights
+        SHA-256 of the safetensors file of weights that the run starts from; None draws them from the seed.
+    extends
+        Ids of the finished runs that this one goes on from, oldest first; the last one's final weights are
+        the initial ones. None for a run of its own.
     """
 
     version: Literal[1] = 1
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     metrics: Annotated[tuple[MetricName, ...], Field(strict=False), AfterValidator(_each_once)] = METRIC_NAMES
-    parent: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    parent: Sha256 | None = None
+    initial_weights: Sha256 | None = None
+    extends: Annotated[tuple[RunId, ...], Field(strict=False, min_length=1, max_length=100)] | None = None
     rounds: RoundsPlan
     model: ModelPlan = ModelPlan()
     training: TrainingPlan = TrainingPlan()
@@ -160,6 +170,12 @@ class Plan(Table):
         least = self.aggregation.least_answers
         if self.rounds.quorum < least:
             raise ValueError(f"{self.aggregation.strategy} needs a 'rounds.quorum' of at least {least}")
+        return self
+
+    @model_validator(mode="after")
+    def _insist_on_a_parent(self) -> Self:
+        if self.extends and not (self.parent and self.initial_weights):
+            raise ValueError("what goes on from another run needs its 'parent' and 'initial_weights'")
         return self
 
     @classmethod
@@ -177,6 +193,10 @@ class Plan(Table):
     def to_toml(self) -> str:
         """The canonical form: every setting, fixed order; those without a default only if they are set."""
         return tomli_w.dumps(self.model_dump(exclude_none=True))
+
+    def lineage(self, run_id: str) -> tuple[str, ...]:
+        """A run under this plan after those that it goes on from, oldest first."""
+        return (*(self.extends or ()), run_id)
 
     @property
     def sha256(self) -> str:

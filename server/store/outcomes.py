@@ -1,4 +1,4 @@
-"""What became of each site's contributions to training, as the site is told when it is asked again."""
+"""What became of each site's answers so far: how many examples it counted, and which contribution counts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine, and_, func, select
 
 from server.lifecycle import AnswerState, RoundState
 from server.store.schema import ATTEMPT_KEY, answer, round_
-from shared.records import MAX_REASON_CHARACTERS, Counted, Phase, Rejected
+from shared.records import MAX_REASON_CHARACTERS, Contribution, Counted, Phase, Rejected
 from shared.store import transaction
 
 
@@ -54,6 +54,25 @@ class Outcomes:
             site_id: Outcome(counted=counted.get(site_id), rejected=rejected.get(site_id))
             for site_id in counted.keys() | rejected.keys()
         }
+
+    def counts(self, run_ids: Sequence[str]) -> list[Mapping[str, int]]:
+        """Training examples by site, of each exchange in which sites were counted, in order."""
+        query = (
+            select(answer.c.run_id, answer.c.attempt, answer.c.site_id, answer.c.payload)
+            .where(
+                answer.c.run_id.in_(run_ids),
+                answer.c.phase == Phase.COUNT.value,
+                answer.c.state == AnswerState.ADMITTED,
+            )
+            .order_by(answer.c.attempt, answer.c.site_id)
+        )
+        with transaction(self._engine) as connection:
+            rows = sorted(connection.execute(query).all(), key=lambda row: run_ids.index(row.run_id))
+        batches: dict[tuple[str, int], dict[str, int]] = {}
+        for row in rows:
+            num_examples = Contribution.from_bytes(row.payload.encode()).num_examples
+            batches.setdefault((row.run_id, row.attempt), {})[row.site_id] = num_examples
+        return list(batches.values())
 
 
 def _counted(connection: Connection, run_ids: Sequence[str]) -> dict[str, Counted]:

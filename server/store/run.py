@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from server.lifecycle import AnswerState, RoundState, RunState
+from shared.plan import Plan
 from shared.records import Contribution, Delta, Phase
 from shared.transfer.blob_ref import BlobRef
 
@@ -28,6 +29,8 @@ class Run:
         When it came to its end, was stopped or failed.
     resumed_at
         When it was last resumed.
+    initial_digest
+        Of the weights that it starts from, if its plan names them.
     """
 
     run_id: str
@@ -39,6 +42,20 @@ class Run:
     finished_at: float | None = None
     failure: str | None = None
     resumed_at: float | None = None
+    initial_digest: str | None = None
+
+    @classmethod
+    def under(cls, plan: Plan, *, run_id: str, created_at: float) -> Run:
+        """A run that is about to be submitted."""
+        return cls(
+            run_id=run_id,
+            name=plan.name,
+            plan_sha256=plan.sha256,
+            plan_toml=plan.to_toml(),
+            state=RunState.SUBMITTED,
+            created_at=created_at,
+            initial_digest=plan.initial_weights,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,9 +11,10 @@ from server.store.schema import ATTEMPT_KEY, answer, consent, round_, run
 
 
 def kept_digests() -> list[Select[Any]]:
-    """Of plans, bases and aggregates with the strategy's state, and of deltas while they are fetched."""
+    """Of plans, first weights, bases and aggregates with their states; of deltas while they are fetched."""
     columns = (
         run.c.plan_sha256,
+        run.c.initial_digest,
         round_.c.base_digest,
         round_.c.base_state_digest,
         round_.c.aggregate_digest,

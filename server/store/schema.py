@@ -101,6 +101,7 @@ run = Table(
     Column("failure", Text),
     Column("stopped_at", Float),
     Column("resumed_at", Float),
+    Column("initial_digest", String(64)),
 )
 
 consent = Table(

@@ -91,6 +91,11 @@ class BlobStore:
             publish(draft, self._final_path(ref.digest))
         return ref
 
+    def digest_of(self, draft: Path) -> str:
+        """The digest that a draft, which is written and closed, will have as a blob."""
+        with disk_errors(), FileIO(draft) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
     def has(self, digest: str) -> bool:
         """Whether the whole blob is here."""
         with disk_errors():

@@ -254,6 +254,33 @@ def test_the_run_is_in_every_log_and_each_update_in_its_sites_ledger(
         assert released == [line["sha256"] for line in left if line["kind"] == "contribution"]
 
 
+def test_a_finished_run_is_extended_from_its_model_by_a_plan_that_sites_approve(
+    federation: SmallFederation, finished: FinishedRun
+) -> None:
+    parent = finished.shown["run_id"]
+
+    lines = [
+        json.loads(line)
+        for line in federation.coordinator.run(
+            "run", "extend", parent, "--rounds", "1", "--learning-rate", "0.001", "--json"
+        ).splitlines()
+    ]
+
+    run_id = lines[-1]["run_id"]
+    (one,) = federation.coordinator.ask("run", "show", run_id)["rounds"]
+    assert {part["site"]: part["state"] for part in one["parts"]} == dict.fromkeys(VENDORS, "admitted")
+    # It began where the other had ended, and with the weights that its sites had: nobody was counted anew.
+    assert one["incoming"]["loss"] < finished.shown["rounds"][-1]["incoming"]["loss"]
+    shown = federation.sites["hospital-lake"].ask("plan", "show", run_id)
+    assert (shown["plan"]["extends"], shown["compared_with"]) == ([parent], parent)
+    assert shown["parent"] == finished.shown["plan_sha256"]
+    weights = json.loads((finished.model / MANIFEST).read_text())["files"]
+    assert shown["plan"]["initial_weights"] in {each["sha256"] for each in weights}
+    phases = {line["phase"] for line in federation.sites["hospital-lake"].ask("ledger", "--run", run_id)}
+    assert phases == {"train", "evaluate"}
+    assert {row["run_id"] for row in federation.coordinator.ask("model", "list")} >= {parent, run_id}
+
+
 def test_nothing_is_left_running_or_listening_after_a_stop(federation: SmallFederation) -> None:
     ports = set(range(federation.first_port, federation.first_port + PORTS)) | set(federation.runtime_ports())
     assert len(ports) == PORTS + len(VENDORS)

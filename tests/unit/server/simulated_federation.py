@@ -395,24 +395,22 @@ class SimulatedFederation:
         for site in self.sites.values():
             self._enrol(site)
         self.channel = SimulatedChannel(self.sites.values())
-        self.coordinator.runs.submit(
-            Run(
-                run_id=RUN_ID,
-                name=plan.name,
-                plan_sha256=plan.sha256,
-                plan_toml=plan.to_toml(),
-                state=RunState.SUBMITTED,
-                created_at=time.time(),
-            ),
-            actor="test",
-        )
+        run = Run.under(plan, run_id=RUN_ID, created_at=time.time())
+        self.coordinator.runs.submit(run, actor="test")
         for name in self.sites:
             self.decide(name, Verdict.APPROVED, number=1)
+
+    def approve(self, run: Run, *, by: Collection[str] | None = None) -> None:
+        """Sites approve of another run, all of them if not said otherwise."""
+        for name in self.sites if by is None else by:
+            number = len(self.coordinator.runs.all())
+            changes = {"run_id": run.run_id, "plan_sha256": run.plan_sha256}
+            self.decide(name, Verdict.APPROVED, number=number, **changes)
 
     def decide(self, name: str, verdict: Verdict, *, number: int, **changes: Any) -> None:
         """A site says what it thinks of the run's plan, over the register that its statements come to."""
         site, now = self[name], time.time()
-        self.coordinator.consents.offer(RUN_ID, site.site_id, at=now)
+        self.coordinator.consents.offer(str(changes.get("run_id", RUN_ID)), site.site_id, at=now)
         decision = Decision.model_validate(
             {
                 "number": number,
@@ -463,9 +461,9 @@ class SimulatedFederation:
         key = self.coordinator.signing_key.verify_key
         return checkpoints.open_checkpoint(Envelope.from_bytes(text.encode()), of="coordinator", key=key)
 
-    def run(self) -> None:
+    def run(self, run_id: str = RUN_ID) -> None:
         """Carry the run on as far as it goes."""
-        run_rounds(RUN_ID, self.channel, self.coordinator)
+        run_rounds(run_id, self.channel, self.coordinator)
 
     def resume(self) -> None:
         """Carry the run on in a new process: the coordinator opened again, over a new channel."""

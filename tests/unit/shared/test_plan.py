@@ -106,6 +106,7 @@ def test_layout_comments_and_written_defaults_do_not_change_the_identity() -> No
         ("seed", "1"),
         ("metrics", '["loss"]'),
         ("parent", f'"{"a" * 64}"'),
+        ("initial_weights", f'"{"a" * 64}"'),
         ("rounds.count", "4"),
         ("rounds.quorum", "3"),
         ("rounds.timeout_s", "60.5"),
@@ -324,3 +325,30 @@ def test_a_robust_strategy_needs_a_quorum_that_outvotes_the_hostile_sites(
 def test_a_plan_cannot_be_changed() -> None:
     with pytest.raises(ValidationError):
         Plan.from_toml(SHORTEST).seed = 1
+
+
+EXTENDS = f'parent = "{"a" * 64}"\ninitial_weights = "{"b" * 64}"\nextends = ["run-1", "run-2"]\n'
+
+
+def test_an_extension_names_its_line_and_is_the_last_of_it() -> None:
+    plan = Plan.from_toml(EXTENDS + SHORTEST)
+
+    assert plan.lineage("run-3") == ("run-1", "run-2", "run-3")
+    assert Plan.from_toml(plan.to_toml()) == plan
+    assert Plan.from_toml(SHORTEST).lineage("run-3") == ("run-3",)
+
+
+@pytest.mark.parametrize("missing", ["parent", "initial_weights"])
+def test_an_extension_without_its_parent_or_its_weights_is_refused(missing: str) -> None:
+    lines = [line for line in EXTENDS.splitlines() if not line.startswith(missing)]
+
+    with pytest.raises(PlanError, match=missing):
+        Plan.from_toml("\n".join([*lines, SHORTEST]))
+
+
+@pytest.mark.parametrize("extends", ["[]", '["Run 1"]', '"run-1"', "[1]", '["../run-1"]'])
+def test_a_line_of_what_are_no_runs_is_refused(extends: str) -> None:
+    text = EXTENDS.replace('["run-1", "run-2"]', extends)
+
+    with pytest.raises(PlanError, match="extends"):
+        Plan.from_toml(text + SHORTEST)

@@ -1,0 +1,103 @@
+"""Asking for a run: a plan of its own, or the extension of a run that is finished."""
+
+from __future__ import annotations
+
+import time
+
+from server.coordinator import Coordinator
+from server.lifecycle import RunState
+from server.store import Run
+from shared.errors import AggregationError, PlanError
+from shared.identifiers import new_run_id
+from shared.model import Weights, model_around
+from shared.model.tensor_file import write_model
+from shared.plan import Plan
+
+
+def submit(coordinator: Coordinator, plan: Plan, *, actor: str, initial: Weights | None = None) -> Run:
+    """Record a new run.
+
+    Parameters
+    ----------
+    initial
+        Weights to start from, which were read for this plan; their digest becomes part of it.
+
+    Raises
+    ------
+    PlanError
+        The plan goes on from another run, names other initial weights, or needs more sites than there are.
+    """
+    if plan.extends:
+        raise PlanError(
+            "The plan goes on from another run.",
+            "`run extend` writes such a plan; take `extends` and `initial_weights` out for a run of its own.",
+        )
+    if initial is None:
+        if plan.initial_weights is not None:
+            raise PlanError("The plan names initial weights.", "Give them with `--initial-weights`.")
+        return _record(coordinator, plan, actor)
+    with coordinator.blobs.draft() as draft:
+        write_model(draft, model_around(initial, plan.model))
+        named = plan.model_copy(update={"initial_weights": coordinator.blobs.digest_of(draft)})
+        if plan.initial_weights not in {None, named.initial_weights}:
+            raise PlanError(
+                "The plan names other initial weights.", "Give those, or take them out of the plan."
+            )
+        run = _record(coordinator, named, actor)
+        # Not before: what no run names is forgotten whenever a round ends.
+        coordinator.blobs.put_draft(draft)
+    return run
+
+
+def extend(
+    coordinator: Coordinator, run_id: str, *, num_rounds: int, learning_rate: float | None, actor: str
+) -> Run:
+    """Record a run that goes on from a finished one, under its plan with another number of rounds.
+
+    Parameters
+    ----------
+    learning_rate
+        Peak of the new rounds' curve; None leaves it as it was.
+
+    Raises
+    ------
+    NotFoundError
+        No run has this id.
+    AggregationError
+        It is not finished.
+    PlanError
+        A value is out of range, or the plan needs more sites than there are.
+    """
+    parent = coordinator.runs.get(run_id)
+    last = coordinator.runs.last_checkpoint(run_id)
+    if parent.state is not RunState.FINISHED or last is None:
+        raise AggregationError(
+            f"Only a finished run is extended; this one is {parent.state.value}.",
+            "`run resume` goes on with a run that was stopped or has failed.",
+        )
+    plan = Plan.from_toml(parent.plan_toml)
+    training = plan.training
+    if learning_rate is not None:
+        training = training.model_copy(update={"learning_rate": learning_rate})
+    child = plan.model_copy(
+        update={
+            "parent": parent.plan_sha256,
+            "initial_weights": last.weights.digest,
+            "extends": plan.lineage(run_id),
+            "rounds": plan.rounds.model_copy(update={"count": num_rounds}),
+            "training": training,
+        }
+    )
+    return _record(coordinator, Plan.from_toml(child.to_toml()), actor)
+
+
+def _record(coordinator: Coordinator, plan: Plan, actor: str) -> Run:
+    num_sites = len(coordinator.federation.active())
+    if num_sites < plan.rounds.quorum:
+        raise PlanError(
+            f"The plan's quorum is {plan.rounds.quorum}, but {num_sites} hospitals have joined.",
+            "Invite more hospitals, or lower `rounds.quorum` (never below 2).",
+        )
+    run = Run.under(plan, run_id=new_run_id(), created_at=time.time())
+    coordinator.runs.submit(run, actor=actor)
+    return run
