@@ -168,9 +168,14 @@ FEDERATION = pytest.StashKey[SmallFederation]()
 
 
 def build(
-    folder: Path, hospitals: list[Hospital], *, host: str = "127.0.0.1", listen: str = "127.0.0.1"
+    folder: Path,
+    hospitals: list[Hospital],
+    *,
+    host: str = "127.0.0.1",
+    listen: str = "127.0.0.1",
+    options: Sequence[str] = (),
 ) -> SmallFederation:
-    """Found a federation and name its sites' roles; nothing runs and nobody has joined yet."""
+    """Found a federation, with further `init` options; nothing runs and nobody has joined yet."""
     first_port = free_ports(PORTS)
     federation = SmallFederation(
         folder=folder,
@@ -189,6 +194,7 @@ def build(
         listen,
         "--first-port",
         str(first_port),
+        *options,
     )
     return federation
 
