@@ -19,7 +19,7 @@ KEY ?=
 WHEELS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install tools demo test faults deployment check bundle lint-deploy study bench-intake bench-rounds bench-frugal bench-train format lock protos docs clean
+.PHONY: help install tools demo test faults deployment check bundle lint-deploy study bench-intake bench-rounds bench-scale bench-frugal bench-train format lock protos docs clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -88,6 +88,9 @@ bench-rounds: install ## Measure rounds beside stock Flower and NVIDIA FLARE (BE
 
 bench-train: install ## Measure training beside a plain MONAI loop and nnU-Net (BENCH='--size base')
 	$(BIN)/python -m bench.train $(BENCH)
+
+bench-scale: install ## Measure what 10, 50 and 200 sites cost the coordinator (BENCH='--sites 10')
+	$(BIN)/python -m bench.scale $(BENCH)
 
 bench-frugal: install ## Measure what integers and hostile sites cost a model (DATA=folder for open data)
 	$(BIN)/python -m bench.frugal $(if $(DATA),--data $(DATA))

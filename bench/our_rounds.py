@@ -71,7 +71,7 @@ def measure(folder: Path, model_bytes: int, *, num_rounds: int, timeout_s: float
             plan.write_text(tomli_w.dumps(document))
             run_id = head.ask("run", "start", str(plan), "--detach")["run_id"]
             head.run("run", "watch", run_id, "--json", timeout_s=(num_rounds + 2) * timeout_s)
-        stamps = _stamps(head.home, run_id)
+        stamps = stamps_of(head.home, run_id)
         return rounds_of(
             "mammofed",
             model_bytes=bytes_of(network),
@@ -92,7 +92,8 @@ def _bring_in(head: Role, member: Role, *, name: str, seed: int) -> None:
     member.start()
 
 
-def _stamps(home: Path, run_id: str) -> list[float]:
+def stamps_of(home: Path, run_id: str) -> list[float]:
+    """When each training round began, and the last one ended."""
     attempts = Coordinator.open(CoordinatorHome(home)).runs.rounds(run_id)
     rounds = [one for one in attempts if one.phase is Phase.TRAIN]
     began = {one.number: one.opened_at for one in reversed(rounds)}

@@ -1,4 +1,4 @@
-"""Watching the processes of one measurement: peak memory, bytes over loopback; and ending them.
+"""Watching the processes of one measurement: memory, CPU time, bytes over loopback; and ending them.
 
 They are known by a word in their environment, which every child inherits, so that other programs are left
 alone.
@@ -36,6 +36,7 @@ class Watch:
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._sample_on, daemon=True)
         self._loopback: list[tuple[float, int]] = []
+        self._cpu: list[tuple[float, dict[str, float]]] = []
         self.peaks: dict[str, int] = {}
 
     @property
@@ -63,13 +64,21 @@ class Watch:
         counts = [count for at, count in self._loopback if begin <= at <= end]
         return counts[-1] - counts[0] if counts else 0
 
+    def cpu_between(self, begin: float, end: float) -> dict[str, float]:
+        """CPU time in seconds that each kind of process has used between two times (since the epoch)."""
+        used = [seconds for at, seconds in self._cpu if begin <= at <= end]
+        return {name: used[-1][name] - used[0].get(name, 0.0) for name in used[-1]} if used else {}
+
     def _sample_on(self) -> None:
         while not self._over.wait(SAMPLING_S):
             self._loopback.append((time.time(), _loopback_bytes()))
+            used: dict[str, float] = {}
             for process_id in self._processes():
-                self._note_peak(process_id)
+                self._note(process_id, used)
+            self._cpu.append((time.time(), used))
 
-    def _note_peak(self, process_id: int) -> None:
+    def _note(self, process_id: int, used: dict[str, float]) -> None:
+        """A process's largest memory so far, and its CPU time, by the name of its kind."""
         folder = Path(f"/proc/{process_id}")
         with contextlib.suppress(OSError):
             line = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
@@ -77,6 +86,8 @@ class Watch:
             found = re.search(r"VmHWM:\s+(\d+) kB", (folder / "status").read_text())
             if name is not None and found is not None:
                 self.peaks[name] = max(self.peaks.get(name, 0), 1024 * int(found[1]))
+                user, system = (folder / "stat").read_text().rpartition(")")[2].split()[11:13]
+                used[name] = used.get(name, 0.0) + (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
     def _processes(self) -> list[int]:
         marked = f"{MARK}={self._word}".encode()
