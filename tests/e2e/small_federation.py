@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -76,6 +77,26 @@ def write_hospitals(folder: Path) -> list[Hospital]:
             ),
         )
         for seed, (name, vendor) in enumerate(VENDORS.items(), start=1)
+    ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SentUpdate:
+    """An update that a site's ledger names, by the bytes that left."""
+
+    sha256: str
+    share_of_float32: float
+
+
+def updates_of(role: Role, run_id: str) -> list[SentUpdate]:
+    """Every update that a site has sent in a run, in order."""
+    return [
+        SentUpdate(
+            sha256=line["sha256"],
+            share_of_float32=line["size_bytes"] / sum(4 * prod(shape) for shape in line["tensors"].values()),
+        )
+        for line in role.ask("ledger", "--run", run_id)
+        if line["kind"] == "update"
     ]
 
 

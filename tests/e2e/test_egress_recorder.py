@@ -106,6 +106,7 @@ class Recording:
     site: Role
     plan: Plan
     raw: dict[int, bytes]
+    fetched_bytes: int
     stream: bytes
     bytes_to: dict[Destination, int]
     released: list[str]
@@ -144,6 +145,7 @@ def recording(
             site=role,
             plan=Plan.from_toml(plan.read_text()),
             raw=_sent_by_port(recorder),
+            fetched_bytes=_received_by(recorder, federation.first_port + PUBLIC_PORTS - 1),
             stream=_searchable(recorder),
             bytes_to=dict(witness.bytes_to),
             released=_released(role.home),
@@ -193,6 +195,10 @@ def _sent_by_port(recorder: Recorder) -> dict[int, bytes]:
     for each in recorder.conversations:
         sent[each.port] = sent.get(each.port, b"") + bytes(each.sent)
     return sent
+
+
+def _received_by(recorder: Recorder, port: int) -> int:
+    return sum(len(each.received) for each in recorder.conversations if each.port == port)
 
 
 def _searchable(recorder: Recorder) -> bytes:
@@ -296,6 +302,15 @@ def test_little_more_than_the_updates_leaves(recording: Recording) -> None:
 
     assert updates < sum(sent) < MAX_OVERHEAD_RATIO * updates + MAX_OVERHEAD_BYTES
     assert on_the_line < MAX_OVERHEAD_RATIO * updates + 2 * MAX_OVERHEAD_BYTES
+
+
+def test_the_weights_come_whole_once_and_then_by_what_has_changed(recording: Recording) -> None:
+    whole = 4 * sum(tensor.numel() for tensor in weights_of(initial_model(recording.plan)).values())
+    ratio = recording.fetched_bytes / whole
+    print(f"\nThe site received {ratio:.2f} times the weights for {ROUNDS} rounds and a test.")  # noqa: T201
+
+    # The first weights whole; then at most 0.9 of them for each later round and for the test.
+    assert 1 < ratio < 1 + 0.9 * ROUNDS
 
 
 def test_the_recorder_saw_whole_updates_and_they_hold_integers_for_weights_alone(

@@ -19,7 +19,14 @@ from shared.package import MANIFEST, MANIFEST_TYPE, SIGNATURE
 from shared.plan import Plan
 from shared.trust.envelope import sign
 from shared.trust.keys import SigningKey
-from tests.e2e.small_federation import PORTS, VENDORS, SmallFederation, listening_ports, processes_of
+from tests.e2e.small_federation import (
+    PORTS,
+    VENDORS,
+    SmallFederation,
+    listening_ports,
+    processes_of,
+    updates_of,
+)
 
 ROUNDS = 3
 MAX_LOSS_RATIO = 0.75
@@ -279,6 +286,16 @@ def test_a_finished_run_is_extended_from_its_model_by_a_plan_that_sites_approve(
     phases = {line["phase"] for line in federation.sites["hospital-lake"].ask("ledger", "--run", run_id)}
     assert phases == {"train", "evaluate"}
     assert {row["run_id"] for row in federation.coordinator.ask("model", "list")} >= {parent, run_id}
+
+
+def test_what_a_site_sends_of_its_weights_is_at_most_half_of_float32_and_goes_once(
+    federation: SmallFederation, finished: FinishedRun
+) -> None:
+    for role in federation.sites.values():
+        updates = updates_of(role, finished.shown["run_id"])
+
+        assert len(updates) == len({update.sha256 for update in updates}) == ROUNDS
+        assert max(update.share_of_float32 for update in updates) <= 0.5, updates
 
 
 def test_nothing_is_left_running_or_listening_after_a_stop(federation: SmallFederation) -> None:

@@ -20,6 +20,7 @@ from tests.e2e.small_federation import (
     halted,
     processes_of,
     shared_federation,
+    updates_of,
 )
 
 CAREFUL, OTHERS, VISITOR = "hospital-north", ("hospital-coast", "hospital-lake"), "hospital-visitor"
@@ -73,7 +74,8 @@ def test_a_hospital_that_has_not_approved_receives_nothing_and_joins_the_round_a
 ) -> None:
     careful = federation.sites[CAREFUL]
     before = blobs_of(careful)
-    run_id = federation.launch(federation.write_plan("asked", rounds=3, **SOME_SECONDS))
+    plan = federation.write_plan("asked", rounds=3, aggregation={"bits": 8}, **SOME_SECONDS)
+    run_id = federation.launch(plan)
 
     shown = careful.ask("plan", "show", run_id)
     assert shown["state"] == "waiting"
@@ -92,6 +94,10 @@ def test_a_hospital_that_has_not_approved_receives_nothing_and_joins_the_round_a
     assert states(first) == dict.fromkeys(OTHERS, "admitted")
     assert states(last) == {**dict.fromkeys(OTHERS, "admitted"), CAREFUL: "admitted"}
     wait_until(lambda: plan_of(federation, run_id)["state"] == "over", SOON_S, "the end of the plan")
+    # In passing: with 8 bits an update is at most a quarter of float32.
+    sent = [update for role in federation.sites.values() for update in updates_of(role, run_id)]
+    assert len(sent) >= 2 * 3 + 1
+    assert max(update.share_of_float32 for update in sent) <= 0.25, sent
 
 
 def test_a_rejected_plan_is_known_to_the_coordinator_with_its_reason_and_never_runs(

@@ -40,6 +40,7 @@ from shared.trust.keys import SigningKey
 from tests.unit.client.participation.conftest import (
     PLAN,
     POLICY,
+    SITE_ID,
     MinimalCoordinator,
     add_example,
     ledger_rows,
@@ -110,8 +111,12 @@ def test_a_site_that_is_asked_again_makes_the_same_update(
 
 
 def test_a_site_that_is_asked_again_sends_the_stored_update_and_computes_nothing(
-    coordinator: MinimalCoordinator, workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+    coordinator: MinimalCoordinator,
+    workplace: Workplace,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level(logging.INFO, "shared.transfer.service")
     announcement = coordinator.announcement()
     first = read(take_part(coordinator.ask(announcement), workplace), Contribution, coordinator.home)
     monkeypatch.setattr("client.training.site_trainer.train", None)
@@ -128,6 +133,10 @@ def test_a_site_that_is_asked_again_sends_the_stored_update_and_computes_nothing
     assert rows[0].sha256 == rows[2].sha256
     assert rows[0].tensors == rows[2].tensors == in_json(shapes_of(PLAN))
     assert rows[3].sha256 == hashlib.sha256(answer).hexdigest()
+    # The coordinator has the update still: its bytes went once.
+    assert [line for line in caplog.messages if "sent a blob" in line] == [
+        f"Site {SITE_ID} sent a blob of {rows[0].size_bytes} bytes"
+    ]
     in_a_new_process.catalog.close()
 
 
