@@ -117,11 +117,12 @@ def exchange(
         See `require_going_on`.
     """
     silent = _silent(session, cohort)
+    own, checkpoint = session.coordinator.kept_digests(), session.coordinator.checkpoint()
     outcomes = session.coordinator.outcomes.of(session.plan.lineage(session.run.run_id))
     pending = {}
     for site in cohort:
         terms, outcome = intake.terms(site.site_id) if intake else None, outcomes.get(site.site_id, Outcome())
-        asked = _announce(session, opened, site, terms, outcome)
+        asked = _announce(session, opened, site, terms, outcome, checkpoint)
         if message_id := _send(session, asked):
             pending[message_id] = asked
     contributions: list[Contribution] = []
@@ -140,7 +141,7 @@ def exchange(
             asked = pending.pop(reply.message_id)
             if reply.envelope is None and (moved := _moved(session, asked)) is not None:
                 pending |= _ask_again(session, asked, moved)
-            elif (contribution := _take(session, asked, reply, intake)) is not None:
+            elif (contribution := _take(session, asked, reply, intake, own)) is not None:
                 contributions.append(contribution)
         if time.monotonic() - looked_at > PRESENCE_POLL_S:
             looked_at = time.monotonic()
@@ -166,7 +167,9 @@ def _silent(session: Session, cohort: list[Site]) -> set[str]:
     }
 
 
-def _announce(session: Session, opened: Round, site: Site, terms: Terms | None, outcome: Outcome) -> _Asked:
+def _announce(
+    session: Session, opened: Round, site: Site, terms: Terms | None, outcome: Outcome, checkpoint: str
+) -> _Asked:
     plan_toml = session.run.plan_toml.encode()
     occasion = Occasion(
         run_id=opened.run_id,
@@ -186,7 +189,7 @@ def _announce(session: Session, opened: Round, site: Site, terms: Terms | None, 
         rejected=outcome.rejected,
         metrics=metrics_asked(opened.phase, session.plan.metrics),
         deadline=opened.deadline,
-        checkpoint=session.coordinator.checkpoint(),
+        checkpoint=checkpoint,
         delta=opened.base_delta,
     )
     envelope = sign(ANNOUNCEMENT_TYPE, announcement.to_bytes(), session.coordinator.signing_key).to_bytes()
@@ -207,8 +210,10 @@ def _send(session: Session, asked: _Asked) -> str | None:
         return None
 
 
-def _take(session: Session, asked: _Asked, reply: Reply, intake: Intake | None) -> Contribution | None:
-    """Admit one reply or record why not."""
+def _take(
+    session: Session, asked: _Asked, reply: Reply, intake: Intake | None, own: frozenset[str]
+) -> Contribution | None:
+    """Admit one reply or record why not; `own` are the digests of the coordinator's own blobs."""
     runs = session.coordinator.runs
     if reply.envelope is None:
         runs.record_answer(asked.occasion, AnswerState.LOST, at=time.time(), reason=_failure(reply))
@@ -225,7 +230,7 @@ def _take(session: Session, asked: _Asked, reply: Reply, intake: Intake | None) 
             _record_refusal(session, asked, answer, reply.envelope)
             return None
         if intake is not None:
-            check_ownership(answer, session.coordinator.kept_digests())
+            check_ownership(answer, own)
             intake.take(answer)
     except AdmissionError as error:
         log.warning("%s: %s", asked.site.site_id, error.message)

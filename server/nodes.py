@@ -12,7 +12,7 @@ from typing import Protocol
 
 from httpx import HTTPError
 
-from server.store import Federation
+from server.store import Federation, Site
 from server.store.memberships import Memberships
 from shared.trust.keys import NodePublicKey
 
@@ -89,7 +89,8 @@ class Nodes:
                 self.introduce_all()
                 return
             for site in self._federation.active():
-                self.introduce(site.site_id)
+                if _lacks_a_node(site):
+                    self.introduce(site.site_id)
             with self._lock:
                 for site in self._federation.active():
                     if site.next_node_id is not None and nodes.get(site.next_node_id, False):
@@ -106,3 +107,7 @@ class Nodes:
 
     def _register(self, node_public_key: str, site_id: str) -> int:
         return self._control.register_node(NodePublicKey(node_public_key).to_pem(), site_id)
+
+
+def _lacks_a_node(site: Site) -> bool:
+    return site.node_id is None or (site.next_node_public_key is not None and site.next_node_id is None)

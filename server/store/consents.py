@@ -53,7 +53,13 @@ class Consents:
         self._engine = engine
 
     def offer(self, run_id: str, site_id: str, *, at: float) -> None:
-        """Record that a site was shown the plan of a run, unless it was before, or since it was resumed."""
+        """Record that a site was shown the plan of a run, unless it was before, or since it was resumed.
+
+        Every site asks every few seconds: what is recorded already waits for nobody's write lock.
+        """
+        with transaction(self._engine) as connection:
+            if _was_shown(connection, run_id, _find(connection, run_id, site_id)):
+                return
         with transaction(self._engine) as connection:
             _take_write_lock(connection)
             row = _find(connection, run_id, site_id)
@@ -68,7 +74,7 @@ class Consents:
                         offered_at=at,
                     )
                 )
-            elif row["offered_at"] < _resumed_at(connection, run_id):
+            elif not _was_shown(connection, run_id, row):
                 this = (consent.c.run_id == run_id, consent.c.site_id == site_id)
                 connection.execute(update(consent).where(*this).values(offered_at=at))
 
@@ -182,6 +188,11 @@ def _take_write_lock(connection: Connection) -> None:
 def _resumed_at(connection: Connection, run_id: str) -> float:
     """When a run was last resumed; 0 if never."""
     return connection.execute(select(run.c.resumed_at).where(run.c.run_id == run_id)).scalar_one() or 0.0
+
+
+def _was_shown(connection: Connection, run_id: str, row: RowMapping | None) -> bool:
+    """Whether the plan was shown to the row's site since the run was resumed."""
+    return row is not None and row["offered_at"] >= _resumed_at(connection, run_id)
 
 
 def _find(connection: Connection, run_id: str, site_id: str) -> RowMapping | None:

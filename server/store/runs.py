@@ -298,13 +298,15 @@ class Runs:
             rows = connection.execute(query).mappings().all()
         return [to_round(row) for row in rows]
 
-    def answers(self, run_id: str) -> list[Answer]:
-        """Every site's part in a run, by round and site."""
+    def answers(self, run_id: str, phase: Phase | None = None) -> list[Answer]:
+        """Every site's part in a run, or in the exchanges of one phase, by round and site."""
         query = (
             select(answer)
             .where(answer.c.run_id == run_id)
             .order_by(answer.c.number, answer.c.attempt, answer.c.site_id)
         )
+        if phase is not None:
+            query = query.where(answer.c.phase == phase.value)
         with transaction(self._engine) as connection:
             rows = connection.execute(query).mappings().all()
         return [to_answer(row) for row in rows]
