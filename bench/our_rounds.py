@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Literal
 
 import tomli_w
 
@@ -48,8 +49,21 @@ def _wide(width: float) -> ModelPlan:
     return ModelPlan(size="base", width=width, input_height_px=INPUT_PX, input_width_px=INPUT_PX)
 
 
-def measure(folder: Path, model_bytes: int, *, num_rounds: int, timeout_s: float) -> Rounds:
-    """Found a federation below a folder and carry one run through its rounds."""
+def measure(
+    folder: Path,
+    model_bytes: int,
+    *,
+    num_rounds: int,
+    timeout_s: float,
+    compression: Literal["zstd", "none"] = "zstd",
+) -> Rounds:
+    """Found a federation below a folder and carry one run through its rounds.
+
+    Parameters
+    ----------
+    compression
+        With `none` an update is half as large as the model, as one that does not pack would be.
+    """
     network = plan_of(model_bytes)
     with Watch(PROCESSES) as watch:
         head = coordinator(folder / "coordinator", environment=watch.environment)
@@ -66,6 +80,7 @@ def measure(folder: Path, model_bytes: int, *, num_rounds: int, timeout_s: float
                 "name": "bench",
                 "rounds": {"count": num_rounds, "quorum": NUM_SITES, "timeout_s": timeout_s},
                 "model": network.model_dump(exclude_none=True),
+                "aggregation": {"compression": compression},
                 "training": {"batch_size": 8, "augment": False},
             }
             plan.write_text(tomli_w.dumps(document))
@@ -73,7 +88,7 @@ def measure(folder: Path, model_bytes: int, *, num_rounds: int, timeout_s: float
             head.run("run", "watch", run_id, "--json", timeout_s=(num_rounds + 2) * timeout_s)
         stamps = stamps_of(head.home, run_id)
         return rounds_of(
-            "mammofed",
+            "mammofed" if compression == "zstd" else "unpacked",
             model_bytes=bytes_of(network),
             stamps=stamps,
             computed=[_computed(member.home, run_id) for member in sites],

@@ -3,6 +3,7 @@
 Two sites on loopback with TLS, one program after the other on the same sizes of model:
 
 - `mammofed`: the product by its documented commands, with a network of that size on the smallest picture;
+- `unpacked`: the same with updates sent as they are, half as large as the model: none is larger;
 - `flower`: stock SuperLink, SuperNodes, ServerApp and ClientApp with FedAvg, without evaluation;
 - `objects`: the same Flower with pauses as short as ours and warm processes, so that what is left is the way
   of its arrays; ours go by the blob service;
@@ -33,6 +34,7 @@ Measure = Callable[..., Rounds]
 PROGRAMS: Mapping[str, Measure] = MappingProxyType(
     {
         "mammofed": our_rounds.measure,
+        "unpacked": partial(our_rounds.measure, compression="none"),
         "flower": flower_rounds.measure,
         "objects": partial(flower_rounds.measure, quick=True),
         "flare": flare_rounds.measure,

@@ -37,6 +37,9 @@ from shared.trust.certificates import fingerprint
 
 NUMBERS = (10, 50, 200)
 SITES_IN_A_PROCESS = 100
+SETTLE_S = 25.0
+"""After that long without a message a site asks as seldom as it ever does (`client.flower.pace`)."""
+
 IDLE_S = 10.0
 SIDE = ("coordinator", "SuperLink", "runner")
 STORE_CLOCK = Path(__file__).parent / "store_clock"
@@ -119,6 +122,7 @@ def measure(folder: Path, num_sites: int, *, model_bytes: int, num_rounds: int, 
             began = time.time()
             with _sites(folder, head, num_sites, timeout_s=timeout_s):
                 joined_s = time.time() - began
+                time.sleep(SETTLE_S)
                 idle_from = time.time()
                 time.sleep(IDLE_S)
                 idle_cpu = watch.cpu_between(idle_from, time.time())
