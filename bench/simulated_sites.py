@@ -43,6 +43,7 @@ from shared.audit.checkpoints import Checkpoint, sign_checkpoint
 from shared.consent import consent_pb2, consent_pb2_grpc
 from shared.consent.records import POLICY, STATED_DECISION_TYPE, Decision, Offer, StatedDecision, Verdict
 from shared.enrolment.token import InvitationToken
+from shared.evaluation.records import Evaluation, Moments
 from shared.fixed_point.grid import Grid
 from shared.fixed_point.update_file import write_update
 from shared.flower.wire import pack, unpack
@@ -54,7 +55,6 @@ from shared.records import (
     CONTRIBUTION_TYPE,
     Announcement,
     Contribution,
-    Evaluation,
     Phase,
 )
 from shared.transfer.blob_ref import BlobRef
@@ -77,9 +77,7 @@ AT_ONCE = 4
 SPREAD = 900
 """Of the integers of an update: about 11 bits of 16 stay when it is packed."""
 
-EVALUATION = Evaluation(
-    num_examples=10, loss=0.5, dice_dense=0.7, dice_breast=0.9, dice_pectoral=None, percent_density_mae=3.0
-)
+EVALUATION = Evaluation(num_examples=10, loss=Moments(num_images=10, mean=0.5, variance=0.01))
 
 
 @dataclass(slots=True, kw_only=True)
