@@ -112,7 +112,7 @@ def test_a_plan_that_was_changed_cannot_slip_in_by_offering_its_run_again(
     assert refused(announcement, coordinator, workplace).reason == "NotApprovedError"
 
 
-def test_a_run_that_was_approved_for_one_minor_version_is_not_approved_for_the_next(
+def test_a_run_that_was_approved_under_one_protocol_is_not_approved_under_the_next(
     coordinator: MinimalCoordinator, workplace: Workplace
 ) -> None:
     before = plan_at(coordinator.home)
@@ -122,7 +122,7 @@ def test_a_run_that_was_approved_for_one_minor_version_is_not_approved_for_the_n
 
     with (
         Consenting(coordinator.home) as consenting,
-        pytest.raises(VersionError, match="by another minor version"),
+        pytest.raises(VersionError, match="under another version of the protocol"),
     ):
         consenting.plans.keep(upgraded, envelope=envelope, at=time.time())
 

@@ -258,11 +258,10 @@ REFUSING = PLAN.model_copy(update={"rounds": PLAN.rounds.model_copy(update={"lat
     [
         (REFUSING, {}),
         (PLAN, {"terms": {"weight": 1, "total": 3}}),
-        (PLAN, {"counted": Counted(run_id="run-0", round_number=1)}),
         (PLAN, {"rejected": Rejected(round_number=1, attempt=1, reason="It was damaged.")}),
         (PLAN, {"data": "another example"}),
     ],
-    ids=["the plan refuses it", "other terms", "another state before", "it was rejected", "other data"],
+    ids=["the plan refuses it", "other terms", "it was rejected", "other data"],
 )
 def test_an_update_that_came_too_late_is_computed_anew_if_it_may_not_stand_for_another(
     plan: Plan, changes: dict, coordinator: MinimalCoordinator, workplace: Workplace
@@ -273,6 +272,17 @@ def test_an_update_that_came_too_late_is_computed_anew_if_it_may_not_stand_for_a
         assert len(workplace.catalog.examples(Part.TRAIN)) > late.num_examples
 
     anew, _ = asked(coordinator, workplace, plan, attempt=2, **changes)
+
+    assert anew.update != late.update
+
+
+def test_an_update_that_came_too_late_is_computed_anew_if_it_began_from_another_state(
+    coordinator: MinimalCoordinator, workplace: Workplace
+) -> None:
+    asked(coordinator, workplace, PLAN)
+    late, _ = asked(coordinator, workplace, PLAN, round_number=2, counted=1)
+
+    anew, _ = asked(coordinator, workplace, PLAN, round_number=2, attempt=2, counted=0)
 
     assert anew.update != late.update
 
