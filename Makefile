@@ -19,7 +19,7 @@ KEY ?=
 WHEELS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install tools demo test faults deployment check bundle lint-deploy study bench-intake bench-rounds bench-scale bench-frugal bench-train format lock protos docs clean
+.PHONY: help install tools demo test faults soak deployment check bundle lint-deploy study bench-intake bench-rounds bench-scale bench-frugal bench-train format lock protos docs clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -53,6 +53,10 @@ test: install ## Run the tests, on two cores
 
 faults: install ## Run the whole fault suite (make test runs a shortened form of it)
 	$(BIN)/python -m pytest tests/faults -m "long or not long"
+
+soak: install ## An hour of three sites with a fault each minute (SOAK_MINUTES=60); prints slopes of memory and files
+	SOAK_MINUTES=$${SOAK_MINUTES:-60} $(BIN)/python -m pytest tests/faults/test_soak.py -m "long or not long" \
+		-o log_cli=true -o log_cli_level=INFO
 
 deployment: install tools ## Install, run, update and uninstall for real: bundle, bare Debian, proxy, one port
 	$(BIN)/python -m pytest tests/deployment -m "long or not long"

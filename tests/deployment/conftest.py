@@ -51,4 +51,5 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
             file.unlink()
         build.sign(later, "release@example.org")
         build.pack(later, folder)
+        subprocess.run(["gpgconf", "--kill", "all"], check=True)
     return folder

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import tarfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -101,7 +102,7 @@ def test_every_wheel_is_locked_by_its_hash(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, Path]]:
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple[str, Path]]]:
     """Two release keys: fingerprint, and the file that `gpg --export` writes."""
     made = {}
     folder = tmp_path_factory.mktemp("gpg")
@@ -120,7 +121,8 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, Path]
             file = folder / f"{name}.gpg"
             subprocess.run(["gpg", "--output", str(file), "--export", fingerprint], check=True)
             made[name] = (fingerprint, file)
-    return made
+        yield made
+        subprocess.run(["gpgconf", "--kill", "all"], check=True)
 
 
 @pytest.fixture
