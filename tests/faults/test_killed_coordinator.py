@@ -18,7 +18,7 @@ from server.home import CoordinatorHome
 from server.lifecycle import AnswerState, RoundState, RunState
 from shared.audit.events import ModelPublished
 from shared.records import Phase
-from tests.e2e.small_federation import SmallFederation, halted, processes_of
+from tests.e2e.small_federation import VENDORS, SmallFederation, halted, processes_of
 from tests.faults.reckoning import Witness
 
 log = logging.getLogger(__name__)
@@ -155,6 +155,34 @@ def test_a_run_survives_superlink_and_coordinator_killed_at_once(
     assert attempts == {number: 2 if number in interrupted else 1 for number in range(1, ROUNDS + 1)}
     told = [line.details["run_id"] for line in coordinator.audit.lines() if line.name == ModelPublished.name]
     assert told.count(run_id) == 1
+    witness.reckon(run_id, rounds=ROUNDS)
+
+
+@pytest.mark.long
+def test_a_superlink_that_starts_anew_while_a_site_stands_still_leaves_no_round_stuck(
+    federation: SmallFederation, witness: Witness
+) -> None:
+    home = federation.coordinator.home
+    coordinator = Coordinator.open(CoordinatorHome(home))
+    plan = federation.write_plan("anew", rounds=ROUNDS, timeout_s=TIMEOUT_S, **SOME_SECONDS)
+    run_id = federation.launch(plan)
+    federation.wait_for_step(VICTIM, run_id, round_number=2)
+
+    def is_open_again() -> bool:
+        last = coordinator.runs.rounds(run_id)[-1]
+        return (last.number, last.attempt, last.state) == (2, 2, RoundState.OPEN)
+
+    with halted(federation.sites[VICTIM], EXECUTOR):
+        (superlink,) = processes_of(home, SUPERLINK)
+        os.kill(superlink, signal.SIGKILL)
+        wait_until(is_open_again, MOMENT_S, "the next attempt")
+        wait_until(lambda: admitted(coordinator, run_id, 2) == len(VENDORS) - 1, MOMENT_S, "the others")
+    shown = federation.finish(run_id)
+    log.info("seconds of each round: %s", [round(one["seconds"], 1) for one in shown["rounds"]])
+
+    assert shown["state"] == RunState.FINISHED
+    for one in shown["rounds"][1:]:
+        assert {part["state"] for part in one["parts"]} == {AnswerState.ADMITTED}
     witness.reckon(run_id, rounds=ROUNDS)
 
 
