@@ -129,18 +129,19 @@ def windows_of_files(images: Iterable[Path]) -> dict[str, Windows]:
 
 def found_in(stream: bytes, needles: Collection[bytes]) -> set[bytes]:
     """The needles, of `HEAD_BYTES` or more, that stand anywhere in the stream, at whatever offset."""
-    by_head: dict[bytes, list[bytes]] = {}
+    by_head: dict[bytes, dict[int, set[bytes]]] = {}
     for needle in needles:
-        by_head.setdefault(needle[:HEAD_BYTES], []).append(needle)
+        by_head.setdefault(needle[:HEAD_BYTES], {}).setdefault(len(needle), set()).add(needle)
     begins = np.zeros(1 << 24, bool)
     begins[[int.from_bytes(head[:3], "little") for head in by_head]] = True
     content = np.frombuffer(stream, np.uint8).astype(np.uint32)
     candidates = np.flatnonzero(begins[content[:-2] | content[1:-1] << 8 | content[2:] << 16])
+    # A lookup for each length, for thousands of pieces of masks may have the same head.
     return {
-        needle
+        piece
         for at in map(int, candidates)
-        for needle in by_head.get(stream[at : at + HEAD_BYTES], ())
-        if stream.startswith(needle, at)
+        for length, alike in by_head.get(stream[at : at + HEAD_BYTES], {}).items()
+        if (piece := stream[at : at + length]) in alike
     }
 
 
