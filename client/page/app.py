@@ -47,7 +47,7 @@ def make_app(home: SiteHome) -> ASGIApp:
         given = request.headers.get("authorization", "")
         link = find(home, given.removeprefix(_SCHEME), now=time.time()) if given.startswith(_SCHEME) else None
         if link is None:
-            raise _NoLinkError("This link has ended.", "Make a new one with `mammofed-site page`.")
+            raise NoLinkError("This link has ended.", "Make a new one with `mammofed-site page`.")
         # 4.
         actor = actor_of(link, persons)
         actor.require(action)
@@ -80,13 +80,13 @@ def make_app(home: SiteHome) -> ASGIApp:
     return _OwnPageOnly(app)
 
 
-class _NoLinkError(TrustError):
+class NoLinkError(TrustError):
     """No key, or one that does not count."""
 
 
 def _tell(_request: Request, error: Exception) -> Response:
     assert isinstance(error, MammofedError)
-    status = 401 if isinstance(error, _NoLinkError) else 403 if isinstance(error, TrustError) else 503
+    status = 401 if isinstance(error, NoLinkError) else 403 if isinstance(error, TrustError) else 503
     return JSONResponse({"error": error.message, "hint": error.hint}, status_code=status)
 
 

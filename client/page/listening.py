@@ -22,6 +22,7 @@ def listening(home: SiteHome) -> Iterator[int]:
     """Serve the page on a port of loopback, which the system chooses, until the block is left; its number."""
     with socket.socket() as listener:
         listener.bind((LOOPBACK, 0))
+        listener.listen()  # from now on whoever comes early waits, and is not refused
         port = int(listener.getsockname()[1])
         open_for_links(home, port)
         server = uvicorn.Server(
