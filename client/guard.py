@@ -68,7 +68,7 @@ class Guard:
         )
         site = Site(
             coordinator=membership.coordinator_name,
-            num_examples=len(self._catalog.examples(Part.TRAIN)),
+            num_examples=len(self._catalog.examples(Part.TRAIN, categorised=offered.plan.model.density_band)),
             approved_bundles=self._home.approved_bundles(),
         )
         return rulings(self.policy(), asked, site)

@@ -158,7 +158,7 @@ def _data(catalog: Catalog) -> Check:
     parts = ", ".join(f"{counts.by_part[part]} {part.value}" for part in Part)
     return Check(
         name="data",
-        passed=counts.by_part[Part.TRAIN] >= MIN_TRAIN_EXAMPLES,
+        passed=counts.by_part[Part.TRAIN] + counts.categories_by_part[Part.TRAIN] >= MIN_TRAIN_EXAMPLES,
         finding=f"{counts.examples} examples of {counts.patients} patients, with masks: {parts}",
         remedy="Add mammograms with masks: `mammofed-site data add FOLDER`.",
     )
@@ -167,7 +167,7 @@ def _data(catalog: Catalog) -> Check:
 def _policy(home: SiteHome, catalog: Catalog) -> str:
     policy = read_policy(home.policy_file)
     least = max(policy.data.min_examples, policy.egress.smallest_count)
-    if len(catalog.examples(Part.TRAIN)) < least:
+    if len(catalog.examples(Part.TRAIN, categorised=True)) < least:
         raise NotReadyError(
             f"it lets this site train on no fewer than {least} examples",
             "Add mammograms with masks, or change `data.min_examples` and `egress.smallest_count`.",
@@ -178,7 +178,7 @@ def _policy(home: SiteHome, catalog: Catalog) -> str:
 
 
 def _step(home: SiteHome, catalog: Catalog) -> str:
-    examples = [catalog.load(each) for each in catalog.examples(Part.TRAIN)[:STEP_EXAMPLES]]
+    examples = [catalog.load(each) for each in catalog.examples(Part.TRAIN, categorised=True)[:STEP_EXAMPLES]]
     dataset = FittedDataset(examples, _STEP_PLAN.model)
     began = time.monotonic()
     result = train(

@@ -34,8 +34,8 @@ class ModelPlan(Table):
 
     `encoder` is for mtl_unet. `width` has so many times as many channels at every level; None is as many as
     the size has. With the `task_weighting` "uncertainty" the network learns the weights of its tasks' losses.
-    `pixel_mm` is the scale of the input where a picture's spacing is known; None fits every picture into the
-    input.
+    `density_band` adds a head that learns readers' categories. `pixel_mm` is the scale of the input where a
+    picture's spacing is known; None fits every picture into the input.
     """
 
     network: NetworkName = "mtl_unet"
@@ -44,6 +44,7 @@ class ModelPlan(Table):
     width: Annotated[float, Field(ge=0.1, le=8)] | None = None
     loss: LossName = "dice_ce"
     task_weighting: Literal["uncertainty", "equal"] = "uncertainty"
+    density_band: bool = False
     input_height_px: Annotated[int, Field(ge=64, le=4096, multiple_of=32)] = 1024
     input_width_px: Annotated[int, Field(ge=64, le=4096, multiple_of=32)] = 512
     pixel_mm: Annotated[float, Field(ge=0.2, le=5)] | None = None

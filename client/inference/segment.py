@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from client.imaging.breast_mask import largest_component
-from client.imaging.density import measure_density
+from client.imaging.density import Density, measure_density
 from client.imaging.example import Label
 from client.imaging.mammogram import Spacing
 from client.imaging.network_input import frame_of
@@ -20,6 +20,8 @@ from client.inference.prediction import predict
 from client.inference.reading import ReadImage
 from client.inference.report import DensityReport
 from shared.errors import NotMammogramError
+from shared.model import Network
+from shared.model.density_band import DensityBand, bands_of
 from shared.model.segmentation import segments_of
 from shared.plan import ModelPlan
 
@@ -70,7 +72,7 @@ def segment_image(image: ReadImage, model: nn.Module, plan: ModelPlan, *, model_
         The model finds no breast.
     """
     prepared, spacing = image.prepared, image.prepared_spacing
-    labels_HW = _predict(prepared, spacing, model, plan)
+    labels_HW, features = _predict(prepared, spacing, model, plan)
     density = measure_density(labels_HW, spacing)
     if density is None:
         raise NotMammogramError(
@@ -87,14 +89,25 @@ def segment_image(image: ReadImage, model: nn.Module, plan: ModelPlan, *, model_
             laterality=image.laterality,
             model_id=model_id,
             warnings=image.warnings,
+            likely_band=_band(model, density, features),
         ),
     )
 
 
+def _band(model: nn.Module, density: Density, features_1C11: Tensor | None) -> DensityBand | None:
+    """What the model's head for density bands says, if it has one."""
+    if features_1C11 is None or not isinstance(model, Network) or model.band_head is None:
+        return None
+    with torch.inference_mode():
+        percent_density_1 = torch.tensor([density.percent_density], device=features_1C11.device)
+        (band,) = bands_of(model.band_head(percent_density_1, features_1C11))
+    return band
+
+
 def _predict(
     prepared: PreparedImage, spacing: Spacing | None, model: nn.Module, plan: ModelPlan
-) -> npt.NDArray[np.uint8]:
-    """Label map of a prepared image: one breast, its dense tissue, one pectoral muscle."""
+) -> tuple[npt.NDArray[np.uint8], Tensor | None]:
+    """Label map of a prepared image: one breast, its dense tissue, one pectoral muscle; and its features."""
     parameter = next(model.parameters(), None)
     rows, columns = prepared.image_HW.shape
     frame = frame_of((rows, columns), spacing, plan)
@@ -112,4 +125,4 @@ def _predict(
     labels_HW[largest_component(segments.pectoral_NHW[0].cpu().numpy())] = Label.PECTORAL
     labels_HW[breast_HW] = Label.ADIPOSE
     labels_HW[segments.dense_NHW[0].cpu().numpy() & breast_HW] = Label.DENSE
-    return labels_HW
+    return labels_HW, logits.get("features")

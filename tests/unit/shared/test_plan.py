@@ -38,6 +38,7 @@ encoder = "plain"
 size = "base"
 loss = "dice_ce"
 task_weighting = "uncertainty"
+density_band = false
 input_height_px = 1024
 input_width_px = 512
 
@@ -63,7 +64,7 @@ hostile_sites = 1
 """
 """What every coordinator and site must make of the shortest plan. Changing it changes all identities."""
 
-CANONICAL_SHA256 = "dcd94ff64fe29c0cdcddc620873393f62d8a56c6ede85d49572a1b6047f69449"
+CANONICAL_SHA256 = "456fa44c1d3378c6f9b7dffa8b5152db3946dc2215ced941906bdee8df590c77"
 
 
 def with_setting(name: str, value: str) -> str:
@@ -114,6 +115,7 @@ def test_layout_comments_and_written_defaults_do_not_change_the_identity() -> No
         ("model.size", '"tiny"'),
         ("model.loss", '"focal_tversky"'),
         ("model.task_weighting", '"equal"'),
+        ("model.density_band", "true"),
         ("model.width", "0.5"),
         ("model.input_height_px", "512"),
         ("model.input_width_px", "256"),
@@ -188,6 +190,7 @@ LEGAL = {
     "model.encoder": ['"plain"', '"resnet18"', '"resnet50"', '"efficientnet-b0"'],
     "model.loss": ['"dice_ce"', '"focal_tversky"'],
     "model.task_weighting": ['"uncertainty"', '"equal"'],
+    "model.density_band": ["true", "false"],
     "model.size": ['"tiny"', '"base"'],
     "model.input_height_px": ["64", "4096"],
     "model.input_width_px": ["64", "4096"],
@@ -223,6 +226,7 @@ ILLEGAL = {
     "model.encoder": ['"resnet19"', '""', "1"],
     "model.loss": ['"dice"', '""', "1"],
     "model.task_weighting": ['"kendall"', "true"],
+    "model.density_band": ["1", '"true"'],
     "model.size": ['"large"', '"Tiny"', "1"],
     "model.input_height_px": ["32", "65", "4128", "64.0"],
     "model.input_width_px": ["32", "65", "4128", "64.0"],
