@@ -19,7 +19,7 @@ KEY ?=
 WHEELS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install tools demo test faults deployment check bundle lint-deploy study bench-intake bench-rounds bench-frugal format lock protos docs clean
+.PHONY: help install tools demo test faults deployment check bundle lint-deploy study bench-intake bench-rounds bench-familiarity bench-frugal format lock protos docs clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -82,6 +82,9 @@ bench-intake: install ## Measure the intake beside pydicom with MONAI, and besid
 
 bench-rounds: install ## Measure rounds beside stock Flower and NVIDIA FLARE (BENCH='--sizes 1 8')
 	$(BIN)/python -m bench.rounds $(BENCH)
+
+bench-familiarity: install ## Measure what is told apart from mammograms (DATA=folder for open data)
+	$(BIN)/python -m bench.familiarity $(if $(DATA),--data $(DATA))
 
 bench-frugal: install ## Measure what integers and hostile sites cost a model (DATA=folder for open data)
 	$(BIN)/python -m bench.frugal $(if $(DATA),--data $(DATA))

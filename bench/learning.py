@@ -266,6 +266,7 @@ def _rounds(
                 num_clipped=rounding.num_clipped,
                 train_loss=None,
                 evaluation=None,
+                appearance=None,
                 duration_s=0.0,
                 checkpoint="none",
             )

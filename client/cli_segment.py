@@ -36,21 +36,25 @@ def segment_command(
         Path | None,
         typer.Option(help="Where to write the overlay picture (PNG); for many images, a folder of them."),
     ] = None,
+    flips: Annotated[
+        bool, typer.Option("--flips", help="See every image upside down too; takes twice as long.")
+    ] = False,
     home: HomeOption = HOME,
     as_json: JsonOption = False,
 ) -> None:
     """Measure the density of a mammogram, or of a folder of them, with a downloaded model.
 
-    The model is verified against the coordinator of this site first. In a folder, an image that cannot be
-    used costs itself alone, and images go by number, because file names may name patients: `data locate`
-    tells which file has a number. Research use; not for diagnosis.
+    The model is verified against the coordinator of this site first. An image unlike those that it was
+    trained on gets a reason and no number. In a folder, an image that cannot be used costs itself alone, and
+    images go by number, because file names may name patients: `data locate` tells which file has a number.
+    Research use; not for diagnosis.
     """
     from client.intake.dicomdir import is_dicomdir
     from client.intake.listing import is_folder
     from client.using import load_model
 
     output, opened = Output(as_json), SiteHome(home)
-    model = load_model(opened, model_folder)
+    model = load_model(opened, model_folder, flips=flips)
     site, actor = open_for(home, Action.MODEL_USE)
 
     def note(num_images: int) -> None:
@@ -122,6 +126,10 @@ def _row(position: int, report: DensityReport) -> Mapping[str, object]:
         "view": report.view or "",
         "side": report.laterality or "",
         "density_%": f"{report.density.percent_density:.1f}",
+        "expert_%": ""
+        if report.interval_percent is None
+        else "{:.0f} to {:.0f}".format(*report.interval_percent),
         "band": report.density.band,
+        "uncertainty": f"{report.uncertainty:.2f}",
         "warnings": " ".join(report.warnings),
     }

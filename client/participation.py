@@ -27,6 +27,7 @@ from client.catalog import Catalog, Part
 from client.downloads import Downloads
 from client.egress import Egress, require_enough
 from client.enrolment import Membership
+from client.evaluation.appearance import look_at
 from client.evaluation.part import PART_OF_PHASE, evaluate
 from client.guard import Guard
 from client.round_records import RoundRecord, RoundRecords
@@ -48,6 +49,7 @@ from client.training.micro_batches import MicroBatches
 from client.training.schedule import training_seed
 from client.training.trainer import Step, TrainingResult, train
 from client.work import WorkNote
+from shared.appearance import Appearance
 from shared.errors import (
     MammofedError,
     NotFoundError,
@@ -161,8 +163,7 @@ def _take_part(announcement: Announcement, workplace: Workplace) -> bytes:
             record = _train_round(announcement, base, plan, state, workplace, began)
             workplace.records.keep(record)
             return _send(record, announcement, workplace)
-        evaluation = _evaluate(own_weights(base, plan, state), plan, Phase.EVALUATE, workplace)
-        return _answer(announcement, workplace, began, num_examples=None, evaluation=evaluation)
+        return _evaluate_end(announcement, own_weights(base, plan, state), plan, workplace, began)
     except MammofedError as failure:
         error = _cause(failure, announcement, workplace.guard)
         log.error("no part in round %d: %s %s", occasion.round_number, error.message, error.hint)
@@ -208,6 +209,20 @@ def _count(announcement: Announcement, workplace: Workplace, began: float) -> by
     return _answer(announcement, workplace, began, num_examples=num_examples, evaluation=None)
 
 
+def _evaluate_end(
+    announcement: Announcement, weights: Weights, plan: Plan, workplace: Workplace, began: float
+) -> bytes:
+    """Tell how the final weights do here, and how the images look that they were trained on."""
+    evaluation = _evaluate(weights, plan, Phase.EVALUATE, workplace)
+    appearance = None
+    if "appearance" in announcement.metrics:
+        catalog = workplace.catalog
+        appearance = look_at(catalog.examples(Part.TRAIN), catalog.load, workplace.watch(announcement))
+    return _answer(
+        announcement, workplace, began, num_examples=None, evaluation=evaluation, appearance=appearance
+    )
+
+
 def _answer(
     announcement: Announcement,
     workplace: Workplace,
@@ -215,6 +230,7 @@ def _answer(
     *,
     num_examples: int | None,
     evaluation: Evaluation | None,
+    appearance: Appearance | None = None,
 ) -> bytes:
     """An answer without an update."""
     workplace.guard.check_release(announcement, workplace.membership)
@@ -222,6 +238,7 @@ def _answer(
         announcement.occasion,
         num_examples=num_examples,
         evaluation=evaluation,
+        appearance=appearance,
         asked=announcement.metrics,
         rules=workplace.guard.policy().egress,
         duration_s=time.monotonic() - began,

@@ -179,6 +179,10 @@ class PlanView:
             "evaluation": "means, spreads and 95 % intervals over images, of one never: in a round of "
             f"{in_rounds}; of the final weights of {at_the_end}; and the number of these images, "
             "rounded down likewise",
+            "appearance": "means and covariances of grey values and texture over the training images, "
+            "with the final evaluation: what new images are compared with before the model is used on them"
+            if "appearance" in metrics
+            else "how the training images look: no",
             "duration_s": f"how long the site computed, rounded up to steps of {DURATION_STEP_S:.0f} seconds",
             "occasion": "run, plan, round, attempt and weights that this answers, and the site's id",
             "checkpoint": "where the site's audit log stands: the number of its lines, a hash, the time",

@@ -6,18 +6,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from client.home import SiteHome
 from client.inference.reading import ImageFile, ReadImage, read_file
-from client.inference.segment import Segmentation, segment_image
+from client.inference.segment import Segmentation, Segmenter, segment_image
 from client.intake.candidates import Progress, Refusal
 from client.intake.exclusions import Reason
 from client.intake.workers import Failure, Workers
 from client.training.device import choose_device
 from shared.audit.events import ModelUsed
-from shared.errors import IntakeError, StoreError
+from shared.errors import ConfigError, IntakeError, StoreError
 from shared.files import write_file
-from shared.model import Network, build_model
-from shared.model.weights import from_bytes, load_into, weights_of
+from shared.model import blank_model, model_around
+from shared.model.weights import from_bytes
 from shared.package import VerifiedPackage, verify_package
 
 
@@ -26,7 +28,7 @@ class UsableModel:
     """A verified model, ready to segment."""
 
     package: VerifiedPackage
-    network: Network
+    segmenter: Segmenter
 
     def used(self, *, num_images: int) -> ModelUsed:
         """What the audit log has of its use: numbers alone."""
@@ -37,8 +39,13 @@ class UsableModel:
         )
 
 
-def load_model(home: SiteHome, folder: Path) -> UsableModel:
+def load_model(home: SiteHome, folder: Path, *, flips: bool = False) -> UsableModel:
     """Verify a downloaded model against this site's coordinator and load it.
+
+    Parameters
+    ----------
+    flips
+        See each image upside down as well, and average.
 
     Raises
     ------
@@ -46,25 +53,33 @@ def load_model(home: SiteHome, folder: Path) -> UsableModel:
         The site has not joined, so that it trusts nobody's models.
     TamperedError, TrustError, NotFoundError
         See `shared.package.verify_package`.
+    ConfigError
+        The model was not trained on images upside down.
     """
     anchors = home.membership().anchors
     package = verify_package(folder, anchors.signing_key, anchors.retired_keys)
-    network = build_model(package.plan.model)
-    load_into(network, from_bytes(package.weights, like=weights_of(network)))
+    plan = package.plan.model
+    if flips and not package.plan.training.flip:
+        raise ConfigError(
+            "The model was not trained on images upside down, and would do worse on them.",
+            "Leave out --flips, or train a model under a plan with `training.flip`.",
+        )
+    network = model_around(from_bytes(package.weights, like=blank_model(plan).state_dict()), plan)
     network.to(choose_device(home.settings().device)).eval()
-    return UsableModel(package=package, network=network)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    segmenter = Segmenter(
+        network=network,
+        plan=plan,
+        model_id=package.manifest.model_id,
+        reference=package.reference,
+        flips=flips,
+    )
+    return UsableModel(package=package, segmenter=segmenter)
 
 
 def segment(model: UsableModel, image: ReadImage) -> Segmentation:
-    """Segment an image; nothing is written.
-
-    Raises
-    ------
-    NotMammogramError
-        The model finds no breast.
-    """
-    package = model.package
-    return segment_image(image, model.network, package.plan.model, model_id=package.manifest.model_id)
+    """Segment an image; nothing is written. Raises as `client.inference.segment.segment_image`."""
+    return segment_image(image, model.segmenter)
 
 
 def segment_all(

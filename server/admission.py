@@ -58,6 +58,8 @@ def read_answer(
         _check_counts(answer)
         if answer.evaluation is not None:
             check_evaluation(answer.evaluation, asked)
+        if answer.appearance is not None and "appearance" not in asked:
+            raise _rejected("It tells how images look, which was not asked for.")
     return answer
 
 

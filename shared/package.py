@@ -14,10 +14,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from shared.errors import NotFoundError, PlanError, TamperedError, TrustError
 from shared.plan import Plan
+from shared.reference import Reference
 from shared.tables import Table
 from shared.trust.anchors import RetiredKey
 from shared.trust.envelope import Envelope, verify
@@ -30,6 +31,7 @@ WEIGHTS = "weights.safetensors"
 PLAN = "plan.toml"
 MODEL_CARD = "model_card.md"
 METRICS = "metrics.json"
+REFERENCE = "reference.json"
 CURVES = "learning_curves.png"
 
 
@@ -72,12 +74,15 @@ class VerifiedPackage:
         The plan it was trained under.
     weights
         safetensors bytes.
+    reference
+        What each image that the model is used on is judged by; empty where the package has none.
     """
 
     manifest: Manifest
     manifest_sha256: str
     plan: Plan
     weights: bytes
+    reference: Reference
 
 
 def verify_package(folder: Path, key: VerifyKey, retired: Sequence[RetiredKey] = ()) -> VerifiedPackage:
@@ -127,13 +132,16 @@ def verify_package(folder: Path, key: VerifyKey, retired: Sequence[RetiredKey] =
         raise _tampered(PLAN)
     try:
         plan = Plan.from_toml(contents[PLAN])
-    except PlanError as error:
+        told = contents.get(REFERENCE)
+        reference = Reference() if told is None else Reference.model_validate_json(told)
+    except (PlanError, ValidationError) as error:
         raise _unknown_form() from error
     return VerifiedPackage(
         manifest=manifest,
         manifest_sha256=hashlib.sha256(manifest_bytes).hexdigest(),
         plan=plan,
         weights=contents[WEIGHTS],
+        reference=reference,
     )
 
 

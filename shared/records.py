@@ -14,6 +14,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from shared.appearance import Appearance
 from shared.errors import TransferError, TrustError, VersionError
 from shared.evaluation.records import EVALUATED, Evaluation
 from shared.plan import MetricName
@@ -49,7 +50,7 @@ METRICS_OF_PHASE: Mapping[Phase, frozenset[MetricName]] = MappingProxyType(
     {
         Phase.COUNT: frozenset(),
         Phase.TRAIN: frozenset({"train_loss", "loss", "dice", "percent_density"}),
-        Phase.EVALUATE: frozenset(EVALUATED),
+        Phase.EVALUATE: frozenset({*EVALUATED, "appearance"}),
     }
 )
 """What a site may be asked to tell in which phase: what takes long or tells much, of the final model."""
@@ -228,6 +229,9 @@ class Contribution(Record):
     evaluation
         The round's incoming weights on the validation part (train phase) or on the test part (evaluate
         phase); None if the site has no such examples, or too few to tell of.
+    appearance
+        How the training images look; in the evaluate phase alone, and None where it was not asked for or
+        there are too few to tell of.
     duration_s
         Seconds that the site computed, rounded up to steps of ten.
     checkpoint
@@ -240,6 +244,7 @@ class Contribution(Record):
     num_clipped: Annotated[int, Field(ge=0)]
     train_loss: Annotated[float, Field(allow_inf_nan=False)] | None
     evaluation: Evaluation | None
+    appearance: Appearance | None
     duration_s: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     checkpoint: SignedCheckpoint
 

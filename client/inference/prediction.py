@@ -17,6 +17,15 @@ OVERLAP = 0.25
 """Of neighbouring windows, as a share of their side."""
 
 
+def predict_flipped_too(model: nn.Module, image_NCHW: Tensor, plan: ModelPlan) -> Logits:
+    """As `predict`, averaged with what is seen upside down: for a model that was trained to see both."""
+    upright, flipped = predict(model, image_NCHW, plan), predict(model, image_NCHW.flip(2), plan)
+    return {
+        "breast": (upright["breast"] + flipped["breast"].flip(2)) / 2,
+        "dense": (upright["dense"] + flipped["dense"].flip(2)) / 2,
+    }
+
+
 def predict(model: nn.Module, image_NCHW: Tensor, plan: ModelPlan) -> Logits:
     """Logits of a canvas that is at least as large as the network's input.
 

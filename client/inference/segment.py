@@ -16,12 +16,14 @@ from client.imaging.mammogram import Spacing
 from client.imaging.network_input import frame_of
 from client.imaging.overlay import draw_overlay
 from client.imaging.preparation import PreparedImage
-from client.inference.prediction import predict
+from client.inference.familiarity import insist_on_familiar
+from client.inference.prediction import predict, predict_flipped_too
 from client.inference.reading import ReadImage
 from client.inference.report import DensityReport
 from shared.errors import NotMammogramError
 from shared.model.segmentation import segments_of
 from shared.plan import ModelPlan
+from shared.reference import Reference
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,65 +53,98 @@ class Segmentation:
         return draw_overlay(self.prepared, self.labels_HW, self.report.headline(), self.report.details())
 
 
-def segment_image(image: ReadImage, model: nn.Module, plan: ModelPlan, *, model_id: str) -> Segmentation:
-    """Segment an image that has been read.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Segmenter:
+    """A model ready to segment.
 
-    Parameters
+    Attributes
     ----------
-    model
+    network
         Takes float32 NCHW in [0, 1] and gives `Logits`; it is used on its own device and in the mode it is
         in, which should be `eval`.
     plan
-        That the model was trained under.
+        That it was trained under.
     model_id
         Goes into the report.
+    reference
+        What each image is judged by.
+    flips
+        See each image upside down as well; for a network that was trained so.
+    """
+
+    network: nn.Module
+    plan: ModelPlan
+    model_id: str
+    reference: Reference
+    flips: bool = False
+
+
+def segment_image(image: ReadImage, model: Segmenter) -> Segmentation:
+    """Segment an image that has been read.
 
     Raises
     ------
+    UnfamiliarError
+        The image is unlike those that the model was trained on, or no whole breast at its chest wall.
     NotMammogramError
         The model finds no breast.
     """
     prepared, spacing = image.prepared, image.prepared_spacing
-    labels_HW = _predict(prepared, spacing, model, plan)
+    insist_on_familiar(prepared, model.reference.appearance)
+    labels_HW, uncertainty = _predict(prepared, spacing, model)
     density = measure_density(labels_HW, spacing)
     if density is None:
         raise NotMammogramError(
             "The model finds no breast in the image.",
             "Check that the image is a mammogram, or use another model.",
         )
+    limits = model.reference.density_limits
     return Segmentation(
         prepared=prepared,
         labels_HW=labels_HW,
         report=DensityReport(
             density=density,
+            interval_percent=None if limits is None else limits.around(density.percent_density),
+            uncertainty=uncertainty,
             spacing=image.spacing,
             view=image.view,
             laterality=image.laterality,
-            model_id=model_id,
+            model_id=model.model_id,
             warnings=image.warnings,
         ),
     )
 
 
 def _predict(
-    prepared: PreparedImage, spacing: Spacing | None, model: nn.Module, plan: ModelPlan
-) -> npt.NDArray[np.uint8]:
-    """Label map of a prepared image: one breast, its dense tissue, one pectoral muscle."""
-    parameter = next(model.parameters(), None)
+    prepared: PreparedImage, spacing: Spacing | None, model: Segmenter
+) -> tuple[npt.NDArray[np.uint8], float]:
+    """Label map of a prepared image (one breast, its dense tissue, one pectoral muscle), and uncertainty."""
+    parameter = next(model.network.parameters(), None)
     rows, columns = prepared.image_HW.shape
-    frame = frame_of((rows, columns), spacing, plan)
+    frame = frame_of((rows, columns), spacing, model.plan)
     canvas_NCHW = frame.image(prepared.image_HW)[None]
+    if parameter is not None:
+        canvas_NCHW = canvas_NCHW.to(parameter.device)
     with torch.inference_mode():
-        logits = predict(model, canvas_NCHW if parameter is None else canvas_NCHW.to(parameter.device), plan)
+        see = predict_flipped_too if model.flips else predict
+        logits = see(model.network, canvas_NCHW, model.plan)
+        dense_CHW = frame.to_picture(logits["dense"][0])
         segments = segments_of(
-            {
-                "breast": frame.to_picture(logits["breast"][0])[None],
-                "dense": frame.to_picture(logits["dense"][0])[None],
-            }
+            {"breast": frame.to_picture(logits["breast"][0])[None], "dense": dense_CHW[None]}
         )
     breast_HW = largest_component(segments.breast_NHW[0].cpu().numpy())
     labels_HW = np.full(breast_HW.shape, Label.BACKGROUND, np.uint8)
     labels_HW[largest_component(segments.pectoral_NHW[0].cpu().numpy())] = Label.PECTORAL
     labels_HW[breast_HW] = Label.ADIPOSE
     labels_HW[segments.dense_NHW[0].cpu().numpy() & breast_HW] = Label.DENSE
-    return labels_HW
+    return labels_HW, _entropy_bits(dense_CHW[0].cpu().numpy()[breast_HW])
+
+
+def _entropy_bits(logits: npt.NDArray[np.float32]) -> float:
+    """Mean entropy of a choice between two with these logits; 0 of none."""
+    if not len(logits):
+        return 0.0
+    distance = np.abs(logits.astype(np.float64))
+    unlikely = 1 / (1 + np.exp(distance))
+    # -p log p - q log q with q = 1 - p, where log p = log q + distance.
+    return float(np.mean(np.log1p(np.exp(-distance)) + unlikely * distance) / np.log(2))

@@ -1,9 +1,9 @@
 """Random changes of a batch that a mammogram could have shown anyway.
 
 The way of exposing, digitising and displaying varies between hospitals: gamma, contrast, tone curve and
-noise. So does positioning: small rotations, scale and shifts. Nothing is mirrored: the chest wall is at the
-left and the pectoral muscle above in every prepared MLO view. Everything is done on whole batches where they
-lie, so that it costs little beside the network.
+noise. So does positioning: small rotations, scale and shifts. The chest wall stays at the left; images are
+turned upside down only if the plan says so, for in MLO views the pectoral muscle is above. Everything is done
+on whole batches where they lie, so that it costs little beside the network.
 
 Axes: N images, C channels, H rows, W columns, P pixels, K knots of a tone curve, L its levels.
 """
@@ -30,7 +30,7 @@ NUM_LEVELS = 4096
 MAX_NOISE = 0.04
 
 
-def augment(batch: Batch, generator: torch.Generator) -> Batch:
+def augment(batch: Batch, generator: torch.Generator, *, flip: bool = False) -> Batch:
     """A changed copy of a batch; the image stays in [0, 1] and its zeros outside the breast stay zero.
 
     Parameters
@@ -40,8 +40,10 @@ def augment(batch: Batch, generator: torch.Generator) -> Batch:
     generator
         A generator of the CPU, so that a seed means the same changes on every device; only the grains of the
         noise are the device's own.
+    flip
+        Turn half of the images upside down.
     """
-    moved = _move(batch, generator)
+    moved = _move(batch, generator, flip=flip)
     image_NCHW = _retone(moved.image_NCHW, generator)
     return Batch(image_NCHW=_add_noise(image_NCHW, generator), labels_NHW=moved.labels_NHW)
 
@@ -50,8 +52,8 @@ def _uniform(low: float, high: float, shape: tuple[int, ...], generator: torch.G
     return torch.rand(shape, generator=generator) * (high - low) + low
 
 
-def _move(batch: Batch, generator: torch.Generator) -> Batch:
-    """Rotate, scale and shift; what moves in from outside repeats the edge, as at the chest wall."""
+def _move(batch: Batch, generator: torch.Generator, *, flip: bool) -> Batch:
+    """Rotate, scale, shift and flip; what moves in from outside repeats the edge, as at the chest wall."""
     num_images, _, height, width = batch.image_NCHW.shape
     angle_N = _uniform(-MAX_ROTATION_DEG, MAX_ROTATION_DEG, (num_images,), generator) * (math.pi / 180.0)
     zoom_N = 1.0 / _uniform(*SCALE_RANGE, (num_images,), generator)
@@ -59,6 +61,11 @@ def _move(batch: Batch, generator: torch.Generator) -> Batch:
     cosine_N, sine_N = torch.cos(angle_N) * zoom_N, torch.sin(angle_N) * zoom_N
     along_x_N2 = torch.stack([cosine_N, sine_N * (width / height)], dim=1)
     along_y_N2 = torch.stack([-sine_N * (height / width), cosine_N], dim=1)
+    if flip:
+        upright_N2 = torch.ones((num_images, 2))
+        upright_N2[:, 1] -= 2.0 * torch.randint(2, (num_images,), generator=generator)
+        along_x_N2, along_y_N2 = along_x_N2 * upright_N2, along_y_N2 * upright_N2
+        shift_N2 = shift_N2 * upright_N2
     across_N2W = along_x_N2[:, :, None] * _centres(width)
     down_N2H = along_y_N2[:, :, None] * _centres(height) + shift_N2[:, :, None]
     device = batch.image_NCHW.device

@@ -304,6 +304,7 @@ def test_a_second_answer_for_the_same_occasion_is_refused_and_the_first_stays(ru
         num_clipped=0,
         train_loss=0.5,
         evaluation=None,
+        appearance=None,
         duration_s=1.0,
         checkpoint="{}",
     )

@@ -18,6 +18,7 @@ import safetensors.torch
 import torch
 
 from server.lifecycle import AnswerState, RunState
+from shared.appearance import QUANTITIES
 from shared.errors import QuorumError
 from shared.evaluation.records import NUM_BINS
 from shared.fixed_point.planes import PlaneWriter
@@ -243,6 +244,16 @@ ATTACKS = {
     "an evaluation of what was not asked for": (
         changed_contribution(
             evaluation={"num_examples": 8, "calibration": {**MOMENTS, "bins": [None] * NUM_BINS}}
+        ),
+        "not asked for",
+    ),
+    "looks of its images that were not asked for": (
+        changed_contribution(
+            appearance={
+                "num_examples": 30,
+                "mean": [0.0] * len(QUANTITIES),
+                "covariance": [0.0] * (len(QUANTITIES) * (len(QUANTITIES) + 1) // 2),
+            }
         ),
         "not asked for",
     ),

@@ -19,11 +19,12 @@ from server.lifecycle import AnswerState, RoundState, RunState
 from server.registry import download
 from server.session import Session, gather
 from server.strategies import STRATEGIES
+from shared.appearance import QUANTITIES, describe
 from shared.errors import MammofedError, NonFiniteError, QuorumError, StoreError, TransferError
 from shared.model import initial_model
 from shared.model.sent import local_names
 from shared.model.weights import to_bytes, weights_of
-from shared.package import CURVES, METRICS, MODEL_CARD, PLAN, WEIGHTS
+from shared.package import CURVES, METRICS, MODEL_CARD, PLAN, REFERENCE, WEIGHTS
 from shared.plan import AggregationPlan, Plan
 from shared.records import Phase
 from shared.transfer.blob_ref import BlobRef
@@ -134,11 +135,43 @@ def test_a_finished_run_publishes_a_signed_model_that_verifies(
     assert hashlib.sha256(package.weights).hexdigest() == final_sha256(federation)
     assert package.plan == federation.plan
     names = {file.name for file in package.manifest.files}
-    assert names == {WEIGHTS, PLAN, MODEL_CARD, METRICS, CURVES}
+    assert names == {WEIGHTS, PLAN, MODEL_CARD, METRICS, REFERENCE, CURVES}
     assert (tmp_path / "model" / CURVES).read_bytes().startswith(b"\x89PNG")
     card = (tmp_path / "model" / MODEL_CARD).read_text()
     assert "| bergen | 30 |" in card
     assert "Research use only" in card
+
+
+def test_the_model_brings_what_its_images_look_like_pooled_over_the_sites_and_its_limits_of_agreement(
+    federation: SimulatedFederation, tmp_path
+) -> None:
+    """Of three sites two tell how their images look; all tell of percent density."""
+    random, told = np.random.default_rng(5), {}
+    for name, number in (("aarhus", 70), ("bergen", 50)):
+        told[name] = random.standard_normal((number, len(QUANTITIES)))
+        federation.nodes[name].appearance = describe(told[name], told=number)
+
+    federation.run()
+
+    model = federation.coordinator.models.of_run(RUN_ID)
+    assert model is not None
+    reference = download(federation.coordinator, model.model_id, tmp_path / "model", actor="test").reference
+    assert reference.appearance is not None
+    assert reference.appearance.num_examples == 120
+    together = np.concatenate(list(told.values()))
+    np.testing.assert_allclose(reference.appearance.mean, together.mean(axis=0), atol=1e-9)
+
+
+def test_too_few_images_make_no_reference_of_looks(federation: SimulatedFederation, tmp_path) -> None:
+    values = np.random.default_rng(5).standard_normal((40, len(QUANTITIES)))
+    federation.nodes["aarhus"].appearance = describe(values, told=40)
+
+    federation.run()
+
+    model = federation.coordinator.models.of_run(RUN_ID)
+    assert model is not None
+    reference = download(federation.coordinator, model.model_id, tmp_path / "model", actor="test").reference
+    assert reference.appearance is None
 
 
 def test_a_download_never_writes_into_a_folder_that_is_there(

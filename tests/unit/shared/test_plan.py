@@ -24,6 +24,7 @@ metrics = [
     "hausdorff",
     "percent_density",
     "calibration",
+    "appearance",
 ]
 
 [rounds]
@@ -48,6 +49,7 @@ learning_rate = 0.001
 weight_decay = 0.01
 warmup_fraction = 0.05
 augment = true
+flip = false
 deterministic = false
 
 [aggregation]
@@ -63,7 +65,7 @@ hostile_sites = 1
 """
 """What every coordinator and site must make of the shortest plan. Changing it changes all identities."""
 
-CANONICAL_SHA256 = "dcd94ff64fe29c0cdcddc620873393f62d8a56c6ede85d49572a1b6047f69449"
+CANONICAL_SHA256 = "f06a744b9c3ec1694ced3500fc1a924a2076155b2319bbd1e825a68d2738e592"
 
 
 def with_setting(name: str, value: str) -> str:
@@ -124,6 +126,7 @@ def test_layout_comments_and_written_defaults_do_not_change_the_identity() -> No
         ("training.weight_decay", "0"),
         ("training.warmup_fraction", "0.1"),
         ("training.augment", "false"),
+        ("training.flip", "true"),
         ("aggregation.strategy", '"scaffold"'),
         ("aggregation.bits", "8"),
         ("aggregation.compression", '"none"'),
@@ -197,6 +200,7 @@ LEGAL = {
     "training.weight_decay": ["0", "1.0"],
     "training.warmup_fraction": ["0", "0.5"],
     "training.augment": ["true", "false"],
+    "training.flip": ["true", "false"],
     "training.deterministic": ["true", "false"],
     "aggregation.strategy": [
         f'"{name}"' for name in ("fedavg", "fedprox", "fedadam", "fedyogi", "fedbn", "scaffold")
@@ -232,6 +236,7 @@ ILLEGAL = {
     "training.weight_decay": ["-0.1", "1.1", "nan"],
     "training.warmup_fraction": ["-0.1", "0.6", "nan"],
     "training.augment": ["1", "0", '"true"'],
+    "training.flip": ["1", '"true"'],
     "training.deterministic": ["1", "0", '"true"'],
     "aggregation.strategy": ['"krum"', '"FedAvg"', "1"],
     "aggregation.bits": ["4", "32", "true", '"16"'],

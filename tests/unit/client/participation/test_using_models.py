@@ -53,10 +53,11 @@ def test_a_model_of_this_sites_coordinator_is_loaded_ready_to_segment(
 
     model = load_model(home, folder)
 
-    assert not model.network.training
+    network = model.segmenter.network
+    assert not network.training
     assert model.package.manifest.model_id == "density-1"
     expected = weights_of(initial_model(TRAINED_UNDER))
-    assert all(torch.equal(tensor, expected[name]) for name, tensor in weights_of(model.network).items())
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in weights_of(network).items())
 
 
 def test_a_model_of_another_coordinator_is_refused(

@@ -21,6 +21,28 @@ def _augmented(seed: int) -> Batch:
     return augment(_batch(), torch.Generator().manual_seed(seed))
 
 
+def test_with_flips_half_of_the_images_are_upside_down_and_their_labels_with_them():
+    batch = _batch(64)
+    batch.image_NCHW[:, :, :48] *= 0.5
+    batch.labels_NHW[:, :48] *= 2
+
+    changed = augment(batch, torch.Generator().manual_seed(4), flip=True)
+
+    dark_above_N = changed.image_NCHW[:, 0, :40].sum((1, 2)) < changed.image_NCHW[:, 0, 56:].sum((1, 2))
+    above_N, below_N = changed.labels_NHW[:, :40].amax((1, 2)), changed.labels_NHW[:, 56:].amax((1, 2))
+    assert 20 <= int(dark_above_N.sum()) <= 44
+    assert torch.equal(dark_above_N, above_N > below_N)
+
+
+def test_without_flips_none_is():
+    batch = _batch(32)
+    batch.image_NCHW[:, :, :48] *= 0.5
+
+    changed = augment(batch, torch.Generator().manual_seed(4))
+
+    assert (changed.image_NCHW[:, 0, :40].sum((1, 2)) < changed.image_NCHW[:, 0, 56:].sum((1, 2))).all()
+
+
 def test_the_same_seed_makes_the_same_changes():
     first, again, other = _augmented(1), _augmented(1), _augmented(2)
 
