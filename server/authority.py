@@ -21,11 +21,14 @@ from shared.files import hold_folder, make_private_folder, write_file
 from shared.trust.anchors import Anchors
 from shared.trust.certificates import (
     CLOCK_SKEW,
+    Issuer,
     expires_at,
     fingerprint,
+    is_for_key,
     is_issued_by,
     issued_at,
     new_cross_certificate,
+    new_issuer,
     new_root_after,
     new_server_certificate,
 )
@@ -58,6 +61,106 @@ def statements_of(home: CoordinatorHome) -> list[bytes]:
     return [_read(folder.statement) for folder in home.key_folders()[1:]]
 
 
+def issuer_of(folder: KeyFolder) -> Issuer:
+    """Who signs certificates here: the root, or the issuer in its place while the root's key is offline.
+
+    Raises TrustError if a file cannot be read.
+    """
+    if folder.issuer_key.exists():
+        key, file = folder.issuer_key, folder.issuer_certificate
+    else:
+        key, file = folder.root_key, folder.root_certificate
+    issuer = Issuer(certificate_pem=_read(file), key=TlsKey.load(key))
+    if not is_for_key(issuer.certificate_pem, issuer.key.private.public_key()):
+        raise TrustError(
+            "The issuer's key and certificate do not belong together.",
+            "Run `mammofed-coordinator keys renew-issuer` with the root's key.",
+        )
+    return issuer
+
+
+def take_root_offline(home: CoordinatorHome, log: AuditLog, file: Path, *, now: float, actor: str) -> None:
+    """Let an issuer sign from now on, and move the root's key into a file, to be kept elsewhere.
+
+    What sites believe does not change: the issuer is certified by the root.
+
+    Raises
+    ------
+    ConfigError
+        The key is offline already, or the file exists.
+    HomeError, StoreError
+        See `rotate_signing_key`.
+    """
+    with _alone(home):
+        keys = home.keys
+        if not keys.root_key.exists():
+            raise ConfigError("The root's key is offline already.", "Keep the file that was written then.")
+        if file.exists():
+            raise ConfigError("The file for the root's key exists already.", "Name another one.")
+        root_key = TlsKey.load(keys.root_key)
+        write_file(file, root_key.to_pem())
+        if not is_for_key(_read(keys.root_certificate), TlsKey.load(file).private.public_key()):
+            raise TrustError("The root's key was not written well.", "Name a file on another disk.")
+        _make_issuer(home, root_key, now=now)
+        keys.root_key.unlink()
+        _note(log, "issuer", _root_id(_read(keys.root_certificate)), _issuer_id(keys), now=now, actor=actor)
+
+
+def renew_issuer(home: CoordinatorHome, log: AuditLog, root_file: Path, *, now: float, actor: str) -> None:
+    """Make a new issuer by the root's key, which is brought back in a file for as long as this takes.
+
+    Raises
+    ------
+    ConfigError
+        The root's key is not offline.
+    TrustError
+        The file holds another key.
+    HomeError, StoreError
+        See `rotate_signing_key`.
+    """
+    with _alone(home):
+        keys = home.keys
+        if keys.root_key.exists():
+            raise ConfigError("The root's key is here: there is no issuer.", "Nothing is to be renewed.")
+        root_key, before = _root_key(keys, root_file), _issuer_id(keys)
+        _make_issuer(home, root_key, now=now)
+        _note(log, "issuer", before, _issuer_id(keys), now=now, actor=actor)
+
+
+def _make_issuer(home: CoordinatorHome, root_key: TlsKey, *, now: float) -> None:
+    keys, key = home.keys, TlsKey.generate()
+    certificate_pem = new_issuer(root_pem=_read(keys.root_certificate), root_key=root_key, key=key, now=now)
+    write_file(keys.issuer_certificate, certificate_pem)
+    key.save(keys.issuer_key)
+    _issue_server_certificate(home.settings(), keys, TlsKey.load(keys.tls_key), now=now)
+
+
+def _root_key(keys: KeyFolder, file: Path | None) -> TlsKey:
+    """The root's key: from its place, or from the file in which it was brought back.
+
+    Raises
+    ------
+    ConfigError
+        It is offline, and no file was given.
+    TrustError
+        The file holds another key.
+    """
+    if keys.root_key.exists():
+        return TlsKey.load(keys.root_key)
+    if file is None:
+        raise ConfigError("The root's key is offline.", "Bring its file back, and name it with --root-key.")
+    key = TlsKey.load(file)
+    if not is_for_key(_read(keys.root_certificate), key.private.public_key()):
+        raise TrustError(
+            "The file holds another key than the root's.", "Name the file of the root that is in force."
+        )
+    return key
+
+
+def _issuer_id(keys: KeyFolder) -> str:
+    return fingerprint(_read(keys.issuer_certificate))[:KEY_ID_DIGITS]
+
+
 def rotate_signing_key(home: CoordinatorHome, log: AuditLog, *, now: float, actor: str) -> Anchors:
     """Sign with a new key from now on; the old one vouches for it, and for the models that it signed.
 
@@ -82,10 +185,18 @@ def rotate_signing_key(home: CoordinatorHome, log: AuditLog, *, now: float, acto
     return after
 
 
-def rotate_root(home: CoordinatorHome, log: AuditLog, *, now: float, actor: str) -> Anchors:
+def rotate_root(
+    home: CoordinatorHome, log: AuditLog, *, now: float, actor: str, root_file: Path | None = None
+) -> Anchors:
     """Issue certificates under a new root from now on; the old one is believed until `retire_root`.
 
-    Sites that know only the old root reach the listeners by its certificate for the new one.
+    Sites that know only the old root reach the listeners by its certificate for the new one. The new root's
+    key is here, until `take_root_offline` again.
+
+    Parameters
+    ----------
+    root_file
+        With the old root's key, if that is offline.
 
     Raises
     ------
@@ -95,7 +206,7 @@ def rotate_root(home: CoordinatorHome, log: AuditLog, *, now: float, actor: str)
         See `rotate_signing_key`.
     """
     with _change(home) as making:
-        before, old_key, new_key = anchors_of(home), TlsKey.load(home.root_key_file), TlsKey.generate()
+        before, old_key, new_key = anchors_of(home), _root_key(home.keys, root_file), TlsKey.generate()
         if len(before.roots_pem) > 1:
             raise ConfigError(
                 "The root before is still believed.",
@@ -107,6 +218,8 @@ def rotate_root(home: CoordinatorHome, log: AuditLog, *, now: float, actor: str)
         )
         after = before.with_root(root_pem)
         _copy(home.keys, making)
+        for file in (making.issuer_key, making.issuer_certificate):
+            file.unlink(missing_ok=True)
         new_key.save(making.root_key)
         write_file(making.root_certificate, root_pem)
         write_file(making.cross_certificate, cross_pem)
@@ -193,8 +306,8 @@ def _issue_server_certificate(
     chain_pem = new_server_certificate(
         hosts=hosts_of(settings),
         key=key,
+        issuer=issuer_of(folder),
         root_pem=folder.root_certificate.read_bytes(),
-        root_key=TlsKey.load(folder.root_key),
         now=now,
         cross_pem=cross.read_bytes() if cross.exists() else b"",
     )
@@ -209,10 +322,17 @@ def hosts_of(settings: CoordinatorSettings) -> list[str]:
 
 
 @contextmanager
-def _change(home: CoordinatorHome) -> Iterator[KeyFolder]:
-    """An empty folder for the keys to come, while nothing runs that knows those of now."""
+def _alone(home: CoordinatorHome) -> Iterator[None]:
+    """Nothing runs that knows the keys of now."""
     home.settings()
     with hold_folder(home.folder):
+        yield
+
+
+@contextmanager
+def _change(home: CoordinatorHome) -> Iterator[KeyFolder]:
+    """An empty folder for the keys to come, while nothing runs that knows those of now."""
+    with _alone(home):
         making = home.keys_in_the_making()
         shutil.rmtree(making.folder, ignore_errors=True)
         make_private_folder(making.folder)
@@ -231,7 +351,7 @@ def _put_in_force(
     write_file(making.statement, after.signed(signing_key_before))
     home.put_in_force(making)
     for before in home.key_folders()[:-1]:
-        for file in (before.root_key, before.signing_key, before.tls_key):
+        for file in (before.root_key, before.issuer_key, before.signing_key, before.tls_key):
             file.unlink(missing_ok=True)
 
 

@@ -1,6 +1,7 @@
 """The federation's certificates (X.509 v3, RFC 5280): one root, server certificates, site certificates.
 
-The root signs leaves only (path length 0). A site's certificate names the site twice: for people as
+The root signs leaves, or one issuer below it that signs them in its place, so that the root's key can be kept
+offline (path length 1; an issuer has 0). A site's certificate names the site twice: for people as
 common name, for programs as the URI `urn:mammofed:site:<site-id>` in the subject alternative name; only
 the URI is ever believed. Times are seconds since the Unix epoch and enter as arguments.
 """
@@ -11,6 +12,7 @@ import hashlib
 import ipaddress
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
@@ -24,6 +26,7 @@ from shared.trust.keys import TlsKey
 
 ROOT_LIFE = timedelta(days=3650)
 SERVER_LIFE = timedelta(days=825)
+ISSUER_LIFE = timedelta(days=1095)
 SITE_LIFE = timedelta(days=30)
 CLOCK_SKEW = timedelta(hours=1)
 """Certificates start this much earlier than `now`: hospital clocks lag."""
@@ -31,6 +34,22 @@ CLOCK_SKEW = timedelta(hours=1)
 SITE_URI_PREFIX = "urn:mammofed:site:"
 _SITE_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}", re.ASCII)
 _MAX_COMMON_NAME = 64
+MOST_BEHIND = 4
+"""Certificates of a chain that are looked at, its own first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Issuer:
+    """Who signs certificates: the root itself, or one below it that the root has certified for that."""
+
+    certificate_pem: bytes
+    key: TlsKey = field(repr=False)
+
+    @property
+    def behind(self) -> bytes:
+        """What stands behind a certificate by it in a chain, PEM: nothing if it is the root."""
+        own = load_certificate(self.certificate_pem)
+        return b"" if own.subject == own.issuer else self.certificate_pem
 
 
 def new_root(*, federation_name: str, key: TlsKey, now: float) -> bytes:
@@ -52,7 +71,7 @@ def new_root_after(root_pem: bytes, *, key: TlsKey, now: float) -> bytes:
 def _new_root(name: x509.Name, key: TlsKey, now: float) -> bytes:
     return (
         _builder(subject=name, issuer=name, public_key=key.private.public_key(), now=now, life=ROOT_LIFE)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=1), critical=True)
         .add_extension(_key_usage(signs_certificates=True), critical=True)
         .sign(key.private, hashes.SHA256())
         .public_bytes(serialization.Encoding.PEM)
@@ -71,10 +90,33 @@ def new_cross_certificate(*, root_pem: bytes, old_root_pem: bytes, old_root_key:
     remaining = old_root.not_valid_after_utc - datetime.fromtimestamp(now, UTC)
     return (
         _builder(subject=root.subject, issuer=old_root.subject, public_key=key, now=now, life=remaining)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=1), critical=True)
         .add_extension(_key_usage(signs_certificates=True), critical=True)
         .add_extension(_authority_key(old_root), critical=False)
         .sign(old_root_key.private, hashes.SHA256())
+        .public_bytes(serialization.Encoding.PEM)
+    )
+
+
+def new_issuer(*, root_pem: bytes, root_key: TlsKey, key: TlsKey, now: float) -> bytes:
+    """A certificate (PEM) by which a key issues certificates in the root's place, valid for three years.
+
+    It ends with the root at the latest.
+    """
+    root = load_certificate(root_pem)
+    remaining = root.not_valid_after_utc - datetime.fromtimestamp(now, UTC)
+    return (
+        _builder(
+            subject=_common_name("mammofed issuer"),
+            issuer=root.subject,
+            public_key=key.private.public_key(),
+            now=now,
+            life=min(ISSUER_LIFE, remaining),
+        )
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_key_usage(signs_certificates=True), critical=True)
+        .add_extension(_authority_key(root), critical=False)
+        .sign(root_key.private, hashes.SHA256())
         .public_bytes(serialization.Encoding.PEM)
     )
 
@@ -83,12 +125,12 @@ def new_server_certificate(
     *,
     hosts: Sequence[str],
     key: TlsKey,
+    issuer: Issuer,
     root_pem: bytes,
-    root_key: TlsKey,
     now: float,
     cross_pem: bytes = b"",
 ) -> bytes:
-    """A server's chain as PEM: its certificate, then the root.
+    """A server's chain as PEM: its certificate, that of its issuer if it is another, then the root.
 
     The root is part of the chain because a joining site holds only the root's fingerprint.
 
@@ -102,24 +144,24 @@ def new_server_certificate(
     """
     if not hosts:
         raise TrustError("A server certificate needs a host.", "Give the name or address that sites use.")
-    root = load_certificate(root_pem)
+    above = load_certificate(issuer.certificate_pem)
+    remaining = above.not_valid_after_utc - datetime.fromtimestamp(now, UTC)
     leaf = (
         _builder(
             subject=_common_name("mammofed coordinator"),
-            issuer=root.subject,
+            issuer=above.subject,
             public_key=key.private.public_key(),
             now=now,
-            life=SERVER_LIFE,
+            life=min(SERVER_LIFE, remaining),
         )
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(signs_certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(x509.SubjectAlternativeName([host_name(host) for host in hosts]), critical=False)
-        .add_extension(_authority_key(root), critical=False)
-        .sign(root_key.private, hashes.SHA256())
+        .add_extension(_authority_key(above), critical=False)
+        .sign(issuer.key.private, hashes.SHA256())
     )
-    pem = serialization.Encoding.PEM
-    return leaf.public_bytes(pem) + cross_pem + root.public_bytes(pem)
+    return leaf.public_bytes(serialization.Encoding.PEM) + issuer.behind + cross_pem + root_pem
 
 
 def new_csr(key: TlsKey) -> bytes:
@@ -154,12 +196,11 @@ def new_site_certificate(
     *,
     csr_pem: bytes,
     site_id: str,
-    root_pem: bytes,
-    root_key: TlsKey,
+    issuer: Issuer,
     now: float,
     life: timedelta = SITE_LIFE,
 ) -> bytes:
-    """A site's client certificate as PEM.
+    """A site's client certificate as PEM, with that of its issuer behind it if that is not the root.
 
     Raises
     ------
@@ -169,12 +210,12 @@ def new_site_certificate(
     public_key = check_csr(csr_pem)
     if not _SITE_ID.fullmatch(site_id):
         raise TrustError("A site id is malformed.", "Use 1 to 63 of a-z, 0-9 and '-', not starting with '-'.")
-    root = load_certificate(root_pem)
+    above = load_certificate(issuer.certificate_pem)
     uri = x509.UniformResourceIdentifier(SITE_URI_PREFIX + site_id)
-    return (
+    leaf = (
         _builder(
             subject=_common_name(site_id),
-            issuer=root.subject,
+            issuer=above.subject,
             public_key=public_key,
             now=now,
             life=life,
@@ -183,10 +224,10 @@ def new_site_certificate(
         .add_extension(_key_usage(signs_certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
         .add_extension(x509.SubjectAlternativeName([uri]), critical=False)
-        .add_extension(_authority_key(root), critical=False)
-        .sign(root_key.private, hashes.SHA256())
-        .public_bytes(serialization.Encoding.PEM)
+        .add_extension(_authority_key(above), critical=False)
+        .sign(issuer.key.private, hashes.SHA256())
     )
+    return leaf.public_bytes(serialization.Encoding.PEM) + issuer.behind
 
 
 def fingerprint(certificate_pem: bytes) -> str:
@@ -262,13 +303,37 @@ def check_issued_by(certificate_pem: bytes, root_pem: bytes) -> None:
 
 
 def is_issued_by(certificate_pem: bytes, root_pem: bytes) -> bool:
-    """Whether the root signed the certificate. Raises TrustError if one of the two is not a certificate."""
+    """Whether the root, or an issuer that it has certified and that stands behind it, signed a certificate.
+
+    Raises TrustError if one of the two is not a certificate.
+    """
     certificate, root = load_certificate(certificate_pem), load_certificate(root_pem)
+    if _has_signed(root, certificate):
+        return True
+    behind = x509.load_pem_x509_certificates(certificate_pem)[1:MOST_BEHIND]
+    return any(
+        _may_issue(each) and _has_signed(each, certificate) and _has_signed(root, each) for each in behind
+    )
+
+
+def _has_signed(above: x509.Certificate, below: x509.Certificate) -> bool:
     try:
-        certificate.verify_directly_issued_by(root)
+        below.verify_directly_issued_by(above)
     except (ValueError, TypeError, InvalidSignature):
         return False
     return True
+
+
+def _may_issue(certificate: x509.Certificate) -> bool:
+    """Whether a certificate is of an issuer (RFC 5280, 4.2.1.3 and 4.2.1.9), and not of a site."""
+    try:
+        extensions = certificate.extensions
+        return (
+            extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+            and extensions.get_extension_for_class(x509.KeyUsage).value.key_cert_sign
+        )
+    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
+        return False
 
 
 def is_for_key(certificate_pem: bytes, public_key: ec.EllipticCurvePublicKey) -> bool:

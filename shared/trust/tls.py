@@ -131,7 +131,7 @@ def fetch_root(
         raise _another_root(chain[0].public_bytes(Encoding.PEM), host)
     server_pem = chain[0].public_bytes(Encoding.PEM)
     try:
-        check_issued_by(server_pem, root_pem)
+        check_issued_by(b"".join(each.public_bytes(Encoding.PEM) for each in chain), root_pem)
     except TrustError as error:
         raise _borrowed_root() from error
     for certificate_pem in (server_pem, root_pem):

@@ -54,7 +54,7 @@ from shared.records import (
     Terms,
 )
 from shared.transfer.blob_ref import BlobRef
-from shared.trust.certificates import new_csr, new_root, new_site_certificate
+from shared.trust.certificates import Issuer, new_csr, new_root, new_site_certificate
 from shared.trust.envelope import Envelope, sign, verify
 from shared.trust.keys import NodeKey, SigningKey, TlsKey, VerifyKey
 
@@ -201,8 +201,7 @@ class SimulatedSite:
         return new_site_certificate(
             csr_pem=new_csr(self.tls_key),
             site_id=self.site_id,
-            root_pem=ROOT_PEM,
-            root_key=ROOT_KEY,
+            issuer=Issuer(certificate_pem=ROOT_PEM, key=ROOT_KEY),
             now=time.time(),
         )
 

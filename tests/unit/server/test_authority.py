@@ -29,6 +29,7 @@ from shared.errors import ConfigError, HomeError, StoreError, TrustError
 from shared.files import hold_folder
 from shared.trust.anchors import Anchors, follow
 from shared.trust.certificates import (
+    Issuer,
     check_issued_by,
     expires_at,
     fingerprint,
@@ -73,8 +74,9 @@ def certificate(home: CoordinatorHome, *, days: float = 30) -> bytes:
     return new_site_certificate(
         csr_pem=new_csr(TlsKey.generate()),
         site_id="site-1",
-        root_pem=home.root_certificate_file.read_bytes(),
-        root_key=TlsKey.load(home.root_key_file),
+        issuer=Issuer(
+            certificate_pem=home.root_certificate_file.read_bytes(), key=TlsKey.load(home.root_key_file)
+        ),
         now=time.time() - (30 - days) * DAY_S,
     )
 

@@ -11,6 +11,7 @@ import pytest
 import client.joining
 from client.home import SiteHome
 from client.joining import join
+from server.authority import issuer_of
 from server.coordinator import Coordinator
 from server.enrolment import CoordinatorIdentity, EnrolmentService, serve_enrolment
 from server.founding import found
@@ -46,7 +47,7 @@ class EnrollingCoordinator:
                     fleet_address="127.0.0.1:1",
                     transfer_address="127.0.0.1:2",
                     certificate_days=30,
-                    root_key=TlsKey.load(home.root_key_file),
+                    issuer=issuer_of(home.keys),
                 ),
                 register=self.coordinator.federation,
                 clock=time.time,
