@@ -53,7 +53,6 @@ def run_start(
     them are enough.
     """
     from server.flower.control import Control
-    from server.initial_weights import read_initial_weights
     from server.submission import submit
     from shared.plan import Plan
 
@@ -66,6 +65,8 @@ def run_start(
         plan = plan.model_copy(update={"parent": coordinator.runs.get(parent).plan_sha256})
     initial = None
     if initial_weights is not None:
+        from server.initial_weights import read_initial_weights
+
         initial = read_initial_weights(initial_weights, plan, coordinator.anchors, partial=partial)
     elif partial:
         raise ConfigError("A part of no weights was asked for.", "Give `--initial-weights` with `--partial`.")

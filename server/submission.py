@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 from server.coordinator import Coordinator
 from server.lifecycle import RunState
 from server.store import Run
 from shared.errors import AggregationError, PlanError
 from shared.identifiers import new_run_id
-from shared.model import Weights, model_around
-from shared.model.tensor_file import write_model
 from shared.plan import Plan
+
+if TYPE_CHECKING:
+    from shared.model import Weights
 
 
 def submit(coordinator: Coordinator, plan: Plan, *, actor: str, initial: Weights | None = None) -> Run:
@@ -36,6 +38,10 @@ def submit(coordinator: Coordinator, plan: Plan, *, actor: str, initial: Weights
         if plan.initial_weights is not None:
             raise PlanError("The plan names initial weights.", "Give them with `--initial-weights`.")
         return _record(coordinator, plan, actor)
+    # Here alone, for they bring torch, and the command that asks for a run follows it to its end.
+    from shared.model import model_around
+    from shared.model.tensor_file import write_model
+
     with coordinator.blobs.draft() as draft:
         write_model(draft, model_around(initial, plan.model))
         named = plan.model_copy(update={"initial_weights": coordinator.blobs.digest_of(draft)})
