@@ -60,7 +60,7 @@ def _draw_measure(axes: Axes, summary: RunSummary, measure: str, title: str) -> 
         _draw_line(axes, points, _SITE_COLOURS[place % len(_SITE_COLOURS)], site)
     pooled = [(one.number - 1, value) for one in summary.rounds if (value := one.value(measure)) is not None]
     _draw_line(axes, pooled, _GLOBAL_COLOUR, "all sites")
-    _finish(axes, f"{title} of the global model (validation parts)", "after round")
+    _finish(axes, f"{title}\nof the global model, on the validation parts", "after round")
 
 
 def _draw_line(axes: Axes, points: Sequence[tuple[int, float]], colour: str, label: str) -> None:
