@@ -30,6 +30,8 @@ EncoderName = Literal["plain", "resnet18", "resnet34", "resnet50", "efficientnet
 
 LossName = Literal["dice_ce", "focal_tversky"]
 
+PersonalLayers = Literal["none", "norms", "dense_decoder"]
+
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 RunId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 
@@ -131,6 +133,17 @@ class AggregationPlan(Table):
         }.get(self.strategy, 2)
 
 
+class PersonalisationPlan(Table):
+    """Which layers of the final weights every site fine-tunes for itself, and how; they never leave it.
+
+    `learning_rate` is a peak, with the warm-up and the cosine of the training.
+    """
+
+    layers: PersonalLayers = "none"
+    epochs: Annotated[int, Field(ge=1, le=1000)] = 10
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
+
+
 def _each_once(names: Sequence[MetricName]) -> tuple[MetricName, ...]:
     if len(set(names)) < len(names):
         raise ValueError("a metric is named twice")
@@ -164,6 +177,16 @@ class Plan(Table):
     model: ModelPlan = ModelPlan()
     training: TrainingPlan = TrainingPlan()
     aggregation: AggregationPlan = AggregationPlan()
+    personalisation: PersonalisationPlan = PersonalisationPlan()
+
+    @model_validator(mode="after")
+    def _insist_on_a_dense_decoder(self) -> Self:
+        if self.personalisation.layers == "dense_decoder" and self.model.network != "mtl_unet":
+            raise ValueError(
+                f"{self.model.network} has one decoder for all tasks; set 'personalisation.layers' to norms, "
+                "or train mtl_unet"
+            )
+        return self
 
     @model_validator(mode="after")
     def _insist_on_enough_answers(self) -> Self:

@@ -29,7 +29,7 @@ class Stepper:
     Parameters
     ----------
     model
-        On the device already, in training mode.
+        On the device already, in training mode; what of it wants no gradient stays as it is.
     correct
         Changes the gradients of every step that is taken, before they are clipped.
     """
@@ -45,6 +45,7 @@ class Stepper:
         ranks: Ranks,
     ) -> None:
         self._model = model
+        self._learnt = [weight for weight in model.parameters() if weight.requires_grad]
         self._plan = plan
         self._device = device
         self._correct = correct
@@ -54,7 +55,7 @@ class Stepper:
         self._dtype = convolution_dtype(device)
         self._scaler = torch.amp.GradScaler(device.type, enabled=self._dtype == torch.float16)
         self._optimizer = torch.optim.AdamW(
-            model.parameters(),
+            self._learnt,
             lr=plan.training.learning_rate,
             betas=ADAM_BETAS,
             weight_decay=plan.training.weight_decay,
@@ -78,11 +79,11 @@ class Stepper:
             group["lr"] = learning_rate
         loss = self._backward(batch)
         self._scaler.unscale_(self._optimizer)
-        gradients = [weight.grad for weight in self._model.parameters() if weight.grad is not None]
+        gradients = [weight.grad for weight in self._learnt if weight.grad is not None]
         finite = bool(torch.isfinite(loss.objective) & torch.isfinite(get_total_norm(gradients)))
         if finite:  # what corrects gradients may remember them
             self._correct(self._model)
-            finite = bool(torch.isfinite(clip_grad_norm_(self._model.parameters(), MAX_GRADIENT_NORM)))
+            finite = bool(torch.isfinite(clip_grad_norm_(self._learnt, MAX_GRADIENT_NORM)))
         if finite:
             self._scaler.step(self._optimizer)
         self._scaler.update()

@@ -26,8 +26,11 @@ def control_of(name: str) -> str:
 
 def local_names(network: nn.Module, plan: AggregationPlan) -> frozenset[str]:
     """Tensors of the network that stay at their site."""
-    if plan.strategy != "fedbn":
-        return frozenset()
+    return norm_names(network) if plan.strategy == "fedbn" else frozenset()
+
+
+def norm_names(network: nn.Module) -> frozenset[str]:
+    """Tensors of the network's normalisation layers."""
     return frozenset(
         f"{path}.{name}"
         for path, layer in network.named_modules()

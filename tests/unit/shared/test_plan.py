@@ -61,16 +61,21 @@ momentum = 0.9
 second_momentum = 0.99
 adaptivity = 0.001
 hostile_sites = 1
+
+[personalisation]
+layers = "none"
+epochs = 10
+learning_rate = 0.001
 """
 """What every coordinator and site must make of the shortest plan. Changing it changes all identities."""
 
-CANONICAL_SHA256 = "fd9feec2c3486447bedf3043613c06db60bec2b7fe706875d7284154b9e53c85"
+CANONICAL_SHA256 = "b45f23c722f0baab6519f95a88eb58b1877fe9e8853c4b3727d12d9bb07ba4f2"
 
 
 def with_setting(name: str, value: str) -> str:
     """The shortest plan with one more setting, or with another value of one that it has."""
     settings = {"name": '"density"', "rounds.count": "3", name: value}
-    tables = ("", "rounds", "model", "training", "aggregation")
+    tables = ("", "rounds", "model", "training", "aggregation", "personalisation")
     lines = {table: [f"[{table}]"] if table else [] for table in tables}
     for setting, written in settings.items():
         table, _, key = setting.rpartition(".")
@@ -136,6 +141,9 @@ def test_layout_comments_and_written_defaults_do_not_change_the_identity() -> No
         ("aggregation.second_momentum", "0.9"),
         ("aggregation.adaptivity", "0.01"),
         ("aggregation.hostile_sites", "2"),
+        ("personalisation.layers", '"norms"'),
+        ("personalisation.epochs", "3"),
+        ("personalisation.learning_rate", "0.01"),
     ],
 )
 def test_every_setting_is_part_of_the_identity(name: str, value: str) -> None:
@@ -211,6 +219,9 @@ LEGAL = {
     "aggregation.second_momentum": ["0", "0.999"],
     "aggregation.adaptivity": ["1e-9", "1"],
     "aggregation.hostile_sites": ["1", "1000"],
+    "personalisation.layers": ['"none"', '"norms"', '"dense_decoder"'],
+    "personalisation.epochs": ["1", "1000"],
+    "personalisation.learning_rate": ["1e-9", "1"],
 }
 ILLEGAL = {
     "version": ["0", "2", '"1"'],
@@ -244,6 +255,9 @@ ILLEGAL = {
     "aggregation.second_momentum": ["-0.1", "1", "nan"],
     "aggregation.adaptivity": ["0", "1.1", "nan"],
     "aggregation.hostile_sites": ["0", "1001", "1.0"],
+    "personalisation.layers": ['"all"', '"Norms"', "true"],
+    "personalisation.epochs": ["0", "1001", "3.0"],
+    "personalisation.learning_rate": ["0", "1.1", "nan"],
 }
 
 
