@@ -25,9 +25,9 @@ from client.holdings import (
     MaskOrigin,
     Provenance,
     Verification,
+    band_of,
     read_geometry,
     spacing_of,
-    write_geometry,
 )
 from client.home import STORE_FILE
 from client.imaging.example import Example, Label, shown
@@ -173,21 +173,10 @@ class Catalog:
         now = time.time()
         row = ExampleRow(
             example_id=example.example_id,
-            patient=provenance.patient,
-            source=provenance.source,
-            content=provenance.content,
             height=example.image_HW.shape[0],
             width=example.image_HW.shape[1],
-            geometry=write_geometry(provenance.geometry),
-            row_mm=None if provenance.spacing is None else provenance.spacing.row_mm,
-            column_mm=None if provenance.spacing is None else provenance.spacing.column_mm,
-            view=provenance.view,
-            laterality=provenance.laterality,
-            manufacturer=provenance.manufacturer,
-            year=provenance.year,
-            density=provenance.density,
-            mirrored=provenance.mirrored,
             added_at=now,
+            **provenance.columns(),
             **columns,
         )
         with transaction(self._engine) as connection:
@@ -231,10 +220,13 @@ class Catalog:
 
     # -- looking
 
-    def examples(self, part: Part) -> list[str]:
-        """Ids of the labelled examples of a part, in the order in which they came in."""
+    def examples(self, part: Part, *, categorised: bool = False) -> list[str]:
+        """Ids of the labelled examples of a part, in the order in which they came in.
+
+        With `categorised` also of those that have no mask and a reader's category.
+        """
         with transaction(self._engine) as connection:
-            return statements.example_ids(connection, part)
+            return statements.example_ids(connection, part, categorised=categorised)
 
     def unlabelled(self) -> list[str]:
         """Ids of the examples that wait for a mask, in the order in which they came in."""
@@ -257,12 +249,18 @@ class Catalog:
         labels_HW = None
         if row.has_mask:
             labels_HW = np.frombuffer(content, np.uint8, offset=image_HW.nbytes).reshape(shape)
-        return Example(example_id=example_id, image_HW=image_HW, labels_HW=labels_HW, spacing=spacing_of(row))
+        return Example(
+            example_id=example_id,
+            image_HW=image_HW,
+            labels_HW=labels_HW,
+            spacing=spacing_of(row),
+            density=band_of(row),
+        )
 
-    def newest_mask(self) -> int:
-        """A number that grows with every mask that comes in."""
+    def labels(self) -> tuple[int, int]:
+        """Two numbers, of which one grows with every mask or category that comes in."""
         with transaction(self._engine) as connection:
-            return statements.newest_mask(connection)
+            return statements.count_labels(connection)
 
     def geometry(self, example_id: str) -> Geometry:
         """How an example's picture lies in its source. Raises NotFoundError."""
@@ -299,10 +297,10 @@ class Catalog:
 
     # -- use and withdrawal
 
-    def note_use(self, run_id: str, part: Part) -> None:
-        """Note that a run trains on the labelled examples of a part, before it does."""
+    def note_use(self, run_id: str, part: Part, *, categorised: bool = False) -> None:
+        """Note that a run trains on the labelled examples of a part, before it does; see `examples`."""
         with transaction(self._engine) as connection:
-            statements.note_use(connection, run_id, part, time.time())
+            statements.note_use(connection, run_id, part, time.time(), categorised=categorised)
 
     def remove_patient(self, patient: str, *, actor: str) -> Removal:
         """Take a patient's examples out for good; to be called within `importing`.

@@ -122,6 +122,6 @@ def _row(position: int, report: DensityReport) -> Mapping[str, object]:
         "view": report.view or "",
         "side": report.laterality or "",
         "density_%": f"{report.density.percent_density:.1f}",
-        "band": report.density.band,
+        "band": f"{report.band}{', second read' if report.second_read else ''}",
         "warnings": " ".join(report.warnings),
     }

@@ -70,7 +70,9 @@ class Guard:
         )
         site = Site(
             coordinator=membership.coordinator_name,
-            num_examples=len(self._catalog.examples(Part.TRAIN)),
+            num_examples=len(
+                self._catalog.examples(Part.TRAIN, categorised=offered.plan.model.has_band_head)
+            ),
             approved_bundles=self._home.approved_bundles(),
         )
         return [*rulings(self.policy(), asked, site), *lineage_rulings(offered.plan, self._plans)]

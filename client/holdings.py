@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from client.imaging.mammogram import Laterality, Spacing, View
 from client.imaging.preparation import Geometry
 from client.store.examples import ExampleRow
 from client.store.parts import Part
+from shared.bands import BANDS, Band
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +55,17 @@ class Provenance:
     year: int | None = None
     density: str | None = None
     mirrored: bool = False
+
+    def columns(self) -> dict[str, Any]:
+        """As the store keeps it."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        spacing: Spacing | None = values.pop("spacing")
+        return {
+            **values,
+            "geometry": write_geometry(self.geometry),
+            "row_mm": None if spacing is None else spacing.row_mm,
+            "column_mm": None if spacing is None else spacing.column_mm,
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +122,11 @@ class KnownExample:
         )
 
 
+def band_of(row: ExampleRow) -> Band | None:
+    """The reader's category, if it is known."""
+    return next((band for band in BANDS if band == row.density), None)
+
+
 def spacing_of(row: ExampleRow) -> Spacing | None:
     """Of an example's prepared picture, if it is known."""
     if row.row_mm is None or row.column_mm is None:
@@ -143,6 +160,8 @@ class Counts:
         Examples with a mask: those that are trained and measured on.
     by_part
         Of labelled examples.
+    categories_by_part
+        Of those that have a reader's category and no mask.
     by_mask
         Of labelled examples, by the segments that their masks show whole.
     """
@@ -151,6 +170,7 @@ class Counts:
     labelled: int
     patients: int
     by_part: Mapping[Part, int]
+    categories_by_part: Mapping[Part, int]
     patients_by_part: Mapping[Part, int]
     by_manufacturer: Mapping[str, int]
     by_view: Mapping[str, int]

@@ -97,15 +97,19 @@ class Workplace:
             should_stop=self.watch(announcement),
         )
 
-    def fingerprint(self, part: Part) -> str:
-        """A hash that changes whenever an example of the part came, went, or got another mask."""
-        state = f"{self.catalog.newest_mask()}{self.catalog.examples(part)}"
+    def examples(self, plan: Plan, part: Part) -> list[str]:
+        """Ids of a part's examples. A category without a mask teaches a head for bands, if there is one."""
+        return self.catalog.examples(part, categorised=plan.model.has_band_head and part is Part.TRAIN)
+
+    def fingerprint(self, plan: Plan, part: Part) -> str:
+        """A hash that changes whenever an example of the part came, went, or got another label."""
+        state = f"{self.catalog.labels()}{self.examples(plan, part)}"
         return hashlib.sha256(state.encode()).hexdigest()
 
     def dataset(self, plan: Plan, part: Part) -> FittedDataset | None:
         """The examples of a part, fitted to the plan's input; None if there is none."""
-        newest_mask, example_ids = self.catalog.newest_mask(), self.catalog.examples(part)
-        key = (f"{plan.model.model_dump_json()}{newest_mask}{example_ids}", part)
+        labels, example_ids = self.catalog.labels(), self.examples(plan, part)
+        key = (f"{plan.model.model_dump_json()}{labels}{example_ids}", part)
         if key not in self._datasets:
             self._datasets = {kept: data for kept, data in self._datasets.items() if kept[1] is not part}
             examples = (self.catalog.load(example_id) for example_id in example_ids)
@@ -119,7 +123,7 @@ class Workplace:
         """The training part, noted as used by a run: whoever is taken out later learns of that run."""
         while True:
             dataset = self.dataset(plan, Part.TRAIN)
-            self.catalog.note_use(run_id, Part.TRAIN)
+            self.catalog.note_use(run_id, Part.TRAIN, categorised=plan.model.has_band_head)
             # Unchanged since: nobody in it was taken out or came in before the note.
             if self.dataset(plan, Part.TRAIN) is dataset:
                 return dataset
@@ -151,7 +155,7 @@ def _take_part(announcement: Announcement, workplace: Workplace) -> bytes:
             return _send(record, announcement, workplace)
         downloads.forget_other_rounds()
         if occasion.phase is Phase.COUNT:
-            return _count(announcement, workplace, began)
+            return _count(announcement, plan, workplace, began)
         base = _fetch_weights(announcement, plan, downloads)
         state = workplace.records.state_after(announcement.counted)
         if occasion.phase is Phase.TRAIN:
@@ -195,13 +199,13 @@ def _on_record(announcement: Announcement, plan: Plan, workplace: Workplace) -> 
         return None
     record = workplace.records.find(announcement)
     if record is None and plan.rounds.late_updates == "use":
-        record = workplace.records.find_earlier(announcement, data=workplace.fingerprint(Part.TRAIN))
+        record = workplace.records.find_earlier(announcement, data=workplace.fingerprint(plan, Part.TRAIN))
     return record
 
 
-def _count(announcement: Announcement, workplace: Workplace, began: float) -> bytes:
+def _count(announcement: Announcement, plan: Plan, workplace: Workplace, began: float) -> bytes:
     """Tell how many examples there are to train on, as the policy lets it be told: the site's weight."""
-    num_examples = len(workplace.catalog.examples(Part.TRAIN))
+    num_examples = len(workplace.examples(plan, Part.TRAIN))
     return _answer(announcement, workplace, began, num_examples=num_examples, evaluation=None)
 
 
@@ -230,7 +234,7 @@ def _train_round(
     announcement: Announcement, base: Weights, plan: Plan, state: Weights, workplace: Workplace, began: float
 ) -> RoundRecord:
     """Train and round the update: all that a site has to do for an answer, and the state that follows."""
-    occasion, data = announcement.occasion, workplace.fingerprint(Part.TRAIN)
+    occasion, data = announcement.occasion, workplace.fingerprint(plan, Part.TRAIN)
     rounding = rounding_of(announcement.terms, plan, occasion, state)
     assert announcement.terms is not None
     common = _fetch_control(announcement, base, workplace)

@@ -158,10 +158,12 @@ def _device(home: SiteHome) -> str:
 def _data(catalog: Catalog) -> Check:
     counts = catalog.counts()
     parts = ", ".join(f"{counts.by_part[part]} {part.value}" for part in Part)
+    alone = sum(counts.categories_by_part.values())
+    categories = f"; {alone} with a reader's category alone" if alone else ""
     return Check(
         name="data",
-        passed=counts.by_part[Part.TRAIN] >= MIN_TRAIN_EXAMPLES,
-        finding=f"{counts.examples} examples of {counts.patients} patients, with masks: {parts}",
+        passed=counts.by_part[Part.TRAIN] + counts.categories_by_part[Part.TRAIN] >= MIN_TRAIN_EXAMPLES,
+        finding=f"{counts.examples} examples of {counts.patients} patients, with masks: {parts}{categories}",
         remedy="Add mammograms with masks: `mammofed-site data add FOLDER`.",
     )
 
@@ -169,7 +171,7 @@ def _data(catalog: Catalog) -> Check:
 def _policy(home: SiteHome, catalog: Catalog) -> str:
     policy = read_policy(home.policy_file)
     least = max(policy.data.min_examples, policy.egress.smallest_count)
-    if len(catalog.examples(Part.TRAIN)) < least:
+    if len(catalog.examples(Part.TRAIN, categorised=True)) < least:
         raise NotReadyError(
             f"it lets this site train on no fewer than {least} examples",
             "Add mammograms with masks, or change `data.min_examples` and `egress.smallest_count`.",
@@ -180,7 +182,7 @@ def _policy(home: SiteHome, catalog: Catalog) -> str:
 
 
 def _step(home: SiteHome, catalog: Catalog) -> str:
-    examples = [catalog.load(each) for each in catalog.examples(Part.TRAIN)[:STEP_EXAMPLES]]
+    examples = [catalog.load(each) for each in catalog.examples(Part.TRAIN, categorised=True)[:STEP_EXAMPLES]]
     dataset = FittedDataset(examples, _STEP_PLAN.model)
     began = time.monotonic()
     result = train(

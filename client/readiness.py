@@ -4,6 +4,9 @@ The rule: the training part holds at least one batch of examples with masks, sin
 a step the same image twice; and the validation and the test part hold at least one each, since a model that
 is measured on nothing, or on patients it was trained on, is not measured. Ten batches are recommended.
 
+Under a plan with a head for density bands an example that has but a reader's category trains, too, and a site
+that has categories alone measures nothing.
+
 The split is by patient, so an example of the validation or test part is never of a patient in training.
 """
 
@@ -67,17 +70,20 @@ class Readiness:
 
 def assess(counts: Counts, plan: Plan) -> Readiness:
     """Judge a catalog's numbers against a plan."""
-    batch = plan.training.batch_size
+    batch, bands = plan.training.batch_size, plan.model.has_band_head
+    train = counts.by_part[Part.TRAIN] + (counts.categories_by_part[Part.TRAIN] if bands else 0)
+    validation, test = counts.by_part[Part.VALIDATION], counts.by_part[Part.TEST]
     return Readiness(
         plan_name=plan.name,
         findings=(
-            _finding(counts, "training masks", Part.TRAIN, batch, required=True),
-            _finding(counts, "validation masks", Part.VALIDATION, 1, required=True),
-            _finding(counts, "test masks", Part.TEST, 1, required=True),
+            _finding(counts, "training masks", Part.TRAIN, train, batch, required=True),
+            _finding(counts, "validation masks", Part.VALIDATION, validation, 1, required=not bands),
+            _finding(counts, "test masks", Part.TEST, test, 1, required=not bands),
             _finding(
                 counts,
                 "recommended training masks",
                 Part.TRAIN,
+                train,
                 RECOMMENDED_BATCHES * batch,
                 required=False,
             ),
@@ -85,8 +91,7 @@ def assess(counts: Counts, plan: Plan) -> Readiness:
     )
 
 
-def _finding(counts: Counts, name: str, part: Part, needed: int, *, required: bool) -> Finding:
-    present = counts.by_part[part]
+def _finding(counts: Counts, name: str, part: Part, present: int, needed: int, *, required: bool) -> Finding:
     missing = max(0, needed - present)
     verb = "needed" if required else "recommended"
     return Finding(

@@ -32,6 +32,9 @@ LossName = Literal["dice_ce", "focal_tversky"]
 
 PersonalLayers = Literal["none", "norms", "dense_decoder"]
 
+CategorySource = Literal["readers", "simulated"]
+"""Who says in which category an image is: radiologists who read it, or what simulated it."""
+
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 RunId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 
@@ -41,8 +44,8 @@ class ModelPlan(Table):
 
     `encoder` is for mtl_unet. `width` has so many times as many channels at every level; None is as many as
     the size has. With the `task_weighting` "uncertainty" the network learns the weights of its tasks' losses.
-    `pixel_mm` is the scale of the input where a picture's spacing is known; None fits every picture into the
-    input.
+    `density_band` adds a head for density bands and says whose categories teach it; None has no head.
+    `pixel_mm` is the scale of the input where a picture's spacing is known; None fits every picture into it.
     """
 
     network: NetworkName = "mtl_unet"
@@ -51,9 +54,15 @@ class ModelPlan(Table):
     width: Annotated[float, Field(ge=0.1, le=8)] | None = None
     loss: LossName = "dice_ce"
     task_weighting: Literal["uncertainty", "equal"] = "uncertainty"
+    density_band: CategorySource | None = None
     input_height_px: Annotated[int, Field(ge=64, le=4096, multiple_of=32)] = 1024
     input_width_px: Annotated[int, Field(ge=64, le=4096, multiple_of=32)] = 512
     pixel_mm: Annotated[float, Field(ge=0.2, le=5)] | None = None
+
+    @property
+    def has_band_head(self) -> bool:
+        """Whether the network learns density bands."""
+        return self.density_band is not None
 
     @property
     def words(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from itertools import compress
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,8 @@ from client.evaluation.bootstrap import Resampling
 from client.evaluation.images import ImageMetrics, Outlines
 from client.evaluation.reliability import Reliability
 from client.evaluation.surfaces import SurfaceDistance
-from client.imaging.density import Band, density_band
+from client.imaging.density import density_band
+from shared.bands import BANDS
 from shared.evaluation.records import (
     NUM_BINS,
     Calibration,
@@ -31,7 +32,6 @@ from shared.evaluation.records import (
 from shared.plan import MetricName
 
 Values = npt.NDArray[np.float64]
-BANDS: tuple[Band, ...] = get_args(Band)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,23 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from client.imaging.example import Drawn, Label
 from client.imaging.mammogram import Spacing
-
-Band = Literal["a", "b", "c", "d"]
-
-CUT_POINTS_PERCENT = (8.0, 22.0, 45.0)
-"""Lower ends of the bands b, c and d in percent density by area.
-
-Uncalibrated: BI-RADS (5th edition) defines its categories by eye and by masking, without cut-points, and
-the quartiles of the 4th edition do not fit areas measured by machine. These are starting values until they
-are fitted to readers' categories; a band is no BI-RADS category.
-"""
+from shared.bands import BANDS, CUT_POINTS_PERCENT, Band
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,8 +56,7 @@ def measure_density(labels_HW: npt.NDArray[np.uint8], spacing: Spacing | None) -
 
 def density_band(percent_density: float) -> Band:
     """Band a (fatty) to d (dense) by `CUT_POINTS_PERCENT`; a value on a cut-point is in the denser band."""
-    bands: tuple[Band, ...] = ("a", "b", "c", "d")
-    return bands[sum(percent_density >= cut for cut in CUT_POINTS_PERCENT)]
+    return BANDS[sum(percent_density >= cut for cut in CUT_POINTS_PERCENT)]
 
 
 def bands_in_words() -> str:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from client.imaging.mammogram import Spacing
+from shared.bands import Band
 
 
 class Label(IntEnum):
@@ -124,9 +125,12 @@ class Example:
         uint8 `Label` per pixel, same shape as `image_HW`; None while there is no mask.
     spacing
         Of the prepared picture's pixels; None when it is unknown.
+    density
+        A reader's category; None when it is unknown.
     """
 
     example_id: str
     image_HW: npt.NDArray[np.uint16]
     labels_HW: npt.NDArray[np.uint8] | None
     spacing: Spacing | None = None
+    density: Band | None = None

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from client.imaging.density import CUT_POINTS_PERCENT, Density, bands_in_words
+from client.imaging.density import Density, bands_in_words
 from client.imaging.mammogram import Laterality, Spacing, View
 from client.imaging.overlay import NOTICE
+from shared.bands import BANDS, CUT_POINTS_PERCENT, Band
+from shared.model.density_band import DensityBand
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +25,8 @@ class DensityReport:
         The model that segmented.
     warnings
         One line each; empty when there is nothing to warn of.
+    likely_band
+        As the model's own head has it; None of a model without one: then percent density alone decides.
     """
 
     density: Density
@@ -31,10 +35,22 @@ class DensityReport:
     laterality: Laterality | None
     model_id: str
     warnings: tuple[str, ...]
+    likely_band: DensityBand | None = None
+
+    @property
+    def band(self) -> Band:
+        """The density band, uncalibrated."""
+        return self.density.band if self.likely_band is None else self.likely_band.band
+
+    @property
+    def second_read(self) -> bool:
+        """The band is borderline: somebody should read the image a second time."""
+        return self.likely_band is not None and self.likely_band.is_borderline
 
     def headline(self) -> str:
         """The finding on one line."""
-        return f"Percent density {self.density.percent_density:.1f} %, band {self.density.band}"
+        percent = self.density.percent_density
+        return f"Percent density {percent:.1f} %, density band {self.band} (uncalibrated)"
 
     def details(self) -> tuple[str, ...]:
         """What belongs under the headline, one line each."""
@@ -47,7 +63,7 @@ class DensityReport:
             dense_cm2, breast_cm2 = density.dense_area_mm2 / 100, density.breast_area_mm2 / 100
             areas = f"dense {dense_cm2:.1f} cm2 of breast {breast_cm2:.1f} cm2"
         return (
-            f"Bands {bands_in_words()}",
+            self._bands(),
             f"{shown}, {areas}",
             f"Model {self.model_id}",
             *self.warnings,
@@ -58,9 +74,9 @@ class DensityReport:
         spacing, density = self.spacing, self.density
         return {
             "percent_density": round(density.percent_density, 2),
-            "band": density.band,
+            "band": self.band,
             "band_calibration": "uncalibrated",
-            "cut_points_percent": list(CUT_POINTS_PERCENT),
+            **self._bands_json(),
             "breast_area_mm2": _rounded(density.breast_area_mm2),
             "dense_area_mm2": _rounded(density.dense_area_mm2),
             "spacing_mm": None if spacing is None else [spacing.row_mm, spacing.column_mm],
@@ -69,6 +85,23 @@ class DensityReport:
             "model_id": self.model_id,
             "warnings": list(self.warnings),
             "notice": NOTICE,
+        }
+
+    def _bands(self) -> str:
+        """How the band was found, on one line."""
+        if self.likely_band is None:
+            return f"Bands {bands_in_words()}"
+        pairs = zip(BANDS, self.likely_band.probabilities, strict=True)
+        shares = ", ".join(f"{band} {100 * probability:.0f} %" for band, probability in pairs)
+        return f"Bands uncalibrated: {shares}{'; borderline, second read' if self.second_read else ''}"
+
+    def _bands_json(self) -> dict[str, object]:
+        if self.likely_band is None:
+            return {"cut_points_percent": list(CUT_POINTS_PERCENT)}
+        pairs = zip(BANDS, self.likely_band.probabilities, strict=True)
+        return {
+            "band_probabilities": {band: round(probability, 3) for band, probability in pairs},
+            "second_read": self.second_read,
         }
 
 

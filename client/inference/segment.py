@@ -16,10 +16,11 @@ from client.imaging.mammogram import Spacing
 from client.imaging.network_input import frame_of
 from client.imaging.overlay import draw_overlay
 from client.imaging.preparation import PreparedImage
-from client.inference.prediction import predict
+from client.inference.prediction import likely_bands, predict
 from client.inference.reading import ReadImage
 from client.inference.report import DensityReport
 from shared.errors import NotMammogramError
+from shared.model import Logits
 from shared.model.segmentation import segments_of
 from shared.plan import ModelPlan
 
@@ -70,7 +71,7 @@ def segment_image(image: ReadImage, model: nn.Module, plan: ModelPlan, *, model_
         The model finds no breast.
     """
     prepared, spacing = image.prepared, image.prepared_spacing
-    labels_HW = _predict(prepared, spacing, model, plan)
+    labels_HW, logits = _predict(prepared, spacing, model, plan)
     density = measure_density(labels_HW, spacing)
     if density is None:
         raise NotMammogramError(
@@ -87,14 +88,15 @@ def segment_image(image: ReadImage, model: nn.Module, plan: ModelPlan, *, model_
             laterality=image.laterality,
             model_id=model_id,
             warnings=image.warnings,
+            likely_band=likely_bands(model, torch.tensor([density.percent_density]), logits)[0],
         ),
     )
 
 
 def _predict(
     prepared: PreparedImage, spacing: Spacing | None, model: nn.Module, plan: ModelPlan
-) -> npt.NDArray[np.uint8]:
-    """Label map of a prepared image: one breast, its dense tissue, one pectoral muscle."""
+) -> tuple[npt.NDArray[np.uint8], Logits]:
+    """Label map of a prepared image: one breast, its dense tissue, one pectoral muscle; and its logits."""
     parameter = next(model.parameters(), None)
     rows, columns = prepared.image_HW.shape
     frame = frame_of((rows, columns), spacing, plan)
@@ -112,4 +114,4 @@ def _predict(
     labels_HW[largest_component(segments.pectoral_NHW[0].cpu().numpy())] = Label.PECTORAL
     labels_HW[breast_HW] = Label.ADIPOSE
     labels_HW[segments.dense_NHW[0].cpu().numpy() & breast_HW] = Label.DENSE
-    return labels_HW
+    return labels_HW, logits

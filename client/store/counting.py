@@ -16,6 +16,7 @@ def count(connection: Connection) -> Counts:
     """Count the examples."""
     patients = statements.count_patients(connection)
     by_part = statements.count_examples(connection, "part", labelled=True)
+    categories = statements.count_categories(connection)
     named = {
         column: _named(statements.count_examples(connection, column))
         for column in ("view", "manufacturer", "laterality", "year", "density")
@@ -25,6 +26,7 @@ def count(connection: Connection) -> Counts:
         labelled=sum(by_part.values()),
         patients=sum(patients.values()),
         by_part={part: by_part.get(part.value, 0) for part in Part},
+        categories_by_part={part: categories.get(part.value, 0) for part in Part},
         patients_by_part=patients,
         by_manufacturer=named["manufacturer"],
         by_view=named["view"],

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 
-from sqlalchemy import Connection, Table, delete, func, insert, select, update
+from sqlalchemy import Connection, Table, delete, func, insert, or_, select, update
 from sqlalchemy.dialects.sqlite import insert as insert_or
 
 from client.store.parts import Part, next_part
@@ -85,6 +85,7 @@ class Removal:
 
 _COLUMNS = [examples.c[field.name] for field in fields(ExampleRow)]
 _LABELLED = examples.c.dense_px.is_not(None)
+_CATEGORISED = examples.c.density.is_not(None)
 
 
 def part_of(connection: Connection, patient: str) -> Part:
@@ -127,9 +128,10 @@ def insert_mask(connection: Connection, example_id: str, values: Mapping[str, ob
     connection.execute(insert(masks).values(example=number, **values))
 
 
-def newest_mask(connection: Connection) -> int:
-    """Number of the mask that came in last; 0 without any."""
-    return connection.execute(select(func.max(masks.c.number))).scalar() or 0
+def count_labels(connection: Connection) -> tuple[int, int]:
+    """Number of the mask that came in last, 0 without any; and how many examples have a category."""
+    newest = connection.execute(select(func.max(masks.c.number))).scalar() or 0
+    return newest, connection.execute(select(func.count()).where(_CATEGORISED)).scalar_one()
 
 
 def find_example(connection: Connection, column: str, value: str) -> ExampleRow | None:
@@ -138,10 +140,16 @@ def find_example(connection: Connection, column: str, value: str) -> ExampleRow 
     return None if row is None else ExampleRow(**row)
 
 
-def example_ids(connection: Connection, part: Part | None = None, *, labelled: bool = True) -> list[str]:
-    """Examples of one part or of all, with masks or without, in the order in which they came in."""
+def example_ids(
+    connection: Connection, part: Part | None = None, *, labelled: bool = True, categorised: bool = False
+) -> list[str]:
+    """Examples of one part or of all, with masks or without, in the order in which they came in.
+
+    With `categorised` those that have a reader's category come in any case.
+    """
     statement = select(examples.c.example_id).join(patients).order_by(examples.c.number)
-    statement = statement.where(_LABELLED if labelled else ~_LABELLED)
+    wanted = _LABELLED if labelled else ~_LABELLED
+    statement = statement.where(or_(wanted, _CATEGORISED) if categorised else wanted)
     if part is not None:
         statement = statement.where(patients.c.part == part.value)
     return list(connection.execute(statement).scalars())
@@ -164,6 +172,13 @@ def count_examples(connection: Connection, column: str, *, labelled: bool = Fals
     if labelled:
         statement = statement.where(_LABELLED)
     return {row[0]: row[1] for row in connection.execute(statement)}
+
+
+def count_categories(connection: Connection) -> dict[str, int]:
+    """Number of examples in each part that have a category and no mask."""
+    statement = select(patients.c.part, func.count()).select_from(examples.join(patients))
+    statement = statement.where(_CATEGORISED, ~_LABELLED).group_by(patients.c.part)
+    return {str(part): int(number) for part, number in connection.execute(statement)}
 
 
 def count_masks(connection: Connection) -> dict[str, int]:
@@ -207,10 +222,11 @@ def count_decisions(connection: Connection) -> dict[str, int]:
     return {str(reason): int(number) for reason, number in counted}
 
 
-def note_use(connection: Connection, run_id: str, part: Part, at: float) -> None:
-    """Note that a run trains on the patients of a part, once for each."""
+def note_use(connection: Connection, run_id: str, part: Part, at: float, *, categorised: bool) -> None:
+    """Note that a run trains on the patients of a part, once for each; see `example_ids`."""
+    wanted = or_(_LABELLED, _CATEGORISED) if categorised else _LABELLED
     users = (
-        select(patients.c.pseudonym).join(examples).where(patients.c.part == part.value, _LABELLED).distinct()
+        select(patients.c.pseudonym).join(examples).where(patients.c.part == part.value, wanted).distinct()
     )
     for patient in connection.execute(users).scalars().all():
         statement = insert_or(run_use).values(run_id=run_id, patient=patient, first_at=at)

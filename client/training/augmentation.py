@@ -11,6 +11,7 @@ Axes: N images, C channels, H rows, W columns, P pixels, K knots of a tone curve
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -43,7 +44,7 @@ def augment(batch: Batch, generator: torch.Generator) -> Batch:
     """
     moved = _move(batch, generator)
     image_NCHW = _retone(moved.image_NCHW, generator)
-    return Batch(image_NCHW=_add_noise(image_NCHW, generator), labels_NHW=moved.labels_NHW)
+    return replace(moved, image_NCHW=_add_noise(image_NCHW, generator))
 
 
 def _uniform(low: float, high: float, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
@@ -74,7 +75,7 @@ def _move(batch: Batch, generator: torch.Generator) -> Batch:
         padding_mode="border",
         align_corners=False,
     )
-    return Batch(image_NCHW=image_NCHW, labels_NHW=labels_NCHW[:, 0].to(torch.uint8))
+    return replace(batch, image_NCHW=image_NCHW, labels_NHW=labels_NCHW[:, 0].to(torch.uint8))
 
 
 def _centres(size_px: int) -> Tensor:

@@ -8,15 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from client.imaging.example import POSSIBLE, Example, Label
 from client.imaging.mammogram import Spacing
 from client.imaging.network_input import Frame, frame_of
+from shared.bands import BANDS
 from shared.errors import NotReadyError
+from shared.model.density_band import UNKNOWN_BAND
 from shared.model.segmentation import BreastClass
 from shared.model.targets import Targets
 from shared.plan import ModelPlan
@@ -47,10 +47,13 @@ class Batch:
         float32 in [0, 1], one channel.
     labels_NHW
         uint8 `Label`.
+    band_N
+        int64; the reader's category as a place in `BANDS`, or `UNKNOWN_BAND`.
     """
 
     image_NCHW: Tensor
     labels_NHW: Tensor
+    band_N: Tensor
 
     def targets(self) -> Targets:
         """The label maps as the two tasks of the network, with what they leave open."""
@@ -59,6 +62,7 @@ class Batch:
             possible_NCHW=_POSSIBLE_CL.to(device)[:, labels_NHW].transpose(0, 1),
             dense_NHW=self.labels_NHW == Label.DENSE,
             dense_known_NHW=_DENSE_KNOWN_L.to(device)[labels_NHW],
+            band_N=self.band_N,
         )
 
     def to(self, device: torch.device) -> Batch:
@@ -66,11 +70,16 @@ class Batch:
         return Batch(
             image_NCHW=self.image_NCHW.to(device, non_blocking=True),
             labels_NHW=self.labels_NHW.to(device, non_blocking=True),
+            band_N=self.band_N.to(device, non_blocking=True),
         )
 
     def pinned(self) -> Batch:
         """The same batch in memory that a GPU reads by itself."""
-        return Batch(image_NCHW=self.image_NCHW.pin_memory(), labels_NHW=self.labels_NHW.pin_memory())
+        return Batch(
+            image_NCHW=self.image_NCHW.pin_memory(),
+            labels_NHW=self.labels_NHW.pin_memory(),
+            band_N=self.band_N.pin_memory(),
+        )
 
 
 class FittedDataset:
@@ -79,7 +88,7 @@ class FittedDataset:
     Parameters
     ----------
     examples
-        Prepared examples with masks, at least one; each is let go before the next is taken.
+        Prepared examples with masks or categories, at least one; each is let go before the next is taken.
     plan
         Gives the input's height and width.
 
@@ -92,6 +101,7 @@ class FittedDataset:
     def __init__(self, examples: Iterable[Example], plan: ModelPlan) -> None:
         ids, self._images, self._labels = [], list[Tensor](), list[Tensor]()
         self._frames, self._spacings = list[Frame](), list[Spacing | None]()
+        self._bands: list[int] = []
         self._input = (plan.input_height_px, plan.input_width_px)
         for example in examples:
             frame = frame_of(_shape_of(example), example.spacing, plan)
@@ -99,7 +109,8 @@ class FittedDataset:
             self._frames.append(frame)
             self._spacings.append(example.spacing)
             self._images.append(frame.image(example.image_HW)[0].to(torch.float16))
-            self._labels.append(torch.from_numpy(frame.labels(_labels_of(example))))
+            self._labels.append(_labels_of(example, frame))
+            self._bands.append(UNKNOWN_BAND if example.density is None else BANDS.index(example.density))
         if not ids:
             raise NotReadyError(
                 "There is no example to train or evaluate on.", "Add more mammograms with masks to the site."
@@ -128,7 +139,7 @@ class FittedDataset:
             rows, columns = self._images[index].shape
             image_NCHW[place, 0, :rows, :columns] = self._images[index]
             labels_NHW[place, :rows, :columns] = self._labels[index]
-        return Batch(image_NCHW=image_NCHW, labels_NHW=labels_NHW)
+        return Batch(image_NCHW=image_NCHW, labels_NHW=labels_NHW, band_N=self._bands_of(indices))
 
     def windows(self, indices: Sequence[int], generator: torch.Generator) -> Batch:
         """A window of the input's size at a random place of each example; all of an example that fits in."""
@@ -140,7 +151,14 @@ class FittedDataset:
             window = (slice(top, top + height), slice(left, left + width))
             images.append(self._images[index][window])
             labels.append(self._labels[index][window])
-        return Batch(image_NCHW=torch.stack(images)[:, None].float(), labels_NHW=torch.stack(labels))
+        return Batch(
+            image_NCHW=torch.stack(images)[:, None].float(),
+            labels_NHW=torch.stack(labels),
+            band_N=self._bands_of(indices),
+        )
+
+    def _bands_of(self, indices: Sequence[int]) -> Tensor:
+        return torch.tensor([self._bands[index] for index in indices])
 
 
 def _place(room: int, generator: torch.Generator) -> int:
@@ -153,6 +171,8 @@ def _shape_of(example: Example) -> tuple[int, int]:
     return rows, columns
 
 
-def _labels_of(example: Example) -> npt.NDArray[np.uint8]:
-    assert example.labels_HW is not None
-    return example.labels_HW
+def _labels_of(example: Example, frame: Frame) -> Tensor:
+    """On the frame's canvas; of an example that has but a category, nothing is known."""
+    if example.labels_HW is None:
+        return torch.full(frame.canvas, Label.UNKNOWN, dtype=torch.uint8)
+    return torch.from_numpy(frame.labels(example.labels_HW))

@@ -21,6 +21,7 @@ from monai.losses.tversky import TverskyLoss
 from torch import Tensor, nn
 from torch.nn import functional
 
+from shared.model.density_band import band_loss
 from shared.model.networks.contract import Logits
 from shared.model.targets import Targets
 from shared.plan import LossName
@@ -28,6 +29,9 @@ from shared.plan import LossName
 FALSE_POSITIVE_WEIGHT, FALSE_NEGATIVE_WEIGHT = 0.3, 0.7
 FOCUS = 0.75
 GRACE_PX = 1.0
+BAND_WEIGHT = 0.01
+"""Of the head's loss, which moves no other weight. The head's own steps do not depend on it; a small one
+leaves the length to which gradients are clipped to the segments."""
 LEAST_MISS = 1e-6
 """The slope of a power below one has no end at zero."""
 
@@ -49,7 +53,7 @@ class Loss:
 
 
 class MultitaskLoss(nn.Module):
-    """The loss of both tasks, summed.
+    """The loss of both tasks, and of density bands where the network has a head for them, summed.
 
     Where the network has log variances s of the tasks, their sum is that of exp(-s) L + s (Kendall et al.,
     CVPR 2018): the surer the network is of a task, the more it counts, and being sure has its price. Under
@@ -78,12 +82,15 @@ class MultitaskLoss(nn.Module):
         weights_L = 0.5 ** torch.arange(len(levels), device=losses_LT.device)
         losses_T = (weights_L[:, None] * losses_LT).sum(dim=0) / weights_L.sum()
         plain = losses_LT[0].detach().sum()
-        log_variances_T = logits.get("log_variances_T")
-        if log_variances_T is None:
-            return Loss(objective=losses_T.sum(), plain=plain)
-        known_T = torch.stack([~targets.possible_NCHW.all(), targets.dense_known_NHW.any()])
-        weighted_T = torch.exp(-log_variances_T) * losses_T + log_variances_T
-        return Loss(objective=(known_T * weighted_T).sum(), plain=plain)
+        if "log_variances_T" in logits:
+            log_variances_T = logits["log_variances_T"]
+            known_T = torch.stack([~targets.possible_NCHW.all(), targets.dense_known_NHW.any()])
+            losses_T = known_T * (torch.exp(-log_variances_T) * losses_T + log_variances_T)
+        objective = losses_T.sum()
+        if "band" in logits:
+            bands = band_loss(logits["band"], targets.band_N)
+            objective, plain = objective + BAND_WEIGHT * bands, plain + bands.detach()
+        return Loss(objective=objective, plain=plain)
 
     def _tasks(self, logits: Logits, targets: Targets) -> Tensor:
         """The loss of each task at one resolution, T."""

@@ -11,6 +11,7 @@ from typing import Literal
 from torch import Tensor
 from torch.nn import functional
 
+from shared.model.density_band import UNKNOWN_BAND
 from shared.model.networks.contract import NUM_BREAST_CLASSES
 from shared.model.segmentation import BreastClass, Segments
 
@@ -29,20 +30,24 @@ class Targets:
         bool; tissue is dense. False where it is not known.
     dense_known_NHW
         bool; whether tissue is dense is known.
+    band_N
+        int64; the reader's category as a place in `BANDS`, or `UNKNOWN_BAND`.
     """
 
     possible_NCHW: Tensor
     dense_NHW: Tensor
     dense_known_NHW: Tensor
+    band_N: Tensor
 
     @classmethod
     def complete(cls, breast_NHW: Tensor, dense_NHW: Tensor) -> Targets:
-        """Targets of which nothing is unknown, of int64 `BreastClass` and bool."""
+        """Targets of whose pixels nothing is unknown, of int64 `BreastClass` and bool."""
         possible_NHWC = functional.one_hot(breast_NHW, NUM_BREAST_CLASSES)
         return cls(
             possible_NCHW=possible_NHWC.permute(0, 3, 1, 2).bool(),
             dense_NHW=dense_NHW,
             dense_known_NHW=dense_NHW.new_ones(dense_NHW.shape),
+            band_N=breast_NHW.new_full(breast_NHW.shape[:1], UNKNOWN_BAND),
         )
 
     def only(self, chosen: slice) -> Targets:
@@ -51,6 +56,7 @@ class Targets:
             possible_NCHW=self.possible_NCHW[chosen],
             dense_NHW=self.dense_NHW[chosen],
             dense_known_NHW=self.dense_known_NHW[chosen],
+            band_N=self.band_N[chosen],
         )
 
     def shrunk(self, step: int) -> Targets:
@@ -60,6 +66,7 @@ class Targets:
             possible_NCHW=self.possible_NCHW[:, :, some, some],
             dense_NHW=self.dense_NHW[:, some, some],
             dense_known_NHW=self.dense_known_NHW[:, some, some],
+            band_N=self.band_N,
         )
 
     def of_image(self, place: int, rows: int, columns: int) -> Targets:
@@ -69,6 +76,7 @@ class Targets:
             possible_NCHW=self.possible_NCHW[here[0], :, here[1], here[2]],
             dense_NHW=self.dense_NHW[here],
             dense_known_NHW=self.dense_known_NHW[here],
+            band_N=self.band_N[here[0]],
         )
 
     def drawn(self) -> frozenset[SegmentName]:

@@ -45,17 +45,20 @@ def join(folder: Path, key: SigningKey) -> SiteHome:
 
 
 def publish(
-    folder: Path, key: SigningKey, alter: Callable[[Weights], Weights] = lambda weights: weights
+    folder: Path,
+    key: SigningKey,
+    alter: Callable[[Weights], Weights] = lambda weights: weights,
+    plan: Plan = PLAN_TOML,
 ) -> Path:
     """A model's folder, signed with this key; the weights are the initial ones, as altered."""
     files = {
-        WEIGHTS: to_bytes(alter(weights_of(initial_model(PLAN_TOML)))),
-        PLAN: PLAN_TOML.to_toml().encode(),
+        WEIGHTS: to_bytes(alter(weights_of(initial_model(plan)))),
+        PLAN: plan.to_toml().encode(),
     }
     manifest = Manifest(
         model_id="test-1",
         run_id="run-1",
-        plan_sha256=PLAN_TOML.sha256,
+        plan_sha256=plan.sha256,
         coordinator="Test",
         created_at="2026-01-01T00:00:00+00:00",
         software="test",

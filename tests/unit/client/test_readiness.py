@@ -6,14 +6,14 @@ import pytest
 
 from client.catalog import Counts, Part
 from client.readiness import Finding, assess
-from shared.plan import Plan, RoundsPlan, TrainingPlan
+from shared.plan import ModelPlan, Plan, RoundsPlan, TrainingPlan
 
 
 def plan(batch_size: int = 4) -> Plan:
     return Plan(name="pilot", rounds=RoundsPlan(count=3), training=TrainingPlan(batch_size=batch_size))
 
 
-def counts(train: int, validation: int, test: int, *, unlabelled: int = 0) -> Counts:
+def counts(train: int, validation: int, test: int, *, unlabelled: int = 0, categories: int = 0) -> Counts:
     labelled = {Part.TRAIN: train, Part.VALIDATION: validation, Part.TEST: test}
     patients = {part: min(number, 1) for part, number in labelled.items()}
     total = sum(labelled.values())
@@ -22,6 +22,7 @@ def counts(train: int, validation: int, test: int, *, unlabelled: int = 0) -> Co
         labelled=total,
         patients=sum(patients.values()),
         by_part=labelled,
+        categories_by_part=dict.fromkeys(Part, categories),
         patients_by_part=patients,
         by_manufacturer={},
         by_view={},
@@ -34,6 +35,13 @@ def counts(train: int, validation: int, test: int, *, unlabelled: int = 0) -> Co
 
 def finding(name: str, here: Counts, batch_size: int = 4) -> Finding:
     return next(one for one in assess(here, plan(batch_size)).findings if one.name == name)
+
+
+def test_categories_train_under_a_plan_with_a_head_for_them_and_then_nothing_need_be_measured() -> None:
+    here = counts(1, 0, 0, unlabelled=3, categories=3)
+    with_head = plan().model_copy(update={"model": ModelPlan(density_band="readers")})
+    assert assess(here, with_head).ready
+    assert not assess(here, plan()).ready
 
 
 def test_one_batch_and_one_example_in_each_other_part_are_enough() -> None:

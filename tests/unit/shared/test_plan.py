@@ -121,6 +121,7 @@ def test_layout_comments_and_written_defaults_do_not_change_the_identity() -> No
         ("model.size", '"tiny"'),
         ("model.loss", '"focal_tversky"'),
         ("model.task_weighting", '"equal"'),
+        ("model.density_band", '"readers"'),
         ("model.width", "0.5"),
         ("model.input_height_px", "512"),
         ("model.input_width_px", "256"),
@@ -160,6 +161,12 @@ def test_a_scale_beyond_its_range_is_refused(pixel_mm: str) -> None:
 def test_a_norm_beyond_its_range_is_refused(norm: str) -> None:
     with pytest.raises(PlanError):
         Plan.from_toml(with_setting("aggregation.max_update_norm", norm))
+
+
+@pytest.mark.parametrize("source", ["true", '"reader"', '""'])
+def test_categories_come_from_readers_or_from_a_simulation(source: str) -> None:
+    with pytest.raises(PlanError, match="density_band"):
+        Plan.from_toml(with_setting("model.density_band", source))
 
 
 @pytest.mark.parametrize("width", ["0", "8.1", "nan", '"1"'])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -333,6 +334,24 @@ def test_an_example_waits_for_its_mask_and_is_then_one_to_train_on(tmp_path: Pat
         assert (loaded.labels_HW == example.labels_HW).all()
         assert (loaded.image_HW == example.image_HW).all()
         assert catalog.geometry(bare.example_id) == GEOMETRY
+
+
+def test_an_example_with_but_a_category_is_of_use_where_categories_are(tmp_path: Path) -> None:
+    bare = replace(make_example(), labels_HW=None)
+    with Catalog.open(tmp_path) as catalog, catalog.importing():
+        catalog.add(bare, replace(provenance(), density=None), None)
+        labels = catalog.labels()
+        assert catalog.examples(Part.TRAIN, categorised=True) == []
+        assert catalog.complete(bare.example_id, None, "c")
+        assert catalog.labels() > labels
+        assert catalog.load(bare.example_id).density == "c"
+        assert catalog.examples(Part.TRAIN) == []
+        assert catalog.examples(Part.TRAIN, categorised=True) == [bare.example_id]
+        assert catalog.counts().categories_by_part[Part.TRAIN] == 1
+        catalog.note_use("run-1", Part.TRAIN)
+        catalog.note_use("run-2", Part.TRAIN, categorised=True)
+        removal = catalog.remove_patient(provenance().patient, actor="local:test")
+        assert removal.runs == ("run-2",)
 
 
 def test_masks_are_counted_by_what_the_newest_of_each_example_shows(tmp_path: Path) -> None:

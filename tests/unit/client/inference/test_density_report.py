@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from client.imaging.density import Density
 from client.imaging.mammogram import Laterality, Spacing, View
 from client.inference.report import DensityReport
+from shared.model.density_band import DensityBand
 
 KNOWN = DensityReport(
     density=Density(percent_density=31.257, breast_area_mm2=12345.678, dense_area_mm2=3858.9),
@@ -50,10 +52,32 @@ def test_what_is_unknown_is_null_and_never_a_number() -> None:
 
 
 def test_the_lines_for_people_name_band_cut_points_and_warnings() -> None:
-    assert KNOWN.headline() == "Percent density 31.3 %, band c"
+    assert KNOWN.headline() == "Percent density 31.3 %, density band c (uncalibrated)"
     text = "\n".join(KNOWN.details())
     assert "uncalibrated" in text
     assert "Right breast, MLO, dense 38.6 cm2 of breast 123.5 cm2" in text
     unknown = UNKNOWN.details()
     assert unknown[-1] == "The image is small."
     assert "Side unknown, view unknown, areas unknown (no pixel spacing)" in unknown
+
+
+def test_a_models_own_head_gives_the_band_with_its_probabilities_and_asks_for_a_second_read() -> None:
+    unsure = replace(KNOWN, likely_band=DensityBand(probabilities=(0.01, 0.5, 0.48, 0.01)))
+    assert unsure.headline() == "Percent density 31.3 %, density band b (uncalibrated)"
+    assert unsure.details()[0] == "Bands uncalibrated: a 1 %, b 50 %, c 48 %, d 1 %; borderline, second read"
+    document = unsure.to_json()
+    assert document["band"] == "b"
+    assert document["band_probabilities"] == {"a": 0.01, "b": 0.5, "c": 0.48, "d": 0.01}
+    assert document["second_read"] is True
+    assert document["band_calibration"] == "uncalibrated"
+    assert "cut_points_percent" not in document
+    sure = replace(KNOWN, likely_band=DensityBand(probabilities=(0.0, 0.1, 0.9, 0.0)))
+    assert "second read" not in sure.details()[0]
+    assert sure.to_json()["second_read"] is False
+
+
+def test_no_report_speaks_of_readers_categories() -> None:
+    for report in (KNOWN, replace(KNOWN, likely_band=DensityBand(probabilities=(0.0, 0.1, 0.9, 0.0)))):
+        said = report.headline() + "".join(report.details()) + json.dumps(report.to_json())
+        assert "rads" not in said.lower()
+        assert "uncalibrated" in said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -39,6 +40,19 @@ def test_a_larger_canvas_is_seen_through_windows_and_every_pixel_is_where_it_was
     assert logits["breast"].shape == (1, 3, 150, 97)
     torch.testing.assert_close(logits["dense"], image_NCHW - 0.5)
     torch.testing.assert_close(logits["breast"][:, 2:], image_NCHW * 2)
+
+
+def test_features_are_the_mean_over_the_windows_of_each_image() -> None:
+    class WithFeatures(PixelByPixel):
+        def forward(self, image_NCHW: Tensor) -> dict[str, Tensor]:
+            return {**super().forward(image_NCHW), "features": image_NCHW.mean(dim=(2, 3), keepdim=True)}
+
+    image_NCHW = torch.cat([torch.full((1, 1, 64, 100), 0.25), torch.ones(1, 1, 64, 100)])
+    image_NCHW[0, :, :, 64:] = 0.75
+    logits = predict(WithFeatures(), image_NCHW, PLAN)
+    windows = [image_NCHW[0, 0, :, start : start + 64].mean().item() for start in (0, 36)]
+    assert logits["features"].flatten().tolist() == pytest.approx([sum(windows) / 2, 1.0])
+    assert logits["dense"].shape == (2, 1, 64, 100)
 
 
 def test_windows_are_averaged_with_weights_that_favour_their_middles() -> None:

@@ -59,10 +59,10 @@ def test_a_removal_between_fitting_and_noting_leaves_nobody_untold(
 ) -> None:
     note, removals = Catalog.note_use, []
 
-    def note_after_a_removal(catalog: Catalog, run_id: str, part: Part) -> None:
+    def note_after_a_removal(catalog: Catalog, run_id: str, part: Part, *, categorised: bool) -> None:
         if not removals:
             removals.append(remove_owner_of(catalog.examples(Part.TRAIN)[0], catalog))
-        note(catalog, run_id, part)
+        note(catalog, run_id, part, categorised=categorised)
 
     monkeypatch.setattr(Catalog, "note_use", note_after_a_removal)
 

@@ -14,6 +14,7 @@ def _batch(num_images: int = 4) -> Batch:
     return Batch(
         image_NCHW=image_HW.expand(num_images, 1, -1, -1).clone(),
         labels_NHW=labels_HW.expand(num_images, -1, -1).clone(),
+        band_N=torch.arange(num_images),
     )
 
 

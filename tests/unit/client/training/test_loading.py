@@ -14,7 +14,11 @@ from client.training.loading import NUM_AHEAD, ahead
 def _batches(made: list[int], count: int) -> Iterator[Batch]:
     for number in range(count):
         made.append(number)
-        yield Batch(image_NCHW=torch.full((1, 1, 2, 2), float(number)), labels_NHW=torch.zeros(1, 2, 2))
+        yield Batch(
+            image_NCHW=torch.full((1, 1, 2, 2), float(number)),
+            labels_NHW=torch.zeros(1, 2, 2),
+            band_N=torch.zeros(1),
+        )
 
 
 @pytest.mark.parametrize("count", [0, 1, NUM_AHEAD, 7])

@@ -14,7 +14,8 @@ from client.training.micro_batches import MicroBatches
 from client.training.ranks import Alone, Ranks, ranks_on
 from client.training.stepping import Stepper
 from shared.model import initial_model
-from shared.plan import ModelPlan, NetworkName, Plan, RoundsPlan
+from shared.model.density_band import DensityBandHead
+from shared.plan import CategorySource, ModelPlan, NetworkName, Plan, RoundsPlan
 
 CPU = torch.device("cpu")
 NUM_STEPS = 3
@@ -32,17 +33,28 @@ def _batch(seed: int) -> Batch:
     return Batch(
         image_NCHW=torch.rand(5, 1, 96, 64, generator=generator),
         labels_NHW=torch.randint(0, 4, (5, 96, 64), generator=generator).to(torch.uint8),
+        band_N=torch.randint(-1, 4, (5,), generator=generator),
     )
 
 
 def _trained(
-    network: NetworkName, ranks: Ranks, device: torch.device = CPU
+    network: NetworkName,
+    ranks: Ranks,
+    device: torch.device = CPU,
+    *,
+    density_band: CategorySource | None = None,
 ) -> tuple[list[float], list[Tensor]]:
     """Losses of some steps, and the gradients of the first: AdamW makes much of what is next to nothing."""
     plan = Plan(
         name="ranks",
         rounds=RoundsPlan(count=1),
-        model=ModelPlan(network=network, size="tiny", input_height_px=96, input_width_px=64),
+        model=ModelPlan(
+            network=network,
+            size="tiny",
+            density_band=density_band,
+            input_height_px=96,
+            input_width_px=64,
+        ),
     )
     gradients: list[Tensor] = []
 
@@ -67,10 +79,28 @@ def test_losses_and_gradients_are_those_of_one_process(
 
     assert len(losses) == NUM_STEPS
     assert losses == pytest.approx(alone_losses, rel=1e-4)
-    gradient, alone_gradient = (
-        torch.cat([one.flatten() for one in several]) for several in (gradients, alone_gradients)
-    )
-    assert (gradient - alone_gradient).norm() < 1e-3 * alone_gradient.norm()
+    assert _apart(gradients, alone_gradients) < 1e-3
+
+
+def test_a_head_for_density_bands_has_the_loss_and_gradients_of_one_process(
+    two_ranks: Ranks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stepping, "convolution_dtype", lambda _device: torch.float32)
+    alone_losses, alone_gradients = _trained("mtl_unet", Alone(), density_band="readers")
+
+    losses, gradients = _trained("mtl_unet", two_ranks, density_band="readers")
+
+    # Percent density counts pixels: after a step, rounding may have turned some of them.
+    assert losses[0] == pytest.approx(alone_losses[0], rel=1e-4)
+    assert _apart(gradients, alone_gradients) < 1e-3
+    head = slice(-len(list(DensityBandHead(1).parameters())), None)
+    assert _apart(gradients[head], alone_gradients[head]) < 1e-3
+
+
+def _apart(gradients: list[Tensor], others: list[Tensor]) -> float:
+    """The length of the difference, as a share."""
+    gradient, other = (torch.cat([one.flatten() for one in several]) for several in (gradients, others))
+    return ((gradient - other).norm() / other.norm()).item()
 
 
 @pytest.mark.gpu

@@ -46,6 +46,7 @@ def _batch(num_images: int = 5) -> Batch:
     return Batch(
         image_NCHW=torch.rand(num_images, 1, 96, 64, generator=generator),
         labels_NHW=torch.randint(0, 4, (num_images, 96, 64), generator=generator).to(torch.uint8),
+        band_N=torch.randint(-1, 4, (num_images,), generator=generator),
     )
 
 

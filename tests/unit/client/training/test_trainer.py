@@ -1,4 +1,5 @@
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from client.training.trainer import MAX_LEFT_OUT, Step, train
 from shared.errors import NonFiniteError, NotReadyError, StoppedError
 from shared.evaluation.measures import figures
 from shared.model import initial_model
+from shared.model.density_band import UNKNOWN_BAND, DensityBandHead, band_loss
+from shared.model.segmentation import segments_of
 from shared.model.weights import to_bytes, weights_of
 from shared.plan import ModelPlan, Plan, RoundsPlan, TrainingPlan
 
@@ -234,7 +237,11 @@ def _partial(example: Example, drawn: str) -> Example:
 def test_labels_that_leave_something_open_become_targets_that_do():
     labels = [Label.BREAST, Label.BREAST_OR_PECTORAL, Label.ADIPOSE_OR_PECTORAL, Label.NOT_BREAST]
     labels += [Label.NOT_DENSE, Label.UNKNOWN]
-    batch = Batch(image_NCHW=torch.zeros(1, 1, 1, 6), labels_NHW=torch.tensor([[labels]], dtype=torch.uint8))
+    batch = Batch(
+        image_NCHW=torch.zeros(1, 1, 1, 6),
+        labels_NHW=torch.tensor([[labels]], dtype=torch.uint8),
+        band_N=torch.tensor([UNKNOWN_BAND]),
+    )
 
     targets = batch.targets()
 
@@ -257,6 +264,45 @@ def test_a_segment_that_a_mask_does_not_show_whole_is_not_measured_on_it():
         [False, True, False, False],
         [True, True, True, True],
     ]
+
+
+def _categorised(seed: int) -> Example:
+    """An example whose reader knows but two categories: d above 13 % of dense tissue, else a."""
+    example = _example(seed)
+    assert example.labels_HW is not None
+    pixels = np.bincount(example.labels_HW.ravel(), minlength=len(Label))
+    percent = 100 * pixels[Label.DENSE] / (pixels[Label.DENSE] + pixels[Label.ADIPOSE])
+    return replace(example, density="d" if percent > 13 else "a")
+
+
+def test_categories_alone_teach_the_head_for_bands_and_leave_the_segments_to_masks():
+    plan = _plan(local_epochs=10)
+    plan = plan.model_copy(update={"model": plan.model.model_copy(update={"density_band": "simulated"})})
+    masked = [_categorised(seed) for seed in range(12)]
+    alone = [replace(_categorised(seed), labels_HW=None) for seed in range(12, 36)]
+    model = initial_model(plan)
+    train(model, FittedDataset(masked, plan.model), plan, round_number=1, seed=0, device=CPU)
+    segmented = _evaluate(model, _dataset(101, 102, 103), plan, CPU)
+    before = {name: weight.clone() for name, weight in model.segmenter.named_parameters()}
+
+    train(model, FittedDataset(alone, plan.model), plan, round_number=1, seed=0, device=CPU)
+
+    # Weight decay alone moves what no gradient does.
+    steps, rate = 60, plan.training.learning_rate * plan.training.weight_decay
+    for name, weight in model.segmenter.named_parameters():
+        torch.testing.assert_close(weight, before[name], rtol=steps * rate, atol=1e-7)
+    after = _evaluate(model, _dataset(101, 102, 103), plan, CPU)
+    assert after["dice_dense"] == pytest.approx(segmented["dice_dense"], abs=0.02)
+    unseen = FittedDataset([_categorised(seed) for seed in range(200, 240)], plan.model)
+    batch = unseen.batch(range(40))
+    with torch.no_grad():
+        logits = model.eval()(batch.image_NCHW)
+        percents = segments_of(logits).percent_density()
+        learnt, started = (
+            band_loss(head(percents, logits["features"]), batch.band_N).item()
+            for head in (model.band_head, DensityBandHead(128))
+        )
+    assert learnt < 0.6 * started
 
 
 def test_masks_of_some_segments_each_teach_all_of_them_together():

@@ -4,7 +4,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from shared.model.losses import MultitaskLoss
+from shared.model.density_band import UNKNOWN_BAND
+from shared.model.losses import BAND_WEIGHT, MultitaskLoss
 from shared.model.networks import Logits
 from shared.model.targets import Targets
 
@@ -114,12 +115,26 @@ def test_each_coarser_level_counts_half_as_much_and_the_plain_loss_is_that_of_th
     assert math.isclose(loss.plain.item(), fine_loss, rel_tol=1e-4)
 
 
+def test_a_readers_category_adds_the_loss_of_its_band() -> None:
+    logits = _logits(0.0)
+    logits["band"] = torch.tensor([math.log(3), 0.0, -math.log(3)]).view(1, 3, 1, 1)  # each band as likely
+    segments = sum(DICE_CE_OF_NOTHING.values())
+
+    known = MultitaskLoss("dice_ce")(logits, replace(TARGETS, band_N=torch.tensor([1])))
+    unknown = MultitaskLoss("dice_ce")(logits, TARGETS)
+
+    assert math.isclose(known.plain.item(), segments + math.log(4), rel_tol=1e-4)
+    assert math.isclose(known.objective.item(), segments + BAND_WEIGHT * math.log(4), rel_tol=1e-4)
+    assert math.isclose(unknown.objective.item(), segments, rel_tol=1e-4)
+
+
 # -- labels that leave something open
 
 NOTHING = Targets(
     possible_NCHW=torch.ones_like(TARGETS.possible_NCHW),
     dense_NHW=torch.zeros_like(DENSE_NHW),
     dense_known_NHW=torch.zeros_like(DENSE_NHW),
+    band_N=torch.tensor([UNKNOWN_BAND]),
 )
 
 
@@ -159,7 +174,7 @@ def test_a_task_that_is_not_labelled_leaves_the_other_ones_loss_and_gradient_as_
 def test_unknown_pixels_change_nothing_whatever_the_network_says_of_them() -> None:
     possible_NCHW, known_NHW = TARGETS.possible_NCHW.clone(), torch.ones_like(DENSE_NHW)
     possible_NCHW[..., 3], known_NHW[..., 3] = True, False
-    targets = Targets(possible_NCHW=possible_NCHW, dense_NHW=DENSE_NHW, dense_known_NHW=known_NHW)
+    targets = replace(TARGETS, possible_NCHW=possible_NCHW, dense_known_NHW=known_NHW)
     without = Targets.complete(BREAST_NHW[..., :3], DENSE_NHW[..., :3])
     logits = _logits(-2.0)
 
