@@ -73,19 +73,22 @@ class Outcome:
     Attributes
     ----------
     images
-        Each test image of each site under the final weights.
+        Each test image of each site under its final weights.
     upload_bytes
         Of all updates of all rounds.
     float32_bytes
         Of the same updates as float32.
     weights
         After each round, the first ones first.
+    own_weights
+        What each site ends with: the last weights, with its own layers in them where the strategy has such.
     """
 
     images: dict[str, list[ImageMetrics]] = field(default_factory=dict)
     upload_bytes: int = 0
     float32_bytes: int = 0
     weights: list[Weights] = field(default_factory=list)
+    own_weights: dict[str, Weights] = field(default_factory=dict)
 
     @property
     def mean_dice_dense(self) -> float:
@@ -189,9 +192,9 @@ def learn(
         rounds = _exact_rounds if bits is None else _rounds
         states = rounds(plan, sites, BlobStore(Path(folder)), outcome, on_step)
     for site in sites:
-        outcome.images[site.name] = tested(
-            own_weights(outcome.weights[-1], plan, states[site.name]), site.test, plan
-        )
+        ended = own_weights(outcome.weights[-1], plan, states[site.name])
+        outcome.own_weights[site.name] = ended
+        outcome.images[site.name] = tested(ended, site.test, plan)
     return outcome
 
 

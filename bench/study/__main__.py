@@ -45,22 +45,36 @@ def main() -> None:
     plan = Plan.from_toml(plan_file.read_bytes())
     hospitals = read_hospitals(options.data)
     results = Results(options.output / plan.name)
+    arms = arms_of(sorted(hospitals), STRATEGIES, personal=plan.personalisation.layers != "none")
     left = [
         (arm, fold)
+        for arm in arms
         for fold in folds_of(hospitals, num_folds=NUM_FOLDS, seed=SPLIT_SEED)
-        for arm in arms_of(sorted(hospitals), STRATEGIES)
         if (not options.folds or fold.number in options.folds)
         and (not options.arms or arm.name in options.arms)
-        and results.find(arm.name, fold.number, plan.sha256) is None
+        and results.find(arm.name, fold.number, arm.settings(plan)) is None
     ]
-    for result in run(left, plan, console):
-        results.keep(result)
-    study = Study.of(results.under(plan.sha256), plan, num_folds=NUM_FOLDS)
+    for each in run(left, plan, console):
+        results.keep(each)
+    found = [
+        result
+        for arm in arms
+        for number in range(1, NUM_FOLDS + 1)
+        if (result := results.find(arm.name, number, arm.settings(plan)))
+    ]
+    study = Study.of(found, plan, num_folds=NUM_FOLDS, chosen_on=_chosen_on(plan))
     if study.arms:
         console.print(f"Written: {write(study, options.output)}")
     if not options.data and not beats_foreign(study):
         console.print("The federated model is no better than other hospitals' local ones.", style="red")
         sys.exit(1)
+
+
+def _chosen_on(plan: Plan) -> frozenset[str]:
+    """Names of the images on which a plan's settings were chosen; none if there is no list of them."""
+    file = HERE / f"{plan.name}.chosen-on.txt"
+    lines = file.read_text().splitlines() if file.exists() else []
+    return frozenset(line for line in lines if not line.startswith("#"))
 
 
 if __name__ == "__main__":

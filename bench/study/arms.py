@@ -1,28 +1,31 @@
 """The ways of training that a study compares, each from the same first weights.
 
 Every arm takes as many optimiser steps as the whole federation does under the study's plan, rounded down to
-whole epochs: no local model is at a loss for want of training.
+whole epochs: no local model is at a loss for want of training. A personal model is tested at its own hospital
+alone; what it may lose elsewhere is no harm, for it never goes there.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from bench.learning import CPU, LearningSite, learn, tested
+from torch import nn
+
+from bench.learning import CPU, LearningSite, learn
 from bench.study.folds import Fold
-from bench.study.results import ImageResult, Result
-from client.evaluation.images import ImageMetrics
+from bench.study.results import Result, Settings, segmented, settings_of
 from client.imaging.example import Example
 from client.training.dataset import FittedDataset
+from client.training.personalisation import personalise
 from client.training.schedule import num_steps_per_round, training_seed
-from client.training.trainer import train
+from client.training.trainer import TrainingResult, train
 from shared.model import Weights, initial_model
 from shared.model.weights import weights_of
-from shared.plan import Plan, StrategyName
+from shared.plan import PersonalisationPlan, Plan, StrategyName
 
-POOLED, LOCAL = "pooled", "local "
+POOLED, LOCAL, PERSONAL = "pooled", "local ", " personal"
 RUN_ID = "study"
 OnStep = Callable[[int, int], None]
 """Called with the number of optimiser steps taken, of all sites together, and their number in all."""
@@ -40,11 +43,25 @@ class Arm:
         Of a federation; None trains in one place.
     sites
         Whose training parts it sees.
+    is_personal
+        Whether each site makes the federation's model its own at the end, as the plan says.
     """
 
     name: str
     strategy: StrategyName | None
     sites: tuple[str, ...]
+    is_personal: bool = False
+
+    def plan(self, study: Plan) -> Plan:
+        """What the study's plan becomes for this arm."""
+        strategy = self.strategy or study.aggregation.strategy
+        aggregation = study.aggregation.model_copy(update={"strategy": strategy})
+        own = study.personalisation if self.is_personal else PersonalisationPlan()
+        return study.model_copy(update={"aggregation": aggregation, "personalisation": own})
+
+    def settings(self, study: Plan) -> Settings:
+        """By which its results under the study's plan are known."""
+        return settings_of(self.plan(study))
 
 
 def local_name(site: str) -> str:
@@ -52,19 +69,22 @@ def local_name(site: str) -> str:
     return LOCAL + site
 
 
-def arms_of(sites: Sequence[str], strategies: Sequence[StrategyName]) -> list[Arm]:
-    """Pooled, each federation, and each site alone."""
+def arms_of(sites: Sequence[str], strategies: Sequence[StrategyName], *, personal: bool) -> list[Arm]:
+    """Pooled, each site alone, and each federation; the first one is made personal, too, if that is asked."""
     everywhere = tuple(sites)
+    federated = [Arm(name=strategy, strategy=strategy, sites=everywhere) for strategy in strategies]
     return [
         Arm(name=POOLED, strategy=None, sites=everywhere),
-        *(Arm(name=strategy, strategy=strategy, sites=everywhere) for strategy in strategies),
         *(Arm(name=local_name(site), strategy=None, sites=(site,)) for site in sites),
+        *federated,
+        *(replace(arm, name=arm.name + PERSONAL, is_personal=True) for arm in federated[:personal]),
     ]
 
 
-def run_arm(arm: Arm, fold: Fold, plan: Plan, on_step: OnStep) -> Result:
+def run_arm(arm: Arm, fold: Fold, study: Plan, on_step: OnStep) -> Result:
     """Train an arm on a fold's training parts and test it on the test parts of all sites."""
     began = time.monotonic()
+    plan = arm.plan(study)
     sites = [
         LearningSite(
             name=name,
@@ -77,22 +97,27 @@ def run_arm(arm: Arm, fold: Fold, plan: Plan, on_step: OnStep) -> Result:
     if arm.strategy is None:
         examples = [one for name in arm.sites for one in fold.train[name]]
         weights, num_steps = _together(examples, plan, total, arm.name, on_step)
-        images = {site.name: tested(weights, site.test, plan) for site in sites}
+        weights_of_site = {site.name: weights for site in sites}
     else:
-        num_steps, images = _federated(arm.strategy, sites, plan, total, on_step)
+        num_steps, weights_of_site = _federated(sites, plan, total, on_step)
+    if arm.is_personal:
+        weights_of_site = {
+            site.name: _personal(weights_of_site[site.name], site, plan, arm.name) for site in sites
+        }
     return Result(
         arm=arm.name,
         fold=fold.number,
-        plan_sha256=plan.sha256,
+        settings=arm.settings(study),
         num_steps=num_steps,
         seconds=time.monotonic() - began,
-        images={site: [ImageResult.of(one) for one in of_site] for site, of_site in images.items()},
+        images={site.name: segmented(weights_of_site[site.name], site.test, plan) for site in sites},
     )
 
 
 def _federated(
-    strategy: StrategyName, sites: Sequence[LearningSite], plan: Plan, total_steps: int, on_step: OnStep
-) -> tuple[int, dict[str, list[ImageMetrics]]]:
+    sites: Sequence[LearningSite], plan: Plan, total_steps: int, on_step: OnStep
+) -> tuple[int, dict[str, Weights]]:
+    """Train a federation; returns the number of steps, and the weights that each site ends with."""
     taken = 0
 
     def count() -> None:
@@ -100,11 +125,18 @@ def _federated(
         taken += 1
         on_step(taken, total_steps)
 
-    aggregation = plan.aggregation.model_copy(update={"strategy": strategy})
-    outcome = learn(
-        plan.model_copy(update={"aggregation": aggregation}), sites, bits=plan.aggregation.bits, on_step=count
-    )
-    return taken, outcome.images
+    outcome = learn(plan, sites, bits=plan.aggregation.bits, on_step=count)
+    return taken, outcome.own_weights
+
+
+def _personal(weights: Weights, site: LearningSite, plan: Plan, seed_of: str) -> Weights:
+    """A site's own model. The last epoch is kept: few hospitals here could spare images to choose one by."""
+
+    def train_epoch(model: nn.Module, fine_tuning: Plan, epoch: int) -> TrainingResult:
+        seed = training_seed(plan.seed, run_id=seed_of, round_number=epoch, attempt=1, site_id=site.name)
+        return train(model, site.train, fine_tuning, round_number=epoch, seed=seed, device=CPU)
+
+    return personalise(weights, plan, train_epoch, validation=None, device=CPU).in_place_of(weights)
 
 
 def _together(

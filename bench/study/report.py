@@ -1,31 +1,40 @@
-"""A study's figures as a page of Markdown with a picture."""
+"""A study's figures as a page of Markdown."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
+from statistics import fmean, stdev
 
-from bench.study.arms import LOCAL, POOLED, local_name
+from bench.study.aims import Aim, aims_of
+from bench.study.arms import LOCAL, PERSONAL, POOLED, local_name
 from bench.study.figures import (
     ArmResults,
+    Counts,
     Figure,
     Statistic,
+    Values,
     density_bias,
     density_correlation,
     density_error,
-    mean_of,
+    dice_of,
+    figure_of,
+    four_class_dice,
+    pixel_dice_of,
 )
+from bench.study.picture import draw
 from bench.study.results import Result
 from shared.files import write_file
 from shared.plan import Plan
 
-DENSE, BREAST, PECTORAL = mean_of("dice_dense"), mean_of("dice_breast"), mean_of("dice_pectoral")
+DENSE = dice_of("dense")
 COLUMNS: Mapping[str, Statistic] = {
     "dense Dice": DENSE,
-    "breast Dice": BREAST,
-    "pectoral Dice": PECTORAL,
+    "dense, all pixels": pixel_dice_of("dense"),
+    "four classes": four_class_dice,
+    "breast Dice": dice_of("breast"),
+    "pectoral Dice": dice_of("pectoral"),
     "PD r": density_correlation,
     "PD error": density_error,
     "PD bias": density_bias,
@@ -34,148 +43,209 @@ COLUMNS: Mapping[str, Statistic] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Study:
-    """The arms of a study that were tested in every fold, by name."""
+    """The arms of a study that were tested in every fold, by name.
+
+    Attributes
+    ----------
+    untouched
+        The same arms on the images on which no setting was ever chosen; none if nothing was chosen.
+    """
 
     plan: Plan
     arms: Mapping[str, ArmResults]
-    num_folds: int
+    untouched: Mapping[str, ArmResults]
 
     @classmethod
-    def of(cls, results: Sequence[Result], plan: Plan, *, num_folds: int) -> Study:
-        """Those arms of which no fold is missing."""
-        by_arm = {name: list(them) for name, them in groupby(results, key=lambda one: one.arm)}
-        whole = {name: ArmResults(them) for name, them in by_arm.items() if len(them) == num_folds}
-        return cls(plan=plan, arms=whole, num_folds=num_folds)
+    def of(
+        cls, results: Sequence[Result], plan: Plan, *, num_folds: int, chosen_on: Collection[str]
+    ) -> Study:
+        """Those arms of which no fold is missing, in the order of their first results.
+
+        Parameters
+        ----------
+        chosen_on
+            Names of the images on which the plan's settings were chosen.
+        """
+        by_arm: dict[str, list[Result]] = {}
+        for result in results:
+            by_arm.setdefault(result.arm, []).append(result)
+        whole = {name: them for name, them in by_arm.items() if len(them) == num_folds}
+        return cls(
+            plan=plan,
+            arms={name: ArmResults.of(them) for name, them in whole.items()},
+            untouched={
+                name: ArmResults.of(them, without=chosen_on) for name, them in whole.items() if chosen_on
+            },
+        )
 
     @property
-    def sites(self) -> list[str]:
-        """The hospitals, by name."""
-        return list(next(iter(self.arms.values())).num_images)
+    def num_images(self) -> Mapping[str, int]:
+        """Of each hospital, by name."""
+        return next(iter(self.arms.values())).num_images
+
+    @property
+    def federated(self) -> list[str]:
+        """The federations, the one that hospitals would have first; personal models are none."""
+        return [
+            name
+            for name in self.arms
+            if name != POOLED and not name.startswith(LOCAL) and not name.endswith(PERSONAL)
+        ]
 
 
 def write(study: Study, folder: Path) -> Path:
     """Write page and picture into a folder, named after the plan; returns the page's file."""
     file, picture = folder / f"{study.plan.name}.md", folder / f"{study.plan.name}.png"
-    draw(study, picture)
+    draw(study.arms, picture)
     write_file(file, page(study, picture.name).encode())
     return file
 
 
 def page(study: Study, picture: str) -> str:
-    """The page: every arm over all hospitals, dense Dice at each, and the picture."""
-    return "\n".join(
-        [
-            f"# {study.plan.name}",
-            "",
-            "Made by `make study`; [what it means](../study.md). Means over test images with 95 % bootstrap",
-            "intervals; PD is percent density, its error the mean absolute one, both in points.",
-            "",
-            *_table(
-                ["model", *COLUMNS],
-                [
-                    [name, *(_words(tested.figure(statistic)) for statistic in COLUMNS.values())]
-                    for name, tested in study.arms.items()
-                ],
-            ),
-            "",
-            "Dense Dice at each hospital:",
-            "",
-            *_table(
-                ["model", *(f"{site} ({count})" for site, count in _counts(study).items())],
-                [
-                    [name, *(_words(tested.figure(DENSE, site)) for site in study.sites)]
-                    for name, tested in study.arms.items()
-                ],
-            ),
-            "",
-            *_comparison(study),
-            "",
-            f"![Dense Dice of every model at every hospital]({picture})",
-            "",
-        ]
-    )
-
-
-def _comparison(study: Study) -> list[str]:
-    """Each federation beside all data in one place, and at each hospital beside local models."""
-    rows = []
-    for name in filter(_is_federated, study.arms):
-        share = (
-            study.arms[name].value(DENSE) / study.arms[POOLED].value(DENSE) if POOLED in study.arms else None
-        )
-        own, foreign = _gains(study, name)
-        rows.append(
-            [name, "" if share is None else f"{share:.3f}", *(_by_site(gains) for gains in (own, foreign))]
-        )
-    return [
-        "Dense Dice of the federated models: as a share of the pooled model's, and the gain at each hospital",
-        "over its own model, and over the mean of the other hospitals' models:",
-        "",
-        *_table(["model", "of pooled", "over own", "over others'"], rows),
+    """Every arm over all hospitals, then at each, what federating gains, the aims, and the picture."""
+    parts = [
+        [f"# {study.plan.name}", "", *_head(study), "", *_overall(study.arms)],
+        [f"![Dense Dice of every model at every hospital, and percent density]({picture})"],
+        ["## At each hospital", "", *_at_each(study)],
     ]
+    if study.untouched:
+        count = sum(next(iter(study.untouched.values())).num_images.values())
+        parts.append(
+            [
+                f"## The {count} images on which nothing was chosen",
+                "",
+                "The same models and folds, without the images on which the settings were chosen:",
+                "",
+                *_overall(study.untouched),
+            ]
+        )
+    if study.federated and _at_home(study.arms) is not None:
+        parts.append(["## What federating gains", "", *_gains(study.arms, study.federated)])
+    if study.untouched and study.federated:
+        parts.append(["## Aims", "", *_aims(study)])
+    return "\n\n".join("\n".join(part) for part in parts) + "\n"
 
 
 def beats_foreign(study: Study) -> bool:
     """Whether every federated model is better, over all hospitals, than local models away from home."""
     return all(
-        sum(foreign.values()) > 0
-        for name in study.arms
-        if _is_federated(name)
-        for foreign in [_gains(study, name)[1]]
+        study.arms[name].value(DENSE) > _away(study.arms, list(study.num_images)) for name in study.federated
     )
 
 
-def _gains(study: Study, arm: str) -> tuple[dict[str, float], dict[str, float]]:
-    """Dense Dice at each hospital, less that of its own model, and of the mean of other hospitals' models."""
-    own, foreign = {}, {}
-    for site in study.sites:
-        here = study.arms[arm].value(DENSE, site)
-        local = {
-            name: tested.value(DENSE, site) for name, tested in study.arms.items() if name.startswith(LOCAL)
-        }
-        if local_name(site) in local:
-            own[site] = here - local.pop(local_name(site))
-        if local:
-            foreign[site] = here - sum(local.values()) / len(local)
-    return own, foreign
+def _head(study: Study) -> list[str]:
+    count = study.num_images
+    where = ", ".join(f"{site} {number}" for site, number in count.items())
+    model = study.plan.model
+    return [
+        "Made by `make study`; [what it means](../study.md).",
+        "",
+        f"- {sum(count.values())} images ({where}), each tested once by a model trained without it,",
+        f"  at {model.input_height_px} x {model.input_width_px} pixels; in brackets 95 % bootstrap interval.",
+        "- Dice is the mean over images; *dense, all pixels* takes the pixels of all images together. *Four",
+        "  classes* is the mean over background, adipose tissue, dense tissue and pectoral muscle.",
+        "- PD is percent density: Pearson's r, mean absolute error and bias (measured less the expert's),",
+        "  the last two in percentage points.",
+        "- A *personal* model is the federation's, fine-tuned by each hospital, and tested there alone.",
+    ]
 
 
-def _is_federated(arm: str) -> bool:
-    return arm != POOLED and not arm.startswith(LOCAL)
+def _overall(arms: Mapping[str, ArmResults]) -> list[str]:
+    rows = [
+        [name, *(_words(tested.figure(statistic)) for statistic in COLUMNS.values())]
+        for name, tested in arms.items()
+    ]
+    return _table(["model", *COLUMNS], rows)
 
 
-def draw(study: Study, file: Path) -> None:
-    """A group of bars for all hospitals and for each, a bar for each arm."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot
-
-    groups = [None, *study.sites]
-    width = 0.8 / len(study.arms)
-    figure, axes = pyplot.subplots(figsize=(10, 4.5), layout="constrained")
-    for place, (name, tested) in enumerate(study.arms.items()):
-        found = [tested.figure(DENSE, site) for site in groups]
-        at = [group + (place - (len(study.arms) - 1) / 2) * width for group in range(len(groups))]
-        errors = [[one.value - one.low for one in found], [one.high - one.value for one in found]]
-        axes.bar(at, [one.value for one in found], width * 0.92, yerr=errors, capsize=2, label=name)
-    counts = _counts(study)
-    names = [f"all\n{sum(counts.values())} images"]
-    names += [f"{site}\n{count} images" for site, count in counts.items()]
-    axes.set_xticks(range(len(names)), names)
-    axes.set_ylabel("Dice of dense tissue, mean and 95 % interval")
-    axes.set_ylim(0, 1)
-    figure.legend(ncols=len(study.arms), loc="outside lower center")
-    figure.savefig(file, dpi=120)
-    pyplot.close(figure)
+def _at_each(study: Study) -> list[str]:
+    rows = [
+        [name, *(_words(tested.figure(DENSE, site)) for site in study.num_images)]
+        for name, tested in study.arms.items()
+    ]
+    head = ["model", *(f"{site} ({count})" for site, count in study.num_images.items())]
+    return ["Dense Dice of each model (row) on each hospital's images (column):", "", *_table(head, rows)]
 
 
-def _by_site(gains: Mapping[str, float]) -> str:
-    return ", ".join(f"{site} {gain:+.3f}" for site, gain in gains.items())
+def _gains(arms: Mapping[str, ArmResults], federated: Sequence[str]) -> list[str]:
+    """Each federation beside all data in one place, and beside local models at home and away."""
+    home = _at_home(arms)
+    assert home is not None
+    names = [name for arm in federated for name in (arm, arm + PERSONAL) if name in arms]
+    sites: list[str | None] = [None, *home.num_images]
+    rows = []
+    for site in sites:
+        own, away = home.value(DENSE, site), _away(arms, list(home.num_images) if site is None else [site])
+        gains = [_words(figure_of([arms[name], home], _difference, site), sign=True) for name in names]
+        rows.append([site or "all", f"{own:.3f}", f"{away:.3f}", *gains])
+    lines = [
+        "Dense Dice of each hospital's own local model, and of the other hospitals' local models, on its",
+        "images; then the gain of each federated model over the hospital's own:",
+        "",
+        *_table(["hospital", "own model", "others' models", *(f"{name}, gain" for name in names)], rows),
+        "",
+    ]
+    own, away = home.value(DENSE), _away(arms, list(home.num_images))
+    for name in federated:
+        dense = arms[name].value(DENSE)
+        over_own, over_others = 100 * (dense / own - 1), 100 * (dense / away - 1)
+        words = f"{over_own:+.1f} % over own models, {over_others:+.1f} % over others'"
+        if POOLED in arms:
+            words += f"; {_words(figure_of([arms[name], arms[POOLED]], _ratio))} of pooled"
+        lines.append(f"- {name}: {words}")
+    return lines
 
 
-def _counts(study: Study) -> dict[str, int]:
-    return next(iter(study.arms.values())).num_images
+def _aims(study: Study) -> list[str]:
+    name = study.federated[0]
+    everywhere, elsewhere = aims_of(study.arms, name), aims_of(study.untouched, name)
+    rows = [
+        [aim.words, _judged(aim), _judged(other)] for aim, other in zip(everywhere, elsewhere, strict=True)
+    ]
+    count = sum(study.untouched[name].num_images.values())
+    lines = [
+        f"Of {name}, on all images and on the {count} on which nothing was chosen:",
+        "",
+        *_table(["aim", "all images", f"the {count}"], rows),
+    ]
+    folds = [
+        f"{arm} {fmean(values):.3f} ± {stdev(values):.3f}"
+        for arm in (POOLED, name)
+        if arm in study.arms
+        for values in [study.arms[arm].by_fold(four_class_dice)]
+    ]
+    return [*lines, "", f"Four-class Dice, mean ± standard deviation over folds: {', '.join(folds)}."]
+
+
+def _judged(aim: Aim) -> str:
+    return f"{aim.reached}, {'met' if aim.is_met else 'missed'}"
+
+
+def _at_home(arms: Mapping[str, ArmResults]) -> ArmResults | None:
+    """Every hospital's images under its own local model; None if one was not trained."""
+    sites = next(iter(arms.values())).num_images
+    if any(local_name(site) not in arms for site in sites):
+        return None
+    return ArmResults({site: arms[local_name(site)].by_site[site] for site in sites})
+
+
+def _away(arms: Mapping[str, ArmResults], sites: Sequence[str]) -> float:
+    """Dense Dice of hospitals' images under the other hospitals' local models."""
+    found = [
+        (tested.value(DENSE, site), tested.num_images[site])
+        for site in sites
+        for name, tested in arms.items()
+        if name.startswith(LOCAL) and name != local_name(site)
+    ]
+    return sum(dice * count for dice, count in found) / sum(count for _dice, count in found)
+
+
+def _difference(here: Counts, there: Counts) -> Values:
+    return DENSE(here) - DENSE(there)
+
+
+def _ratio(here: Counts, there: Counts) -> Values:
+    return DENSE(here) / DENSE(there)
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -183,6 +253,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return [f"| {' | '.join(line)} |" for line in lines]
 
 
-def _words(figure: Figure) -> str:
-    digits = 3 if abs(figure.value) <= 1 else 1
-    return f"{figure.value:.{digits}f} ({figure.low:.{digits}f} to {figure.high:.{digits}f})"
+def _words(figure: Figure, *, sign: bool = False) -> str:
+    digits = 3 if max(abs(figure.value), abs(figure.low), abs(figure.high)) <= 1.5 else 1
+    form = f"{'+' if sign else ''}.{digits}f"
+    return f"{figure.value:{form}} ({figure.low:{form}} to {figure.high:{form}})"

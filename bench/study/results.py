@@ -1,4 +1,7 @@
-"""What an arm came to in one fold: a file of its own, so that a study goes on where it was interrupted."""
+"""What an arm came to in one fold: a file of its own, so that a study goes on where it was interrupted.
+
+Kept are counts of pixels, of which every figure of a report follows.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,31 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from client.evaluation.images import ImageMetrics
+import torch
+
+from client.inference.prediction import predict
+from client.training.dataset import FittedDataset
 from shared.files import write_file
+from shared.model import Weights, model_around
+from shared.model.segmentation import Segments, segments_of
+from shared.plan import Plan
+
+CLASSES = ("background", "adipose", "dense", "pectoral")
+"""Every pixel is of one of them."""
+SEGMENTS = (*CLASSES, "breast")
+
+Settings = Mapping[str, Any]
+"""What a plan sets otherwise than its defaults, so that a new setting makes no old result void."""
+
+
+class Pixels(NamedTuple):
+    """Of one segment in one image, at the scale of the network's input."""
+
+    both: int
+    measured: int
+    expert: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,25 +44,12 @@ class ImageResult:
     ----------
     image
         Its name in the study's source.
-    dice_dense, dice_breast, dice_pectoral
-        In [0, 1].
-    percent_density, expert_percent_density
-        In %.
+    pixels
+        Of each of `SEGMENTS`.
     """
 
     image: str
-    dice_dense: float
-    dice_breast: float
-    dice_pectoral: float
-    percent_density: float
-    expert_percent_density: float
-
-    @classmethod
-    def of(cls, metrics: ImageMetrics) -> ImageResult:
-        """An image of which an expert has drawn every segment."""
-        values = {name: getattr(metrics, name) for name in cls.__slots__ if name != "image"}
-        assert None not in values.values()
-        return cls(image=metrics.example_id, **values)
+    pixels: Mapping[str, Pixels]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +58,7 @@ class Result:
 
     Attributes
     ----------
-    plan_sha256
+    settings
         Of the plan that it was trained under.
     num_steps
         Optimiser steps, of all sites together.
@@ -56,7 +68,7 @@ class Result:
 
     arm: str
     fold: int
-    plan_sha256: str
+    settings: Settings
     num_steps: int
     seconds: float
     images: Mapping[str, list[ImageResult]]
@@ -68,34 +80,71 @@ class Results:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def find(self, arm: str, fold: int, plan_sha256: str) -> Result | None:
-        """The result of an arm in a fold, if it was come to under this very plan."""
+    def find(self, arm: str, fold: int, settings: Settings) -> Result | None:
+        """The result of an arm in a fold, if it was come to under these very settings."""
         file = self._file(arm, fold)
         if not file.exists():
             return None
         result = _read(file)
-        return result if result.plan_sha256 == plan_sha256 else None
+        return result if result.settings == settings else None
 
     def keep(self, result: Result) -> None:
         """Write a result, whole or not at all."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        content = json.dumps(asdict(result), indent=1) + "\n"
-        write_file(self._file(result.arm, result.fold), content.encode())
-
-    def under(self, plan_sha256: str) -> list[Result]:
-        """Every result that was come to under a plan, by arm and fold."""
-        found = [_read(file) for file in self.folder.glob("*.json")]
-        return sorted(
-            (one for one in found if one.plan_sha256 == plan_sha256), key=lambda one: (one.arm, one.fold)
-        )
+        write_file(self._file(result.arm, result.fold), (json.dumps(asdict(result)) + "\n").encode())
 
     def _file(self, arm: str, fold: int) -> Path:
         return self.folder / f"{arm.replace(' ', '-')}-{fold}.json"
 
 
+def settings_of(plan: Plan) -> Settings:
+    """The settings by which results are known."""
+    settings: Settings = plan.model_dump(mode="json", exclude_defaults=True)
+    return settings
+
+
+@torch.inference_mode()
+def segmented(weights: Weights, images: FittedDataset, plan: Plan) -> list[ImageResult]:
+    """Images under some weights, each without the padding around it; of each an expert drew every segment."""
+    model = model_around(weights, plan.model).eval()
+    results = []
+    for place, name in enumerate(images.example_ids):
+        batch, extent = images.batch([place]), images.extent(place)
+        measured = _masks(segments_of(predict(model, batch.image_NCHW, plan.model)).of_image(0, *extent))
+        expert = _masks(batch.targets().segments().of_image(0, *extent))
+        pixels = {
+            segment: Pixels(
+                both=int((measured[segment] & expert[segment]).sum()),
+                measured=int(measured[segment].sum()),
+                expert=int(expert[segment].sum()),
+            )
+            for segment in SEGMENTS
+        }
+        results.append(ImageResult(image=name, pixels=pixels))
+    return results
+
+
+def _masks(segments: Segments) -> dict[str, torch.Tensor]:
+    breast, dense, pectoral = segments.breast_NHW, segments.dense_NHW, segments.pectoral_NHW
+    return {
+        "background": ~(breast | pectoral),
+        "adipose": breast & ~dense,
+        "dense": dense,
+        "pectoral": pectoral,
+        "breast": breast,
+    }
+
+
 def _read(file: Path) -> Result:
     document = json.loads(file.read_text())
     images = {
-        site: [ImageResult(**image) for image in of_site] for site, of_site in document["images"].items()
+        site: [
+            ImageResult(
+                image=image["image"],
+                pixels={segment: Pixels(*counts) for segment, counts in image["pixels"].items()},
+            )
+            for image in of_site
+        ]
+        for site, of_site in document["images"].items()
     }
     return Result(**{**document, "images": images})
