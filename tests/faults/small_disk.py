@@ -39,8 +39,10 @@ class SmallDisk:
 
 
 @contextlib.contextmanager
-def own_disk(role: Role, *, size_bytes: int) -> Iterator[SmallDisk]:
+def own_disk(role: Role, *, spare_bytes: int) -> Iterator[SmallDisk]:
     """Lay the home of a role that runs on a disk of its own, of memory, for as long as the block lasts.
+
+    The disk holds what is in the home, and so much more.
 
     Skips the test where no disk can be mounted.
     """
@@ -50,18 +52,21 @@ def own_disk(role: Role, *, size_bytes: int) -> Iterator[SmallDisk]:
     beside = role.home.with_name(f"{role.home.name}-before")
     role.home.rename(beside)
     role.home.mkdir(mode=0o700)
+    size_bytes = spare_bytes + sum(each.stat().st_size for each in beside.rglob("*") if each.is_file())
     try:
         mount = ["mount", "-t", "tmpfs", "-o", f"size={size_bytes},mode=0700", "none", str(role.home)]
         if subprocess.run(mount, capture_output=True, check=False).returncode:
             pytest.skip("this machine lets no disk be mounted")
         try:
             shutil.copytree(beside, role.home, dirs_exist_ok=True)
-            role.start()
-            yield SmallDisk(role.home)
+            try:
+                role.start()
+                yield SmallDisk(role.home)
+            finally:
+                role.stop()
+                shutil.rmtree(beside)
+                shutil.copytree(role.home, beside)
         finally:
-            role.stop()
-            shutil.rmtree(beside)
-            shutil.copytree(role.home, beside)
             subprocess.run(["umount", str(role.home)], check=True)
     finally:
         role.home.rmdir()

@@ -86,6 +86,6 @@ def test_a_line_of_a_megabyte_a_second_is_slow_and_costs_no_contribution(
 
     seconds = [round(one["seconds"], 1) for one in shown["rounds"]]
     log.info("rounds of a model of %.1f MB over 1 MB/s took %s s", bytes_of(network) / MB, seconds)
-    assert min(seconds) > bytes_of(network) / MB
+    assert seconds[0] > bytes_of(network) / MB  # later rounds fetch what has changed of the weights
     assert states(shown) == [["admitted"] * 2] * 2
     witness.reckon(shown["run_id"], rounds=2)

@@ -23,7 +23,7 @@ VICTIM = "hospital-north"
 SOME_SECONDS = {"local_epochs": 12, "learning_rate": 0.005}
 TIMEOUT_S = 180.0
 LOCKED_S = 20.0
-DISK_BYTES = 256 << 20
+SPARE_BYTES = 256 << 20
 FULL_S = 15.0
 NOTICED_WITHIN_S = 60.0
 GOES_ON_WITHIN_S = 60.0
@@ -68,7 +68,7 @@ def test_a_run_waits_while_the_coordinators_disk_is_full_and_goes_on_when_there_
 ) -> None:
     role = federation.coordinator
     said = role.home / "logs" / "runner.log"
-    with own_disk(role, size_bytes=DISK_BYTES) as disk:
+    with own_disk(role, spare_bytes=SPARE_BYTES) as disk:
         plan = federation.write_plan("full-disk", rounds=3, timeout_s=TIMEOUT_S, **SOME_SECONDS)
         run_id = federation.launch(plan)
         federation.wait_for_step(VICTIM, run_id, round_number=2)
