@@ -1,11 +1,13 @@
 """Random changes of a batch that a mammogram could have shown anyway.
 
 The way of exposing, digitising and displaying varies between hospitals: gamma, contrast, tone curve and
-noise. So does positioning: small rotations, scale and shifts. Nothing is mirrored: the chest wall is at the
-left and the pectoral muscle above in every prepared MLO view. Everything is done on whole batches where they
-lie, so that it costs little beside the network.
+noise. So does positioning: small rotations, scale and shifts, and the breast yields as it is compressed: a
+smooth random displacement, as in the U-Net's own training (Ronneberger et al., MICCAI 2015). Nothing is
+mirrored: the chest wall is at the left and the pectoral muscle above in every prepared MLO view. Everything
+is done on whole batches where they lie, so that it costs little beside the network.
 
-Axes: N images, C channels, H rows, W columns, P pixels, K knots of a tone curve, L its levels.
+Axes: N images, C channels, H rows, W columns, P pixels, K knots of a tone curve, L its levels,
+R rows and C columns of displaced points.
 """
 
 from __future__ import annotations
@@ -22,6 +24,10 @@ from client.training.dataset import Batch
 MAX_ROTATION_DEG = 10.0
 SCALE_RANGE = (0.9, 1.1)
 MAX_SHIFT = 0.05
+DISPLACED_POINTS = (6, 4)
+"""Rows and columns of the points that are displaced at random; cubic in between."""
+DISPLACEMENT_SPREAD = 0.03
+"""Standard deviation, as a share of half the side."""
 GAMMA_RANGE = (0.75, 1.33)
 CONTRAST_RANGE = (0.85, 1.15)
 NUM_KNOTS = 7
@@ -52,7 +58,7 @@ def _uniform(low: float, high: float, shape: tuple[int, ...], generator: torch.G
 
 
 def _move(batch: Batch, generator: torch.Generator) -> Batch:
-    """Rotate, scale and shift; what moves in from outside repeats the edge, as at the chest wall."""
+    """Rotate, scale, shift, displace; what moves in from outside repeats the edge, as at the chest wall."""
     num_images, _, height, width = batch.image_NCHW.shape
     angle_N = _uniform(-MAX_ROTATION_DEG, MAX_ROTATION_DEG, (num_images,), generator) * (math.pi / 180.0)
     zoom_N = 1.0 / _uniform(*SCALE_RANGE, (num_images,), generator)
@@ -63,8 +69,14 @@ def _move(batch: Batch, generator: torch.Generator) -> Batch:
     across_N2W = along_x_N2[:, :, None] * _centres(width)
     down_N2H = along_y_N2[:, :, None] * _centres(height) + shift_N2[:, :, None]
     device = batch.image_NCHW.device
+    displaced_N2RC = DISPLACEMENT_SPREAD * torch.randn(
+        (num_images, 2, *DISPLACED_POINTS), generator=generator
+    )
+    displaced_N2HW = functional.interpolate(
+        displaced_N2RC.to(device), (height, width), mode="bicubic", align_corners=True
+    )
     place_N2HW = across_N2W.to(device)[:, :, None, :] + down_N2H.to(device)[:, :, :, None]
-    place_NHW2 = place_N2HW.movedim(1, 3)
+    place_NHW2 = (place_N2HW + displaced_N2HW).movedim(1, 3)
     image_NCHW = functional.grid_sample(
         batch.image_NCHW, place_NHW2, mode="bilinear", padding_mode="border", align_corners=False
     )

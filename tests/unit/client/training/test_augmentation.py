@@ -1,5 +1,8 @@
+from dataclasses import replace
+
 import torch
 
+from client.training import augmentation
 from client.training.augmentation import augment
 from client.training.dataset import Batch
 
@@ -80,3 +83,16 @@ def test_a_batch_keeps_its_breast_at_the_chest_wall():
         changed = _augmented(seed)
 
         assert (changed.labels_NHW[:, :, 0] > 0).float().mean().item() > 0.4
+
+
+def test_tissue_is_displaced_smoothly_and_not_only_turned_and_shifted():
+    """No rotation, scale and shift makes of a grid's straight lines bent ones."""
+    along_HW = torch.linspace(0.2, 0.8, 64).expand(96, -1)
+    batch = replace(_batch(1), image_NCHW=along_HW.expand(1, 1, -1, -1).clone())
+
+    moved_HW = augmentation._move(batch, torch.Generator().manual_seed(0)).image_NCHW[0, 0, 20:-20, 20:-20]
+
+    down_HW, across_HW = moved_HW.diff(n=2, dim=0)[:, 1:-1], moved_HW.diff(n=2, dim=1)[1:-1]
+    slope = moved_HW.diff(dim=1).mean()
+    assert down_HW.abs().max() > 1e-3 * slope
+    assert max(down_HW.abs().max(), across_HW.abs().max()) < 0.2 * slope
