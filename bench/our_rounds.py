@@ -71,7 +71,7 @@ def measure(
             site(folder / f"site-{number}", environment=watch.environment) for number in range(NUM_SITES)
         ]
         with stopped_at_end(head, *sites):
-            head.run("init", "--name", "Bench", "--host", "127.0.0.1", "--first-port", str(free_ports(4)))
+            head.run("init", "--name", "Bench", "--host", "127.0.0.1", "--first-port", str(free_ports(5)))
             head.start()
             for number, member in enumerate(sites):
                 _bring_in(head, member, name=f"site-{number}", seed=number + 1)

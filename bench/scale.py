@@ -117,7 +117,7 @@ def measure(folder: Path, num_sites: int, *, model_bytes: int, num_rounds: int, 
         }
         head = coordinator(folder / "coordinator", environment=environment)
         with stopped_at_end(head):
-            head.run("init", "--name", "Scale", "--host", "127.0.0.1", "--first-port", str(free_ports(4)))
+            head.run("init", "--name", "Scale", "--host", "127.0.0.1", "--first-port", str(free_ports(5)))
             head.start()
             began = time.time()
             with _sites(folder, head, num_sites, timeout_s=timeout_s):

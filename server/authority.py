@@ -205,7 +205,9 @@ def _issue_server_certificate(
 def hosts_of(settings: CoordinatorSettings) -> list[str]:
     """The hosts that the listeners' certificate names."""
     names = settings.front.names if settings.front else ()
-    return sorted({settings.host, settings.listen, *names, *LOOPBACK_HOSTS} - EVERY_ADDRESS)
+    return sorted(
+        {settings.host, settings.listen, settings.console_listen, *names, *LOOPBACK_HOSTS} - EVERY_ADDRESS
+    )
 
 
 @contextmanager

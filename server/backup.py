@@ -23,6 +23,7 @@ from server.coordinator import Coordinator
 from server.home import CoordinatorHome
 from server.store import AuditLog, Federation
 from server.store.opening import DATABASE_FILE, open_coordinator_store
+from server.store.sign_ins import SignIns
 from shared.audit.chain import Break, verify_chain
 from shared.audit.events import BackupRestored, BackupTaken
 from shared.errors import ConfigError, HomeError, StoreError, TamperedError
@@ -119,7 +120,7 @@ def back_up(home: CoordinatorHome, target: Path, *, now: float, actor: str) -> B
 
 
 def restore(archive: Path, home: CoordinatorHome, *, now: float, actor: str) -> Backup:
-    """Make a home of a backup, verify it whole, and withdraw the invitations that are open in it.
+    """Make a home of a backup, verify it whole, and end the invitations and sign-ins that are open in it.
 
     Raises
     ------
@@ -164,6 +165,7 @@ def _begin_anew(home: CoordinatorHome, *, now: float, actor: str) -> None:
         raise TamperedError("The audit log of the backup does not hold.", "Use another backup.")
     log.append(BackupRestored(subject="coordinator"), actor=actor, at=now)
     Federation(engine).withdraw_all(now=now, actor=actor)
+    SignIns(engine).end_all()
     engine.dispose()
 
 

@@ -18,6 +18,7 @@ from server.cli_keys import keys_app
 from server.cli_model import model_compare
 from server.cli_network import it_sheet, network
 from server.cli_options import HOME, HomeOption, JsonOption
+from server.cli_person import person_password
 from server.cli_protection import protection_pack
 from server.cli_run import run_extend, run_resume, run_start, run_stop
 from server.cli_site import site_app
@@ -42,7 +43,9 @@ app.add_typer(site_app, name="site")
 app.add_typer(keys_app, name="keys")
 app.add_typer(run_app, name="run")
 app.add_typer(model_app, name="model")
-app.add_typer(person_commands(open_side), name="person")
+person_app = person_commands(open_side)
+person_app.command("password")(person_password)
+app.add_typer(person_app, name="person")
 app.add_typer(audit_commands(open_side), name="audit")
 app.add_typer(
     store_commands(open_side, place_of_store, Path(__file__).parent / "store" / "migrations"), name="store"
@@ -62,7 +65,7 @@ def init(
     first_port: Annotated[
         int,
         typer.Option(
-            help="First of four ports in a row: fleet, enrolment, transfer, and control (loopback)."
+            help="First of five ports in a row: fleet, enrolment, transfer; on loopback control and console."
         ),
     ] = 8443,
     database_file: Annotated[
@@ -94,6 +97,7 @@ def init(
             enrolment_port=first_port + 1,
             transfer_port=first_port + 2,
             control_port=first_port + 3,
+            console_port=first_port + 4,
             database_file=str(database_file.absolute()) if database_file else None,
         )
     except ValidationError as error:
@@ -113,8 +117,8 @@ def init(
 def start(home: HomeOption = HOME, as_json: JsonOption = False) -> None:
     """Run the coordinator until it is told to stop (Ctrl-C or SIGTERM).
 
-    Serves three public ports (fleet, enrolment, transfer) and one on loopback, and keeps Flower's SuperLink
-    and the runner alive.
+    Serves three public ports (fleet, enrolment, transfer), one on loopback, and the web console where the
+    settings give it a port; keeps Flower's SuperLink, the runner and the console alive.
     """
     from shared.trust.tls_version import require_tls13
 
@@ -130,7 +134,8 @@ def start(home: HomeOption = HOME, as_json: JsonOption = False) -> None:
         on_ready=lambda: output.result(
             {"state": "ready", "fleet_port": settings.fleet_port},
             f"The coordinator '{settings.name}' is ready: fleet {settings.fleet_port}, enrolment "
-            f"{settings.enrolment_port}, transfer {settings.transfer_port} on {settings.listen}.",
+            f"{settings.enrolment_port}, transfer {settings.transfer_port} on {settings.listen}."
+            + (f"\nIts console: {settings.console_address}" if settings.console_port else ""),
         ),
     )
 

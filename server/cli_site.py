@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import time
-from importlib.metadata import version
 from typing import Annotated
 
 import typer
@@ -14,7 +13,6 @@ from server.acting import open_for
 from server.cli_options import HOME, HomeOption, JsonOption
 from server.home import CoordinatorHome
 from shared.errors import ConfigError
-from shared.identifiers import SITE_NAME, new_site_id
 from shared.persons.roles import Action
 from shared.terminal import Output
 
@@ -39,34 +37,20 @@ def site_invite(
     Hand the token to the hospital's IT by a confidential way. It carries the coordinator's address and the
     fingerprint of its root certificate; only its hash is kept.
     """
-    from shared.enrolment.token import InvitationToken, Secret, hash_secret
-    from shared.trust.certificates import fingerprint
+    from server.joining import invite
 
-    if not SITE_NAME.fullmatch(name):
-        raise ConfigError(f"'{name}' cannot be a site's name.", "Use a-z, 0-9 and hyphens, at most 63.")
-    opened = CoordinatorHome(home)
-    settings = opened.settings()
     coordinator, actor = open_for(home, Action.SITE_MANAGE)
-    host, port = settings.enrolment
-    token = InvitationToken(
-        host=host,
-        port=port,
-        root_fingerprint=fingerprint(opened.root_certificate_file.read_bytes()),
-        site_name=name,
-        secret=Secret.generate(),
-    )
-    now = time.time()
-    coordinator.federation.invite(
-        secret_hash=hash_secret(token.secret),
-        site_id=new_site_id(),
-        site_name=name,
-        now=now,
-        expires_at=now + days * 86_400,
-        actor=actor,
+    invitation = invite(
+        CoordinatorHome(home),
+        coordinator,
+        name,
+        days=days,
         by_hand=approve_by_hand,
+        now=time.time(),
+        actor=actor,
     )
-    text = token.reveal()
-    Output(as_json).result({"site": name, "token": text, "expires_at": now + days * 86_400}, text)
+    text = invitation.token.reveal()
+    Output(as_json).result({"site": name, "token": text, "expires_at": invitation.expires_at}, text)
 
 
 @site_app.command("withdraw")
@@ -91,28 +75,15 @@ def site_approve(
 
     Compare the fingerprint with the one that the hospital's `join` shows, by telephone.
     """
-    from server.coordinator import identity_of
-    from shared.trust.fingerprint import same_fingerprint
+    from server.joining import approve
 
     coordinator, actor = open_for(home, Action.SITE_MANAGE)
-    identity, now = identity_of(CoordinatorHome(home)), time.time()
-    keys = coordinator.applications.get(name).keys
     if fingerprint is None:
-        typer.echo(f"'{name}' waits with keys of this fingerprint:\n  {keys.fingerprint}", err=True)
+        fingerprint = coordinator.applications.get(name).keys.fingerprint
+        typer.echo(f"'{name}' waits with keys of this fingerprint:\n  {fingerprint}", err=True)
         if not typer.confirm("Does the hospital read out the very same?", err=True):
             raise ConfigError("The site was not approved.", "It still waits: approve or reject it.")
-    elif not same_fingerprint(fingerprint, keys.fingerprint):
-        raise ConfigError(
-            "The keys that wait have another fingerprint.",
-            "If the hospital reads out what you gave, somebody else used its invitation: reject the site.",
-        )
-    coordinator.applications.approve(
-        name,
-        fingerprint=keys.fingerprint,
-        issue=lambda approved, site_id: identity.issue(approved.csr_pem, site_id, now=now),
-        now=now,
-        actor=actor,
-    )
+    approve(CoordinatorHome(home), coordinator, name, fingerprint=fingerprint, now=time.time(), actor=actor)
     Output(as_json).result({"site": name, "state": "active"}, f"'{name}' is approved.")
 
 
@@ -145,28 +116,19 @@ def site_revoke(
 def site_list(home: HomeOption = HOME, as_json: JsonOption = False) -> None:
     """List the hospitals: those that wait for approval, then those that were let in."""
     from server.coordinator import Coordinator
-    from server.lifecycle import SiteState
-    from shared.versions import fit
+    from server.members import enrolled_members, waiting_members
 
     coordinator = Coordinator.open(CoordinatorHome(home))
-    waiting = [
-        (each.site_name, each.site_id, SiteState.PENDING, each.keys.software_version, each.asked_at)
-        for each in coordinator.applications.waiting()
-    ]
-    enrolled = [
-        (site.name, site.site_id, site.state, site.software_version, site.enrolled_at)
-        for site in coordinator.federation.sites()
-    ]
     rows = [
         {
-            "name": name,
-            "site_id": site_id,
-            "state": state.value,
-            "software": software,
-            "fits": fit(version("mammofed"), software).value,
-            "enrolled": time.strftime("%Y-%m-%d %H:%M", time.localtime(since)),
+            "name": each.name,
+            "site_id": each.site_id,
+            "state": each.state.value,
+            "software": each.software,
+            "fits": each.fit.value,
+            "enrolled": time.strftime("%Y-%m-%d %H:%M", time.localtime(each.since)),
         }
-        for name, site_id, state, software, since in [*waiting, *enrolled]
+        for each in [*waiting_members(coordinator), *enrolled_members(coordinator, contacts={})]
     ]
     Output(as_json).table(
         "Sites", rows, empty="No hospital has joined yet: `mammofed-coordinator site invite`."

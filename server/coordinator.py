@@ -23,6 +23,7 @@ from server.store.applications import Applications
 from server.store.consents import Consents
 from server.store.memberships import Memberships
 from server.store.runs import COORDINATOR
+from server.store.sign_ins import Passwords, SignIns
 from shared.errors import AdmissionError, TrustError
 from shared.transfer.blob_store import BlobStore
 from shared.trust.anchors import Anchors
@@ -48,6 +49,8 @@ class Coordinator:
     audit: AuditLog
     clock: Clock
     persons: Persons
+    passwords: Passwords
+    sign_ins: SignIns
     blobs: BlobStore
     signing_key: SigningKey
     anchors: Anchors
@@ -108,6 +111,8 @@ class Coordinator:
             audit=AuditLog(engine),
             clock=Clock(AuditLog(engine)),
             persons=Persons(engine),
+            passwords=Passwords(engine),
+            sign_ins=SignIns(engine),
             blobs=BlobStore(home.blobs),
             signing_key=SigningKey.load(home.signing_key_file),
             anchors=anchors_of(home),

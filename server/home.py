@@ -39,6 +39,8 @@ class CoordinatorSettings(Table):
         Public listeners: Flower's Fleet API, joining, blobs.
     control_port
         Private listener on loopback: Flower's Control and Runtime APIs.
+    console_listen, console_port
+        Address and port of the web console; without a port there is none.
     front
         One port for all three, told apart by names; without it, sites use the listeners' own.
     site_certificate_days
@@ -56,10 +58,17 @@ class CoordinatorSettings(Table):
     enrolment_port: Port = 8444
     transfer_port: Port = 8445
     control_port: Port = 8446
+    console_listen: str = LOOPBACK
+    console_port: Port | None = None
     front: FrontSettings | None = None
     site_certificate_days: Annotated[int, Field(ge=1, le=397)] = 30
     database_file: Annotated[str, Field(min_length=1)] | None = None
     organisation: OrganisationSettings = OrganisationSettings()
+
+    @property
+    def console_address(self) -> str:
+        """Where the console answers, as a browser on this machine has it; on another one by `host`."""
+        return f"https://{self.host}:{self.console_port}/"
 
     @property
     def fleet(self) -> tuple[str, int]:

@@ -39,6 +39,12 @@ log = logging.getLogger(__name__)
 
 SUPERLINK = "superlink"
 RUNNER = "runner"
+CONSOLE = "console"
+MODULES = {
+    SUPERLINK: "server.flower.superlink",
+    RUNNER: "server.flower.runner",
+    CONSOLE: "server.console.process",
+}
 TRANSFER_THREADS = 32
 STARTUP_TIMEOUT_S = 60.0
 TEND_S = 0.2
@@ -101,7 +107,8 @@ def serve(home: CoordinatorHome, on_ready: Callable[[], None]) -> None:
         control = Control(home)
         nodes = Nodes(coordinator.federation, coordinator.memberships, control)
         launcher = Launcher(coordinator, control)
-        supervisor = Supervisor([_program(home, SUPERLINK), _program(home, RUNNER)])
+        wanted = [SUPERLINK, RUNNER] + ([CONSOLE] if home.settings().console_port is not None else [])
+        supervisor = Supervisor([_program(home, name) for name in wanted])
         servers = _listen(home, coordinator, nodes)
         disk = DiskWatch(home.folder)
         followed_at, trouble = time.monotonic(), ""
@@ -142,7 +149,7 @@ def _follow(nodes: Nodes, launcher: Launcher, clock: Clock, trouble: str) -> str
 def _program(home: CoordinatorHome, name: str) -> Program:
     return Program(
         name=name,
-        module=f"server.flower.{name}",
+        module=MODULES[name],
         arguments=[str(home.folder)],
         environment=flower_environment(home.flower / name),
         log_file=home.logs / f"{name}.log",

@@ -112,7 +112,7 @@ class _Demo:
 
 
 def _found(demo: _Demo) -> None:
-    first_port = str(free_ports(4))
+    first_port = str(free_ports(5))
     demo.show(demo.coordinator, "init", "--name", "Demo federation", "--first-port", first_port)
     demo.start(demo.coordinator)
 

@@ -13,12 +13,14 @@ from flwr.proto.control_pb2 import (
     StartRunRequest,
     UnregisterNodeRequest,
 )
+from flwr.proto.node_pb2 import NodeInfo
 from flwr.supercore.constant import NodeStatus
 from flwr.supercore.control import ControlHttpClient
 from flwr.supercore.fab import Fab
 from flwr.supercore.protobuf.client import ProtobufCall, ProtobufRequestContext
 
 from server.home import LOOPBACK, CoordinatorHome
+from server.members import Contact
 from shared.errors import UnreachableError
 from shared.flower.bundle import RUN_SETTING, build_bundle, bundle_sha256
 
@@ -67,6 +69,14 @@ class Control:
             if node.status != NodeStatus.UNREGISTERED
         }
 
+    def contacts(self) -> dict[int, Contact]:
+        """Whether each registered node answers; empty while the SuperLink does not."""
+        try:
+            known = self._client.ListNodes(ListNodesRequest()).nodes_info
+        except httpx.HTTPError:
+            return {}
+        return {node.node_id: _contact(node) for node in known}
+
     def start_run(self, run_id: str) -> int:
         """Hand the bundle of a run to Flower; returns Flower's own id of it.
 
@@ -111,3 +121,9 @@ class Control:
                 return False
             time.sleep(0.1)
         return True
+
+
+def _contact(node: NodeInfo) -> Contact:
+    """Flower's `online_until` is, once it has passed, when the node was given up."""
+    is_online = node.status == NodeStatus.ONLINE
+    return Contact(is_online=is_online, silent_since=None if is_online else node.online_until or None)

@@ -55,6 +55,20 @@ class Outcomes:
             for site_id in counted.keys() | rejected.keys()
         }
 
+    def told_examples(self) -> Mapping[str, int]:
+        """Training examples by site id, as each site last told them in any run."""
+        query = (
+            select(answer.c.site_id, answer.c.payload)
+            .where(answer.c.phase == Phase.COUNT.value, answer.c.state == AnswerState.ADMITTED)
+            .order_by(answer.c.answered_at)
+        )
+        with transaction(self._engine) as connection:
+            last = {row.site_id: row.payload for row in connection.execute(query)}
+        return {
+            site_id: Contribution.from_bytes(payload.encode()).num_examples
+            for site_id, payload in last.items()
+        }
+
     def counts(self, run_ids: Sequence[str]) -> list[Mapping[str, int]]:
         """Training examples by site, of each exchange in which sites were counted, in order."""
         query = (

@@ -191,3 +191,20 @@ model_file = Table(
     Column("digest", String(64), nullable=False),
     Column("size_bytes", BIG_INTEGER, nullable=False),
 )
+
+password = Table(
+    "password",
+    metadata,
+    Column("person", String(63), ForeignKey("person.name"), primary_key=True),
+    Column("encoded", String(255), nullable=False),
+    Column("set_at", Float, nullable=False),
+)
+
+sign_in = Table(
+    "sign_in",
+    metadata,
+    Column("key_hash", String(64), primary_key=True),
+    Column("person", String(63), ForeignKey("person.name"), nullable=False),
+    Column("begun_at", Float, nullable=False),
+    Column("used_at", Float, nullable=False),
+)

@@ -84,6 +84,39 @@ class PersonDisabled(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PasswordSet(Event):
+    """A person has another password for the console; the subject of this and the next two is their name."""
+
+    name = "person.password_set"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PersonSignedIn(Event):
+    """A person signed in to the console."""
+
+    name = "person.signed_in"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PersonSignedOut(Event):
+    """A person signed out of it."""
+
+    name = "person.signed_out"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignInRefused(Event):
+    """Somebody was not let in; the subject is `console`.
+
+    `person` is who they said they were, if that is anybody; `cause` is `password`, or `too-many` tries.
+    """
+
+    name = "person.sign_in_refused"
+    person: Identifier | None
+    cause: Word
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClockJudged(Event):
     """What is held of the coordinator's clock changed; the subject is `coordinator`.
 

@@ -86,7 +86,7 @@ def words_of(kind: str) -> list[str]:
 @pytest.fixture
 def head(tmp_path: Path) -> Iterator[Role]:
     role = coordinator(tmp_path / "coordinator")
-    role.run("init", "--name", "Layers", "--first-port", str(free_ports(4)))
+    role.run("init", "--name", "Layers", "--first-port", str(free_ports(5)))
     role.start()
     yield role
     role.stop()

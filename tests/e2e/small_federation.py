@@ -30,7 +30,7 @@ from server.home import CoordinatorHome
 
 PATIENTS = 3
 SPACING_MM = 0.25
-PORTS = 4
+PORTS = 5
 POLICY = """\
 approval = "not needed"
 limits.local_epochs = 100

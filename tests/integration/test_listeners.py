@@ -13,16 +13,17 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from deploy.demo.federation import coordinator, free_ports, stopped_at_end
+from deploy.demo.federation import coordinator, free_ports, stopped_at_end, wait_until
 from server.home import CoordinatorHome
 from shared.trust.certificates import new_csr, new_root, new_site_certificate
 from shared.trust.keys import TlsKey
 
 LOOPBACK = "127.0.0.1"
-ROLES = ("fleet", "enrolment", "transfer", "control")
+ROLES = ("fleet", "enrolment", "transfer", "control", "console")
 OLD_VERSIONS = (ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1, ssl.TLSVersion.TLSv1_2)
 EVERY_CIPHER = "ALL:COMPLEMENTOFALL:@SECLEVEL=0"
 TIMEOUT_S = 5.0
+START_S = 60.0
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,15 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CoordinatorHome]:
     role.run("init", "--name", "Listeners", "--first-port", str(free_ports(len(ROLES))))
     with stopped_at_end(role):
         role.start()
-        yield CoordinatorHome(role.home)
+        home = CoordinatorHome(role.home)
+        wait_until(lambda: answers(port_of(home, "console")), START_S, "the console")
+        yield home
+
+
+def answers(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection((LOOPBACK, port), TIMEOUT_S):
+        return True
+    return False
 
 
 def port_of(home: CoordinatorHome, role: str) -> int:
@@ -83,7 +92,7 @@ def listening_ports_of(home: CoordinatorHome) -> set[int]:
     return {int(row[1].rpartition(":")[2], 16) for row in listening}
 
 
-def test_nothing_listens_but_the_four_documented_ports(home: CoordinatorHome) -> None:
+def test_nothing_listens_but_the_five_documented_ports(home: CoordinatorHome) -> None:
     assert listening_ports_of(home) == {port_of(home, role) for role in ROLES}
 
 

@@ -31,7 +31,7 @@ REVOKED_WITHIN_S = 10.0
 def roles(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Role, Role]]:
     folder = tmp_path_factory.mktemp("members")
     server, member = coordinator(folder / "coordinator"), site(folder / "site")
-    server.run("init", "--name", "Running", "--first-port", str(free_ports(4)))
+    server.run("init", "--name", "Running", "--first-port", str(free_ports(5)))
     with stopped_at_end(server, member):
         server.start()
         yield server, member

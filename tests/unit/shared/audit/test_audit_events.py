@@ -44,6 +44,10 @@ model.published manifest_sha256 run_id
 model.used manifest_sha256 num_images
 person.added key_id role
 person.disabled
+person.password_set
+person.sign_in_refused cause person
+person.signed_in
+person.signed_out
 plan.approved plan_sha256 run_id
 plan.rejected plan_sha256 reason run_id
 plan.reopened plan_sha256 run_id

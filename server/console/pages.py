@@ -1,0 +1,92 @@
+"""Pages from templates, and the files that they fetch."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+import shared.pages
+from shared.persons.roles import Action, may
+
+STATIC = {
+    "console.css": "text/css",
+    "console.js": "text/javascript",
+    "icon.svg": "image/svg+xml",
+}
+DAY_S = 86_400.0
+FOREVER = "public, max-age=31536000, immutable"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StaticFile:
+    """A file that pages fetch; `digest` is in the address, so that a new version is fetched anew."""
+
+    content: bytes
+    kind: str
+    digest: str
+
+
+def _load(name: str, kind: str) -> StaticFile:
+    content = files(__package__).joinpath("static", name).read_bytes()
+    if name == "console.css":
+        content = files(shared.pages).joinpath("page.css").read_bytes() + content
+    return StaticFile(content=content, kind=kind, digest=hashlib.sha256(content).hexdigest()[:16])
+
+
+_static: Mapping[str, StaticFile] = {name: _load(name, kind) for name, kind in STATIC.items()}
+_templates = Environment(
+    loader=PackageLoader(__package__), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+)
+_templates.filters |= {
+    "moment": lambda at: f"{datetime.fromtimestamp(at).astimezone():%Y-%m-%d %H:%M %Z}",
+    "day": lambda at: f"{datetime.fromtimestamp(at).astimezone():%Y-%m-%d}",
+    "days_left": lambda at, now: f"{math.floor((at - now) / DAY_S)} more days" if at > now else "has ended",
+}
+
+
+def page(request: Request, template: str, *, status: int = 200, **values: Any) -> Response:
+    """A page for whoever is signed in; its template also knows who that is and what they may do."""
+    actor = request.state.actor
+    return HTMLResponse(
+        fragment(
+            template,
+            federation=request.app.state.federation,
+            path=request.url.path,
+            person=actor.name.partition(":")[2] if actor else None,
+            role=actor.role.value if actor else None,
+            may=lambda action: actor is not None and may(actor.role, Action(action)),
+            **values,
+        ),
+        status_code=status,
+    )
+
+
+def fragment(template: str, **values: Any) -> str:
+    """A template as text; everything in it is escaped."""
+    return _templates.get_template(template).render(static=_address, **values)
+
+
+def error_page(status: int, message: str, hint: str) -> Response:
+    """A page that says what is wrong and what to do, with nothing of the federation."""
+    return HTMLResponse(fragment("error.html.j2", message=message, hint=hint), status_code=status)
+
+
+def static_file(request: Request) -> Response:
+    """One of the files of `STATIC`; a name is looked up among them, and never joined to a path."""
+    found = _static.get(request.path_params["name"])
+    if found is None:
+        return error_page(404, "There is no such file.", "Open the page anew.")
+    return Response(found.content, media_type=found.kind, headers={"cache-control": FOREVER})
+
+
+def _address(name: str) -> str:
+    return f"/static/{name}?v={_static[name].digest}"

@@ -1,0 +1,131 @@
+"""The console as a process: real TLS, real passwords, a page that follows, a real browser."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.integration.running_console import PASSWORD, RunningConsole, events, running_console
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+CONTRASTS = """() => {
+  const channel = (value) => (value /= 255) <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4;
+  const light = ([r, g, b]) => 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b);
+  const numbers = (colour) => colour.match(/[\\d.]+/g).map(Number);
+  const behind = (element) => {
+    for (let each = element; each; each = each.parentElement) {
+      const colour = numbers(getComputedStyle(each).backgroundColor);
+      if (colour.length < 4 || colour[3] > 0) return colour;
+    }
+    return [255, 255, 255];
+  };
+  const poor = [];
+  for (const element of document.querySelectorAll("body *")) {
+    const own = [...element.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim());
+    if (!own || !element.checkVisibility()) continue;
+    const style = getComputedStyle(element);
+    const [a, b] = [light(numbers(style.color)), light(behind(element))];
+    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    if (ratio < 4.5) poor.push(`${ratio.toFixed(2)} ${element.textContent.trim().slice(0, 40)}`);
+  }
+  return poor;
+}"""
+"""Texts whose contrast with what lies behind them is below 4.5 (WCAG 2.2, success criterion 1.4.3)."""
+
+
+@pytest.fixture(scope="module")
+def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningConsole]:
+    with running_console(tmp_path_factory.mktemp("console") / "home") as running:
+        yield running
+
+
+def test_a_person_signs_in_over_tls_1_3_under_the_federations_root(console: RunningConsole) -> None:
+    with console.client() as client, client.stream("GET", "/") as answer:
+        connection = answer.extensions["network_stream"].get_extra_info("ssl_object")
+        assert connection.version() == "TLSv1.3"
+
+    assert answer.status_code == 200
+    assert "server" not in answer.headers
+
+
+def test_an_open_page_follows_what_others_do_until_its_sign_in_ends(console: RunningConsole) -> None:
+    console.enrol("aarhus")
+    with console.client() as client, client.stream("GET", "/live") as answer:
+        coming = events(answer)
+        name, first = next(coming)
+        assert name == "message"
+        assert first["in-touch"] == "0 of 1 hospitals in touch"
+
+        console.coordinator.memberships.revoke("aarhus", reason=None, now=time.time(), actor="test")
+        _, second = next(coming)
+        assert second["in-touch"] == "0 of 0 hospitals in touch"
+        assert second["shape"] != first["shape"]
+
+        console.coordinator.sign_ins.end_all()
+        assert [name for name, _ in coming] == ["ended"]
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+    program = shutil.which("chromium")
+    if program is None:
+        pytest.skip("Chromium is not installed")
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+def opened(browser: Browser, console: RunningConsole, *, scheme: str, width: int) -> tuple[Page, list[str]]:
+    """A page at the console's address, and what the browser complains of on it."""
+    context = browser.new_context(
+        ignore_https_errors=True, color_scheme=scheme, viewport={"width": width, "height": 800}
+    )
+    page, complaints = context.new_page(), []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto(console.address)
+    return page, complaints
+
+
+def check_looks(page: Page, width: int) -> None:
+    assert page.evaluate(CONTRASTS) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390)])
+def test_in_a_browser_a_hospital_is_invited_by_keyboard_and_its_card_comes_by_itself(
+    console: RunningConsole, chromium: Browser, scheme: str, width: int
+) -> None:
+    name = f"bergen-{scheme}"
+    page, complaints = opened(chromium, console, scheme=scheme, width=width)
+    check_looks(page, width)
+    page.keyboard.type("ada")
+    page.keyboard.press("Tab")
+    page.keyboard.type(PASSWORD)
+    page.keyboard.press("Enter")
+    page.get_by_role("heading", name="Federation").wait_for()
+    check_looks(page, width)
+
+    page.get_by_label("Name").focus()
+    page.keyboard.type(name)
+    page.keyboard.press("Enter")
+    page.get_by_role("heading", name=f"{name} is invited").wait_for()
+    check_looks(page, width)
+    assert name in console.coordinator.federation.invited(now=time.time())
+    page.get_by_role("link", name="To the federation").click()
+    page.get_by_text("Withdraw").first.wait_for()
+
+    console.enrol(f"cork-{scheme}")
+    page.get_by_role("heading", name=f"cork-{scheme}").wait_for()
+    check_looks(page, width)
+    page.get_by_role("button", name="Sign out").click()
+    page.get_by_role("heading", name="Sign in").wait_for()
+    assert complaints == []
