@@ -1,7 +1,8 @@
 """From a round's admitted updates to the next weights, block by block.
 
-Nothing here holds more than the sum of the updates (twice the model) or, for a robust strategy, one block of
-each: weights and states are read when a block's turn comes, and steps are handed over one by one.
+Nothing here holds more than the sum of the updates (as large as the model; under scaffold twice as large, for
+the control variate has a sum of its own) or, for a robust strategy, one block of each: weights and states are
+read when a block's turn comes, and steps are handed over one by one.
 """
 
 from __future__ import annotations
@@ -103,7 +104,7 @@ def steps(
         yield block, change, step
 
 
-def _scaled(sums: NDArray[np.int64], step: float) -> Array:
+def _scaled(sums: NDArray[np.int32], step: float) -> Array:
     return sums.astype(np.float64) * step
 
 

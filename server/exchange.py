@@ -138,6 +138,8 @@ def exchange(
             if reply.message_id in overdue:
                 silent.discard(session.lateness.hear(reply, now=time.time()) or "")
                 continue
+            if reply.message_id not in pending:
+                continue  # handed over twice
             asked = pending.pop(reply.message_id)
             if reply.envelope is None and (moved := _moved(session, asked)) is not None:
                 pending |= _ask_again(session, asked, moved)

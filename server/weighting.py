@@ -1,7 +1,9 @@
 """How much each site counts: weights from counts of examples, frozen when a run starts.
 
 A site weighs as much as it has examples, and at least a tenth of the largest: the model must serve small
-hospitals too. Weights are whole numbers, ten times the examples, so that shares are the same everywhere.
+hospitals too. A site that comes later weighs at most as much as the largest of those with whom the run began:
+no newcomer outweighs them all, and the grid of the round that it comes into was made for a share as large as
+its own. Weights are whole numbers, ten times the examples, so that shares are the same everywhere.
 """
 
 from __future__ import annotations
@@ -55,8 +57,10 @@ class SiteWeights:
         """Weights of a run so far: the first counts freeze the total, sites that came later add theirs."""
         weights = cls.of_counts(batches[0])
         later = {site: count for batch in batches[1:] for site, count in batch.items()}
-        smallest = max(batches[0].values())
-        added = {site: max(LARGEST_TO_SMALLEST * later[site], smallest) for site in sorted(later)}
+        most = max(batches[0].values())
+        added = {
+            site: max(LARGEST_TO_SMALLEST * min(count, most), most) for site, count in sorted(later.items())
+        }
         return cls(weights={**added, **weights.weights}, total=weights.total)
 
     def share(self, site: str) -> float:

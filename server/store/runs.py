@@ -92,8 +92,10 @@ class Runs:
 
     def stop(self, run_id: str, *, actor: str, at: float) -> None:
         """End a run and the attempts that are open in it. Raises AggregationError if it is over."""
-        self.move(run_id, RunState.STOPPED, at=at, actor=actor)
-        self.void_open_rounds(run_id, at=at, unanswered=STOPPED)
+        with transaction(self._engine) as connection:
+            take_write_lock(connection)
+            _move(connection, run_id, RunState.STOPPED, at=at, actor=actor)
+            _void_open_rounds(connection, run_id, at=at, unanswered=STOPPED)
 
     def resume(self, run_id: str, *, actor: str, at: float) -> None:
         """Let a run go on that was stopped or has failed; one that is not over goes on as it does.
@@ -121,10 +123,7 @@ class Runs:
         """
         with transaction(self._engine) as connection:
             take_write_lock(connection)
-            require_transition(RUN_TRANSITIONS, _load_run(connection, run_id).state, state)
-            columns = columns_of_move(state, at=at, failure=failure)
-            connection.execute(update(run).where(run.c.run_id == run_id).values(**columns))
-            append(connection, event_of_move(run_id, state, failure), actor=actor, at=at)
+            _move(connection, run_id, state, at=at, actor=actor, failure=failure)
 
     def next_attempt(self, run_id: str, number: int, phase: Phase) -> int:
         """The number of the next attempt at a phase of a round, from 1."""
@@ -134,11 +133,11 @@ class Runs:
         with transaction(self._engine) as connection:
             return (connection.execute(query).scalar_one() or 0) + 1
 
-    def void_open_rounds(self, run_id: str, *, at: float, unanswered: str = INTERRUPTED) -> None:
-        """Close attempts that an interrupted process or a stopped run left open."""
-        for left in self.rounds(run_id):
-            if left.state is RoundState.OPEN:
-                self.close_round(left, None, state=RoundState.VOID, at=at, unanswered=unanswered)
+    def void_open_rounds(self, run_id: str, *, at: float) -> None:
+        """Close attempts that an interrupted process left open."""
+        with transaction(self._engine) as connection:
+            take_write_lock(connection)
+            _void_open_rounds(connection, run_id, at=at, unanswered=INTERRUPTED)
 
     def open_round(self, opened: Round, cohort: Sequence[str]) -> None:
         """Record an attempt and the sites that it asks, before any of them is asked.
@@ -222,57 +221,18 @@ class Runs:
             append(connection, event, actor=occasion.site_id, at=at)
 
     def close_round(
-        self,
-        closed: Round,
-        aggregate: Checkpoint | None,
-        *,
-        state: RoundState,
-        at: float,
-        unanswered: str = NO_ANSWER,
+        self, closed: Round, aggregate: Checkpoint | None, *, state: RoundState, at: float
     ) -> None:
-        """Close an attempt; sites that have not answered are lost to it, for the reason `unanswered`.
+        """Close an attempt; sites that have not answered are lost to it.
 
         Raises
         ------
         AggregationError
             The attempt is not open.
         """
-        key = key_of(closed)
-        of_round = and_(*(round_.c[name] == value for name, value in key.items()))
-        of_answer = and_(*(answer.c[name] == value for name, value in key.items()))
         with transaction(self._engine) as connection:
             take_write_lock(connection)
-            old = connection.execute(select(round_.c.state).where(of_round)).scalar_one()
-            require_transition(ROUND_TRANSITIONS, RoundState(old), state)
-            connection.execute(
-                update(round_)
-                .where(of_round)
-                .values(
-                    state=state,
-                    closed_at=at,
-                    **columns_of("aggregate", aggregate.weights if aggregate else None),
-                    **columns_of("aggregate_state", aggregate.state if aggregate else None),
-                )
-            )
-            still_asked = and_(of_answer, answer.c.state == AnswerState.ASKED)
-            lost = select(answer.c.site_id).where(still_asked).order_by(answer.c.site_id)
-            for site_id in connection.execute(lost).scalars().all():
-                no_answer = AnswerLost(
-                    subject=closed.run_id,
-                    number=closed.number,
-                    attempt=closed.attempt,
-                    phase=closed.phase,
-                    reason=unanswered,
-                )
-                append(connection, no_answer, actor=site_id, at=at)
-            connection.execute(
-                update(answer).where(still_asked).values(state=AnswerState.LOST, reason=unanswered)
-            )
-            outcome = RoundAggregated if state is RoundState.AGGREGATED else RoundVoid
-            event = outcome(
-                subject=closed.run_id, number=closed.number, attempt=closed.attempt, phase=closed.phase
-            )
-            append(connection, event, actor=COORDINATOR, at=at)
+            _close_round(connection, closed, aggregate, state=state, at=at, unanswered=NO_ANSWER)
 
     def last_checkpoint(self, run_id: str) -> Checkpoint | None:
         """The weights of the last finished training round."""
@@ -293,10 +253,8 @@ class Runs:
 
     def rounds(self, run_id: str) -> list[Round]:
         """Every attempt of a run, in order of opening."""
-        query = select(round_).where(round_.c.run_id == run_id).order_by(round_.c.opened_at)
         with transaction(self._engine) as connection:
-            rows = connection.execute(query).mappings().all()
-        return [to_round(row) for row in rows]
+            return _load_rounds(connection, run_id)
 
     def answers(self, run_id: str, phase: Phase | None = None) -> list[Answer]:
         """Every site's part in a run, or in the exchanges of one phase, by round and site."""
@@ -364,3 +322,70 @@ def _load_run(connection: Connection, run_id: str) -> Run:
     if row is None:
         raise NotFoundError(f"There is no run '{run_id}'.", "`mammofed-coordinator run list` shows all.")
     return to_run(row)
+
+
+def _load_rounds(connection: Connection, run_id: str) -> list[Round]:
+    query = select(round_).where(round_.c.run_id == run_id).order_by(round_.c.opened_at)
+    return [to_round(row) for row in connection.execute(query).mappings()]
+
+
+def _move(
+    connection: Connection,
+    run_id: str,
+    state: RunState,
+    *,
+    at: float,
+    actor: str,
+    failure: str | None = None,
+) -> None:
+    require_transition(RUN_TRANSITIONS, _load_run(connection, run_id).state, state)
+    columns = columns_of_move(state, at=at, failure=failure)
+    connection.execute(update(run).where(run.c.run_id == run_id).values(**columns))
+    append(connection, event_of_move(run_id, state, failure), actor=actor, at=at)
+
+
+def _void_open_rounds(connection: Connection, run_id: str, *, at: float, unanswered: str) -> None:
+    for left in _load_rounds(connection, run_id):
+        if left.state is RoundState.OPEN:
+            _close_round(connection, left, None, state=RoundState.VOID, at=at, unanswered=unanswered)
+
+
+def _close_round(
+    connection: Connection,
+    closed: Round,
+    aggregate: Checkpoint | None,
+    *,
+    state: RoundState,
+    at: float,
+    unanswered: str,
+) -> None:
+    key = key_of(closed)
+    of_round = and_(*(round_.c[name] == value for name, value in key.items()))
+    of_answer = and_(*(answer.c[name] == value for name, value in key.items()))
+    old = connection.execute(select(round_.c.state).where(of_round)).scalar_one()
+    require_transition(ROUND_TRANSITIONS, RoundState(old), state)
+    connection.execute(
+        update(round_)
+        .where(of_round)
+        .values(
+            state=state,
+            closed_at=at,
+            **columns_of("aggregate", aggregate.weights if aggregate else None),
+            **columns_of("aggregate_state", aggregate.state if aggregate else None),
+        )
+    )
+    still_asked = and_(of_answer, answer.c.state == AnswerState.ASKED)
+    lost = select(answer.c.site_id).where(still_asked).order_by(answer.c.site_id)
+    for site_id in connection.execute(lost).scalars().all():
+        no_answer = AnswerLost(
+            subject=closed.run_id,
+            number=closed.number,
+            attempt=closed.attempt,
+            phase=closed.phase,
+            reason=unanswered,
+        )
+        append(connection, no_answer, actor=site_id, at=at)
+    connection.execute(update(answer).where(still_asked).values(state=AnswerState.LOST, reason=unanswered))
+    outcome = RoundAggregated if state is RoundState.AGGREGATED else RoundVoid
+    event = outcome(subject=closed.run_id, number=closed.number, attempt=closed.attempt, phase=closed.phase)
+    append(connection, event, actor=COORDINATOR, at=at)

@@ -1,9 +1,8 @@
 """Sums of integer updates: the same to the last bit in whatever order the updates come.
 
-Sums are int64. A sum of `MAX_SITES` updates of 16 bits stays below 2**53, so it neither overflows nor loses
-a bit when it is read as float64. Addition of int64 is addition modulo 2**64: masks that cancel modulo 2**64
-vanish from a sum without a trace. Masked updates that travel in fewer bits cancel modulo 2**k; `centred`
-reads their sum, if k is at least `ring_bits`.
+Sums are int32, which `MAX_SITES` updates of 16 bits cannot overflow. Addition of int32 is addition modulo
+2**32: masks that cancel modulo 2**32 vanish from a sum without a trace. Masked updates that travel in fewer
+bits cancel modulo 2**k; `centred` reads their sum, if k is at least `ring_bits`.
 """
 
 from __future__ import annotations
@@ -17,15 +16,15 @@ from numpy.typing import NDArray
 from shared.errors import AggregationError
 from shared.fixed_point.grid import Bits, Grid
 
-MAX_SITES = 1_000_000
+MAX_SITES = 65_536
 
 
 class IntegerSum:
-    """The sum of updates on one grid; twice the size of the model in float32, however many sites."""
+    """The sum of updates on one grid; as large as its tensors in float32, however many sites."""
 
     def __init__(self, grid: Grid) -> None:
         self._grid = grid
-        self._sums = {name: np.zeros(grid.size(name), np.int64) for name in grid.shapes}
+        self._sums = {name: np.zeros(grid.size(name), np.int32) for name in grid.shapes}
         self.num_added = 0
 
     def add(self, read: Callable[[], Iterator[NDArray[np.integer]]]) -> None:
@@ -56,7 +55,7 @@ class IntegerSum:
             raise
         self.num_added += 1
 
-    def of(self, name: str) -> NDArray[np.int64]:
+    def of(self, name: str) -> NDArray[np.int32]:
         """The sum of one tensor, flat; not a copy."""
         return self._sums[name]
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 import pytest
-from sqlalchemy import Engine, delete, insert, update
+from sqlalchemy import Engine, delete, event, insert, update
 from sqlalchemy.exc import IntegrityError
 
 from server.enrolment import EnrolledSite, SiteKeys
@@ -332,6 +333,31 @@ def test_an_attempt_is_closed_once_and_those_who_did_not_answer_are_lost_to_it(
     lost = [line for line in AuditLog(engine).lines() if line.name == "answer.lost"]
     assert [(line.actor, line.details["number"]) for line in lost] == [("site-b", 1)]
     assert runs.last_checkpoint("run-1") == made
+
+
+@pytest.mark.parametrize("moment", [1, 2])
+def test_a_run_can_be_stopped_while_its_round_closes(runs: Runs, engine: Engine, moment: int) -> None:
+    runs.move("run-1", RunState.RUNNING, at=NOW)
+    runs.open_round(opened(), ["site-a"])
+    num_left = moment
+
+    def close_between(*_: object) -> None:
+        """After so many transactions of the command the runner closes the round, if it still can."""
+        nonlocal num_left
+        num_left -= 1
+        if num_left == 0:
+            with contextlib.suppress(AggregationError):
+                made = Checkpoint(number=1, weights=BASE, state=STATE)
+                runs.close_round(opened(), made, state=RoundState.AGGREGATED, at=NOW + 5)
+
+    event.listen(engine.pool, "checkin", close_between)
+
+    runs.stop("run-1", actor="ada", at=NOW + 5)
+
+    event.remove(engine.pool, "checkin", close_between)
+    assert runs.get("run-1").state is RunState.STOPPED
+    assert [one.state for one in runs.rounds("run-1")] == [RoundState.VOID]
+    assert [each.reason for each in runs.answers("run-1")] == ["the run was stopped"]
 
 
 def test_every_transition_appends_one_event(runs: Runs, engine: Engine) -> None:

@@ -26,11 +26,20 @@ def test_where_every_site_counts_alike_shares_are_equal() -> None:
 
 
 def test_a_site_that_comes_later_changes_no_others_share() -> None:
-    weights = SiteWeights.of_batches([{"aarhus": 10, "cork": 30}, {"bergen": 1}, {"derry": 60}])
+    weights = SiteWeights.of_batches([{"aarhus": 10, "cork": 30}, {"bergen": 1}, {"derry": 20}])
 
-    assert weights.weights == {"aarhus": 100, "bergen": 30, "cork": 300, "derry": 600}
+    assert weights.weights == {"aarhus": 100, "bergen": 30, "cork": 300, "derry": 200}
     assert weights.total == 400
-    assert weights.largest_share == 1.5
+    assert weights.largest_share == 0.75
+
+
+def test_a_site_that_comes_later_counts_no_more_than_the_largest_of_the_first() -> None:
+    first = {"aarhus": 100, "cork": 300}
+    weights = SiteWeights.of_batches([first, {"mallory": 10_000_000}])
+
+    assert weights.share("mallory") == weights.share("cork") == 0.75
+    # The grid of the round that it comes into was made for this largest share: its update is not clipped.
+    assert weights.largest_share == SiteWeights.of_counts(first).largest_share
 
 
 def test_weights_are_frozen_on_a_quorum_and_never_on_fewer_sites() -> None:

@@ -122,10 +122,9 @@ def test_a_ring_is_just_wide_enough_for_the_extreme_sums(bits: Bits, num_sites: 
 
 
 def test_the_largest_allowed_number_of_sites_cannot_overflow_a_sum(monkeypatch: pytest.MonkeyPatch) -> None:
-    extreme = MAX_SITES * (2**15 - 1)
-    assert extreme < 2**53 < np.iinfo(np.int64).max
-    monkeypatch.setattr(shared.fixed_point.sums, "MAX_SITES", 2)
     total = IntegerSum(grid_of(16, 1, 0))
+    assert np.iinfo(total.of("kernel").dtype).max >= MAX_SITES * (2**15 - 1)
+    monkeypatch.setattr(shared.fixed_point.sums, "MAX_SITES", 2)
     total.add(reading(np.array([1])))
     total.add(reading(np.array([2])))
 
@@ -133,6 +132,10 @@ def test_the_largest_allowed_number_of_sites_cannot_overflow_a_sum(monkeypatch: 
         total.add(reading(np.array([4])))
 
     assert total.of("kernel").tolist() == [3]
+
+
+def test_a_sum_takes_as_much_memory_as_its_tensors_in_float32() -> None:
+    assert IntegerSum(grid_of(16, 1000, 0)).of("kernel").nbytes == 4 * 1000
 
 
 def test_an_update_that_breaks_off_leaves_no_trace_in_the_sum() -> None:
