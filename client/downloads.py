@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from shared.errors import NotFoundError, TamperedError, WeightsError
 from shared.model.weights_delta import apply_delta
@@ -50,25 +51,30 @@ class Downloads:
             if digest not in needed:
                 self.blobs.remove(digest)
 
-    def fetch(self, blob: BlobRef) -> bytes:
-        """A blob's bytes."""
-        was_here = self.blobs.has(blob.digest)
-        self.transfer.fetch(blob, self.blobs, should_stop=self.should_stop)
-        content = self.blobs.path(blob.digest).read_bytes()
-        if was_here and BlobRef.of(content) != blob:
+    def fetch(self, blob: BlobRef) -> Path:
+        """Where a blob's bytes are."""
+        if self.blobs.has(blob.digest):
+            self._look_at(blob)
+        else:
+            self.transfer.fetch(blob, self.blobs, should_stop=self.should_stop)
+        return self.blobs.path(blob.digest)
+
+    def fetch_base(self) -> Path:
+        """Where the round's weights are."""
+        base, delta = self.announcement.base, self._useful_delta()
+        if delta is not None and self._rebuild(base, delta):
+            return self.blobs.path(base.digest)
+        return self.fetch(base)
+
+    def _look_at(self, blob: BlobRef) -> None:
+        try:
+            self.blobs.verify(blob)
+        except TamperedError as error:
             self.blobs.remove(blob.digest)
             raise TamperedError(
                 "A blob on this site's disk is damaged.",
                 "Check the disk; it is fetched again when it is needed.",
-            )
-        return content
-
-    def fetch_base(self) -> bytes:
-        """The bytes of the round's weights."""
-        base = self.announcement.base
-        if (delta := self._useful_delta()) is not None:
-            self._rebuild(base, delta)
-        return self.fetch(base)
+            ) from error
 
     def _useful_delta(self) -> Delta | None:
         """The announced delta, if it is shorter than the weights and can be applied to what is here."""
@@ -77,8 +83,8 @@ class Downloads:
             return None
         return delta if self.blobs.has(delta.since) and not self.blobs.has(base.digest) else None
 
-    def _rebuild(self, base: BlobRef, delta: Delta) -> None:
-        """Make the base of the weights before it, or leave it to be fetched whole."""
+    def _rebuild(self, base: BlobRef, delta: Delta) -> bool:
+        """Whether the base could be made of the weights before it; else it is to be fetched whole."""
         try:
             self.transfer.fetch(delta.blob, self.blobs, should_stop=self.should_stop)
             with self.blobs.draft() as draft:
@@ -89,7 +95,10 @@ class Downloads:
                 ):
                     apply_delta(old, changes, new, old_digest=delta.since, size_bytes=base.size_bytes)
                 self.blobs.put_draft(draft, expected=base)
+            return True
         except (NotFoundError, TamperedError, WeightsError) as error:
             log.warning("The round's weights are fetched whole: %s", error.message)
-        for digest in (delta.since, delta.blob.digest):
-            self.blobs.remove(digest)
+            return False
+        finally:
+            for digest in (delta.since, delta.blob.digest):
+                self.blobs.remove(digest)

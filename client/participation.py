@@ -57,7 +57,7 @@ from shared.errors import (
 from shared.evaluation.records import Evaluation
 from shared.model import Weights, blank_model
 from shared.model.sent import EXPONENTS, control_of
-from shared.model.weights import from_bytes
+from shared.model.weights import load
 from shared.plan import Plan
 from shared.records import ANNOUNCEMENT_TYPE, Announcement, Contribution, Occasion, Phase
 from shared.transfer.blob_store import BlobStore
@@ -307,7 +307,7 @@ def _read(envelope: bytes, membership: Membership) -> Announcement:
 
 def _fetch_plan(announcement: Announcement, downloads: Downloads) -> Plan:
     # 4.
-    plan = Plan.from_toml(downloads.fetch(announcement.plan))
+    plan = Plan.from_toml(downloads.fetch(announcement.plan).read_bytes())
     if plan.sha256 != announcement.occasion.plan_sha256:
         raise TrustError("The plan is not the one that was announced.", "Tell the coordinator.")
     return plan
@@ -318,7 +318,7 @@ def _fetch_weights(announcement: Announcement, plan: Plan, downloads: Downloads)
     if announcement.base.digest != announcement.occasion.base_digest:
         raise TrustError("The weights are not the ones that were announced.", "Tell the coordinator.")
     like = blank_model(plan.model).state_dict()
-    return from_bytes(downloads.fetch_base(), like=like)
+    return load(downloads.fetch_base(), like=like)
 
 
 def _fetch_control(announcement: Announcement, base: Weights, workplace: Workplace) -> Weights:
@@ -327,7 +327,7 @@ def _fetch_control(announcement: Announcement, base: Weights, workplace: Workpla
     if terms is None or terms.state is None:
         return {}
     like = {**control_like(base), EXPONENTS: torch.empty(len(terms.exponents))}
-    control = from_bytes(workplace.downloads(announcement).fetch(terms.state), like=like)
+    control = load(workplace.downloads(announcement).fetch(terms.state), like=like)
     return {name: control[control_of(name)] for name in base}
 
 

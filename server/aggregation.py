@@ -83,7 +83,13 @@ def _first_state(plan: Plan, weights: BlobRef, blobs: BlobStore, *, largest_shar
 
 @dataclass(slots=True, kw_only=True)
 class Aggregation:
-    """One attempt at a round: an `Intake` for its exchange, then its checkpoint."""
+    """One attempt at a round: an `Intake` for its exchange, then its checkpoint.
+
+    Attributes
+    ----------
+    base
+        Of blobs that were verified, or made, since this process began.
+    """
 
     plan: Plan
     base: Checkpoint
@@ -94,8 +100,6 @@ class Aggregation:
     _contributions: list[Contribution] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
-        for blob in (self.base.weights, self.base.state):
-            self.blobs.verify(blob)
         self.grid = read_grid(self._files(), _sent(self.plan), bits=self.plan.aggregation.bits)
         robust = strategy_of(self.plan.aggregation).needs_single_updates
         self._sum = None if robust else IntegerSum(self.grid)

@@ -131,6 +131,7 @@ def exchange(
         any(asked.site.site_id not in silent for asked in pending.values())
         or (pending and len(contributions) < needed)
     ) and time.time() < opened.deadline:
+        time.sleep(POLL_S)
         overdue = session.lateness.message_ids()
         replies = session.channel.receive([*pending, *overdue])
         session.steadiness.require()  # else what SuperLink says in the place of nodes means nothing
@@ -149,7 +150,6 @@ def exchange(
             looked_at = time.monotonic()
             before, pending = pending, _follow_presence(session, pending)
             silent -= {pending[new].site.site_id for new in pending.keys() - before.keys()}
-        time.sleep(POLL_S)
     session.steadiness.require()  # else the deadline means nothing
     for message_id, asked in pending.items():
         site_id = asked.site.site_id

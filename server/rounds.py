@@ -52,7 +52,7 @@ def run_rounds(run_id: str, channel: SiteChannel, coordinator: Coordinator) -> N
         return
     try:
         session = _begin(run, channel, coordinator)
-        checkpoint = coordinator.runs.last_checkpoint(run_id) or _first_checkpoint(session)
+        checkpoint = _taken_up(session)
         while checkpoint.number < session.plan.rounds.count:
             checkpoint = _run_round(session, checkpoint)
         _evaluate(session, checkpoint)
@@ -82,6 +82,20 @@ def _begin(run: Run, channel: SiteChannel, coordinator: Coordinator) -> Session:
     coordinator.runs.void_open_rounds(run.run_id, at=time.time())
     coordinator.blobs.put_bytes(run.plan_toml.encode())
     return Session(run=run, plan=Plan.from_toml(run.plan_toml), channel=channel, coordinator=coordinator)
+
+
+def _taken_up(session: Session) -> Checkpoint:
+    """Where the run goes on from, as whole on the disk as when it was made.
+
+    Raises
+    ------
+    MammofedError
+        The disk has damaged it, or as `_first_checkpoint`.
+    """
+    checkpoint = session.coordinator.runs.last_checkpoint(session.run.run_id) or _first_checkpoint(session)
+    for blob in (checkpoint.weights, checkpoint.state):
+        session.coordinator.blobs.verify(blob)
+    return checkpoint
 
 
 def _first_checkpoint(session: Session) -> Checkpoint:

@@ -26,7 +26,7 @@ Bits = Literal[8, 16]
 Shape = tuple[int, ...]
 Integers = NDArray[np.int8] | NDArray[np.int16]
 
-BLOCK_VALUES = 16_384
+BLOCK_VALUES = 32_768
 """Values that are rounded, written, read and summed at once."""
 
 HEADROOM: Mapping[int, float] = {8: 2.0, 16: 4.0}

@@ -66,14 +66,17 @@ class Rounding:
             yield self._round(block, values * self.factor if block.name in bounded else values)
 
     def _meant(self, block: Block, update: Mapping[str, Reals]) -> NDArray[np.float64]:
-        values = update[block.name].reshape(-1)[block.start : block.stop].astype(np.float64) * self.share
+        values = update[block.name].reshape(-1)[block.start : block.stop].astype(np.float64)
+        values *= self.share
         if self.residual is not None:
             values += self.residual[block.name][block.start : block.stop]
         return values
 
     def _round(self, block: Block, values: NDArray[np.float64]) -> Integers:
         step = self.grid.step(block.name)
-        integers = np.floor(values / step + self._uniform(block))
+        integers = values / step
+        integers += self._uniform(block)
+        np.floor(integers, out=integers)
         clipped = np.clip(integers, -self.grid.largest, self.grid.largest)
         self.num_clipped += int(np.count_nonzero(clipped != integers))
         if self.residual is not None:

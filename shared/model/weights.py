@@ -56,10 +56,15 @@ def check(weights: Mapping[str, Tensor], *, like: Mapping[str, Tensor]) -> None:
             raise _misfit("a tensor has another shape")
         if tensor.dtype != torch.float32 or like[name].dtype != torch.float32:
             raise _misfit("a tensor is not float32")
-    if not all(bool(torch.isfinite(tensor).all()) for tensor in weights.values()):
+    if not all(_is_finite(tensor) for tensor in weights.values()):
         raise NonFiniteError(
             "The weights hold a value that is not finite.", "Discard them and go back to the last good model."
         )
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    """By the least and the greatest value, which are NaN if any is: nothing of the tensor's size is made."""
+    return not tensor.numel() or all(bool(torch.isfinite(extreme)) for extreme in torch.aminmax(tensor))
 
 
 def to_bytes(weights: Mapping[str, Tensor]) -> bytes:
@@ -104,7 +109,14 @@ def save(weights: Mapping[str, Tensor], file: Path) -> None:
 
 
 def load(file: Path, *, like: Mapping[str, Tensor]) -> Weights:
-    """Read weights that must fit a network; see `from_bytes`.
+    """Weights in a file, which stays as it is as long as they live: they are read where they lie.
+
+    Parameters
+    ----------
+    file
+        safetensors, untrusted.
+    like
+        Weights of the network they must fit.
 
     Raises
     ------
@@ -116,12 +128,15 @@ def load(file: Path, *, like: Mapping[str, Tensor]) -> Weights:
         A value is not finite.
     """
     try:
-        data = file.read_bytes()
+        weights: Weights = safetensors.torch.load_file(file)
     except OSError as error:
         raise StoreError(
             "The weights cannot be read.", "Check that the file exists and is readable."
         ) from error
-    return from_bytes(data, like=like)
+    except (safetensors.SafetensorError, KeyError, ValueError) as error:
+        raise _misfit("they are not safetensors") from error
+    check(weights, like=like)
+    return weights
 
 
 def subtract(local: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> Weights:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from shared.errors import WeightsError
 from shared.fixed_point.planes import PlaneReader, PlaneWriter, unzigzag, zigzag
 
-BLOCK_WORDS = 16_384
+BLOCK_WORDS = 32_768
 """Words that are read, compared and written at once."""
 
 _WORD_BYTES = 4

@@ -66,9 +66,14 @@ def test_a_value_that_is_not_finite_is_refused(value):
     ],
     ids=["empty", "pickle", "truncated", "trailing", "huge-header", "beyond-end", "unknown-type"],
 )
-def test_bytes_that_are_not_safetensors_are_refused(data):
+def test_bytes_that_are_not_safetensors_are_refused(data, tmp_path):
+    file = tmp_path / "weights.safetensors"
+    file.write_bytes(data)
+
     with pytest.raises(WeightsError):
         from_bytes(data, like=BASE)
+    with pytest.raises(WeightsError):
+        load(file, like=BASE)
 
 
 def test_base_and_update_make_the_local_weights_again():
