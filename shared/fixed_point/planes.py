@@ -41,26 +41,27 @@ class Codec(IntEnum):
     ZSTD = 1
 
 
-class PlaneWriter:
-    """Writes arrays of unsigned numbers to a file."""
+class PlanePacker:
+    """Makes the bytes of unsigned numbers; for one thread at a time."""
 
-    def __init__(self, file: BinaryIO, *, compress: bool) -> None:
-        self._file = file
+    def __init__(self, *, compress: bool) -> None:
         self._compressor = zstandard.ZstdCompressor(compression_params=PARAMETERS) if compress else None
 
-    def write(self, numbers: NDArray[np.unsignedinteger]) -> None:
-        """Write the next numbers, of one, two or four bytes each."""
+    def pack(self, numbers: NDArray[np.unsignedinteger]) -> bytes:
+        """Numbers of one, two or four bytes each."""
         assert numbers.size <= MOST_BYTES
+        parts = []
         for place in range(numbers.itemsize):
             plane = (numbers >> (8 * place)).astype(np.uint8).tobytes()
             codec, content = Codec.PLAIN, plane
             if self._compressor is not None and len(packed := self._compressor.compress(plane)) < len(plane):
                 codec, content = Codec.ZSTD, packed
-            self._file.write(_PLANE.pack(codec, len(content)) + content)
+            parts += [_PLANE.pack(codec, len(content)), content]
+        return b"".join(parts)
 
 
 class PlaneReader:
-    """Reads them back; nothing in the bytes is believed.
+    """Reads numbers back; nothing in the bytes is believed.
 
     Parameters
     ----------

@@ -18,7 +18,7 @@ import numpy as np
 
 from shared.errors import WeightsError
 from shared.fixed_point.grid import Grid, Integers
-from shared.fixed_point.planes import PLANE_HEAD_BYTES, PlaneReader, PlaneWriter, unzigzag, zigzag
+from shared.fixed_point.planes import PLANE_HEAD_BYTES, PlanePacker, PlaneReader, unzigzag, zigzag
 
 MAGIC = b"mammofed update 2\n"
 
@@ -28,9 +28,9 @@ _LENGTH = struct.Struct("<I")
 def write_update(file: BinaryIO, grid: Grid, blocks: Iterable[Integers], *, compress: bool) -> None:
     """Write an update on a grid."""
     file.write(_start(grid))
-    writer = PlaneWriter(file, compress=compress)
+    packer = PlanePacker(compress=compress)
     for integers in blocks:
-        writer.write(zigzag(integers))
+        file.write(packer.pack(zigzag(integers)))
 
 
 def read_update(file: BinaryIO, grid: Grid) -> Iterator[Integers]:

@@ -10,18 +10,28 @@ what else is in the files is the same and gives zeros.
 
 from __future__ import annotations
 
+import os
 import struct
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import cycle
 from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shared.errors import WeightsError
-from shared.fixed_point.planes import PlaneReader, PlaneWriter, unzigzag, zigzag
+from shared.fixed_point.planes import PlanePacker, PlaneReader, unzigzag, zigzag
 
 BLOCK_WORDS = 32_768
 """Words that are read, compared and written at once."""
+
+NUM_THREADS = min(4, os.cpu_count() or 1)
+"""That pack blocks at the same time; compressing keeps no other thread waiting."""
+
+MOST_WAITING = 2 * NUM_THREADS
+"""Blocks that are read and not yet written."""
 
 _WORD_BYTES = 4
 _START = struct.Struct("<18sQ32s")
@@ -39,10 +49,22 @@ def write_delta(old: BinaryIO, new: BinaryIO, delta: BinaryIO, *, old_digest: st
         Of either file; whole words.
     """
     delta.write(_START.pack(_MAGIC, size_bytes, bytes.fromhex(old_digest)))
-    writer = PlaneWriter(delta, compress=True)
-    for num_words in _blocks(size_bytes):
-        changed = _words(new, num_words) - _words(old, num_words)
-        writer.write(zigzag(changed.view(np.int32)))
+    # In turn, so that what a packer packed before has been written when its turn comes again.
+    packers = cycle([PlanePacker(compress=True) for _ in range(MOST_WAITING)])
+    waiting: deque[Future[bytes]] = deque()
+    with ThreadPoolExecutor(NUM_THREADS, "delta") as pool:
+        for num_words in _blocks(size_bytes):
+            if len(waiting) == MOST_WAITING:
+                delta.write(waiting.popleft().result())
+            waiting.append(
+                pool.submit(_packed, next(packers), _words(old, num_words), _words(new, num_words))
+            )
+        for one in waiting:
+            delta.write(one.result())
+
+
+def _packed(packer: PlanePacker, old: NDArray[np.uint32], new: NDArray[np.uint32]) -> bytes:
+    return packer.pack(zigzag((new - old).view(np.int32)))
 
 
 def apply_delta(old: BinaryIO, delta: BinaryIO, new: BinaryIO, *, old_digest: str, size_bytes: int) -> None:

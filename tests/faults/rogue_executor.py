@@ -29,7 +29,7 @@ import client.flower.executor as real
 from client.flower.pace import quicken, try_again
 from client.home import SiteHome
 from client.participation import Workplace, take_part
-from shared.fixed_point.planes import PlaneWriter
+from shared.fixed_point.planes import PlanePacker
 from shared.fixed_point.rounding import Rounding
 from shared.fixed_point.update_file import write_update
 from shared.flower.pulls import pull_soon
@@ -127,9 +127,9 @@ class Rogue:
         """This value, as floats behind an honest header."""
         file = io.BytesIO()
         write_update(file, asked.grid(asked.base), [], compress=True)
-        writer = PlaneWriter(file, compress=True)
+        packer = PlanePacker(compress=True)
         for block in self.rounded(asked):
-            writer.write(np.full(len(block), value, np.float32).view(np.uint32))
+            file.write(packer.pack(np.full(len(block), value, np.float32).view(np.uint32)))
         return self.send(asked, file.getvalue())
 
     def send_thousandfold(self, asked: Asked) -> bytes:

@@ -20,7 +20,7 @@ import torch
 from server.lifecycle import AnswerState, RunState
 from shared.errors import QuorumError
 from shared.evaluation.records import NUM_BINS
-from shared.fixed_point.planes import PlaneWriter
+from shared.fixed_point.planes import PlanePacker
 from shared.fixed_point.update_file import write_update
 from shared.model import Weights, initial_model
 from shared.model.weights import to_bytes, weights_of
@@ -123,9 +123,9 @@ def with_floats_behind_an_honest_header(site: SimulatedSite, asked: Asked) -> by
     file = io.BytesIO()
     blocks = [np.full(len(each), np.nan, np.float32) for each in site.rounded(asked, site.train(asked))]
     write_update(file, asked.grid(asked.base), [], compress=True)
-    writer = PlaneWriter(file, compress=True)
+    packer = PlanePacker(compress=True)
     for block in blocks:
-        writer.write(block.view(np.uint32))
+        file.write(packer.pack(block.view(np.uint32)))
     return site.signed(site.contribution(asked, site.upload(file.getvalue())))
 
 

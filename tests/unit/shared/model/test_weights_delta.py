@@ -11,7 +11,7 @@ import pytest
 
 from shared.errors import WeightsError
 from shared.model.tensor_file import TensorFile
-from shared.model.weights_delta import BLOCK_WORDS, apply_delta, write_delta
+from shared.model.weights_delta import BLOCK_WORDS, MOST_WAITING, apply_delta, write_delta
 
 SHAPES = {"kernel": (3, BLOCK_WORDS // 2), "bias": (7,)}
 
@@ -47,6 +47,14 @@ def applied(old: bytes, delta: bytes, *, old_digest: str = "", size_bytes: int |
         size_bytes=len(old) if size_bytes is None else size_bytes,
     )
     return new.getvalue()
+
+
+def test_more_blocks_than_are_packed_at_once_come_in_their_order() -> None:
+    random = np.random.default_rng(3)
+    num_words = (2 * MOST_WAITING + 1) * BLOCK_WORDS + 5
+    old, new = (random.integers(0, 2**32, num_words, np.uint32).tobytes() for _ in range(2))
+
+    assert applied(old, delta_of(old, new)) == new
 
 
 @pytest.mark.parametrize("moved", [0.0, 1e-6, 1e-2, 10.0])
