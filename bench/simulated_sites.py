@@ -200,7 +200,7 @@ class LightSite:
                 should_stop=self.stopping.is_set,
             )
             downloads.forget_other_rounds()
-            plan = Plan.from_toml(downloads.fetch(announcement.plan))
+            plan = Plan.from_toml(downloads.fetch(announcement.plan).read_bytes())
             downloads.fetch_base()
             if phase is Phase.TRAIN:
                 update = self._update(announcement, plan)
