@@ -31,6 +31,7 @@ from deploy.demo.phantoms.three_hospitals import write_hospitals
 from server.aggregation import Aggregation, first_checkpoint
 from server.strategies import strategy_of
 from server.weighting import SiteWeights
+from shared.bands import BANDS
 from shared.fixed_point.grid import Bits
 from shared.fixed_point.update_file import write_update
 from shared.model import Weights, build_model, initial_model
@@ -109,18 +110,22 @@ class PatientExample:
 
 
 def load_examples(folder: Path) -> list[PatientExample]:
-    """The masked examples of a source, in its fixed order."""
+    """The examples of a source that have a mask or a category, in its fixed order."""
     source = open_source(folder, IntakeRules(accept_secondary_capture=True), lambda _done, _total: None)
     examples = []
     for candidate in source.candidates:
         loaded = load(candidate)
-        if not isinstance(loaded, Refusal) and loaded.labels_HW is not None:
+        if isinstance(loaded, Refusal):
+            continue
+        density = next((band for band in BANDS if band == candidate.density), None)
+        if loaded.labels_HW is not None or density is not None:
             name = f"{folder.name}-{candidate.position}"
             example = Example(
                 example_id=name,
                 image_HW=loaded.image_HW,
                 labels_HW=loaded.labels_HW,
                 spacing=loaded.spacing,
+                density=density,
             )
             examples.append(PatientExample(patient=candidate.patient_id, example=example))
     return examples

@@ -184,6 +184,10 @@ class Counts:
         """Examples that wait for a mask."""
         return self.examples - self.labelled
 
+    def usable(self, part: Part, *, categorised: bool) -> int:
+        """Labelled examples of a part; with `categorised` also those that have a category alone."""
+        return self.by_part[part] + (self.categories_by_part[part] if categorised else 0)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verification:

@@ -98,8 +98,8 @@ class Workplace:
         )
 
     def examples(self, plan: Plan, part: Part) -> list[str]:
-        """Ids of a part's examples. A category without a mask teaches a head for bands, if there is one."""
-        return self.catalog.examples(part, categorised=plan.model.has_band_head and part is Part.TRAIN)
+        """Ids of a part's examples; also of those without a mask, if a head for bands has use for them."""
+        return self.catalog.examples(part, categorised=plan.model.has_band_head)
 
     def fingerprint(self, plan: Plan, part: Part) -> str:
         """A hash that changes whenever an example of the part came, went, or got another label."""

@@ -33,7 +33,8 @@ def view_plan(run_id: str, consenting: Consenting, catalog: Catalog, membership:
         No plan of this run was offered.
     """
     offered = consenting.plans.get(run_id)
-    sent = sent_shapes(blank_model(offered.plan.model), offered.plan.aggregation)
+    model = offered.plan.model
+    sent = sent_shapes(blank_model(model), offered.plan.aggregation)
     counts = catalog.counts()
     try:
         rulings, fault = consenting.guard.rulings(offered, membership), ""
@@ -41,7 +42,9 @@ def view_plan(run_id: str, consenting: Consenting, catalog: Catalog, membership:
         rulings, fault = [], error.message
     return PlanView(
         offered=offered,
-        examples={name: counts.by_part[part] for part, name in PART_NAMES.items()},
+        examples={
+            name: counts.usable(part, categorised=model.has_band_head) for part, name in PART_NAMES.items()
+        },
         tensors=len(sent),
         update_bytes=sum(map(math.prod, sent.values())) * offered.plan.aggregation.bits // 8,
         rulings=rulings,
@@ -83,7 +86,7 @@ class PlanView:
     Attributes
     ----------
     examples
-        Examples with masks here, by part; for eyes at the site.
+        Examples here that the plan has use for, by part; for eyes at the site.
     tensors, update_bytes
         Of the update that leaves in each round; bytes before compression.
     rulings
@@ -157,7 +160,7 @@ class PlanView:
         yield (
             "  "
             + ", ".join(f"{count} {part}" for part, count in self.examples.items())
-            + " examples with masks"
+            + (" examples with masks or categories" if model.has_band_head else " examples with masks")
         )
         yield "What leaves"
         yield from (f"  {words}" for words in self._leaves().values())

@@ -162,7 +162,7 @@ def _data(catalog: Catalog) -> Check:
     categories = f"; {alone} with a reader's category alone" if alone else ""
     return Check(
         name="data",
-        passed=counts.by_part[Part.TRAIN] + counts.categories_by_part[Part.TRAIN] >= MIN_TRAIN_EXAMPLES,
+        passed=counts.usable(Part.TRAIN, categorised=True) >= MIN_TRAIN_EXAMPLES,
         finding=f"{counts.examples} examples of {counts.patients} patients, with masks: {parts}{categories}",
         remedy="Add mammograms with masks: `mammofed-site data add FOLDER`.",
     )

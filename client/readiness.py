@@ -4,8 +4,7 @@ The rule: the training part holds at least one batch of examples with masks, sin
 a step the same image twice; and the validation and the test part hold at least one each, since a model that
 is measured on nothing, or on patients it was trained on, is not measured. Ten batches are recommended.
 
-Under a plan with a head for density bands an example that has but a reader's category trains, too, and a site
-that has categories alone measures nothing.
+Under a plan with a head for density bands an example with a reader's category does for one with a mask.
 
 The split is by patient, so an example of the validation or test part is never of a patient in training.
 """
@@ -70,23 +69,19 @@ class Readiness:
 
 def assess(counts: Counts, plan: Plan) -> Readiness:
     """Judge a catalog's numbers against a plan."""
-    batch, bands = plan.training.batch_size, plan.model.has_band_head
-    train = counts.by_part[Part.TRAIN] + (counts.categories_by_part[Part.TRAIN] if bands else 0)
-    validation, test = counts.by_part[Part.VALIDATION], counts.by_part[Part.TEST]
+    batch = plan.training.batch_size
+
+    def finding(name: str, part: Part, needed: int, *, required: bool = True) -> Finding:
+        present = counts.usable(part, categorised=plan.model.has_band_head)
+        return _finding(counts, name, part, present, needed, required=required)
+
     return Readiness(
         plan_name=plan.name,
         findings=(
-            _finding(counts, "training masks", Part.TRAIN, train, batch, required=True),
-            _finding(counts, "validation masks", Part.VALIDATION, validation, 1, required=not bands),
-            _finding(counts, "test masks", Part.TEST, test, 1, required=not bands),
-            _finding(
-                counts,
-                "recommended training masks",
-                Part.TRAIN,
-                train,
-                RECOMMENDED_BATCHES * batch,
-                required=False,
-            ),
+            finding("training masks", Part.TRAIN, batch),
+            finding("validation masks", Part.VALIDATION, 1),
+            finding("test masks", Part.TEST, 1),
+            finding("recommended training masks", Part.TRAIN, RECOMMENDED_BATCHES * batch, required=False),
         ),
     )
 

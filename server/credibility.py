@@ -22,6 +22,7 @@ from shared.evaluation.records import (
     EVALUATED,
     NUM_BINS,
     Calibration,
+    DensityCategories,
     Evaluation,
     Interval,
     Moments,
@@ -44,6 +45,7 @@ DISTANCE: Range = (0, 1e5)
 PERCENT: Range = (0, 100)
 SHARE: Range = (0, 1)
 CATEGORY: Range = (0, 3)
+SLOPE: Range = (-1e6, 1e6)
 
 
 def check_evaluation(evaluation: Evaluation, asked: Collection[MetricName]) -> None:
@@ -69,8 +71,7 @@ def check_evaluation(evaluation: Evaluation, asked: Collection[MetricName]) -> N
     if evaluation.percent_density is not None:
         _check_density(evaluation.percent_density)
     if evaluation.density_categories is not None:
-        _check_pairs(evaluation.density_categories, CATEGORY)
-        _check_interval(evaluation.density_categories.kappa_interval, (-1, 1))
+        _check_categories(evaluation.density_categories)
     # 5.
     if evaluation.calibration is not None:
         _check_bins(evaluation.calibration)
@@ -94,6 +95,8 @@ def _moments(evaluation: Evaluation) -> Iterator[tuple[Moments, Range]]:
             if distances is not None:
                 segments += [(distances.percentile_95, DISTANCE), (distances.maximum, DISTANCE)]
     found = [(evaluation.loss, LOSS), (evaluation.calibration, SHARE)]
+    if evaluation.density_categories is not None:
+        found.append((evaluation.density_categories.ranked_probability, SHARE))
     for each, values in segments:
         if each is not None:
             found += [(each.dense, values), (each.breast, values), (each.pectoral, values)]
@@ -131,6 +134,18 @@ def _check_density(density: PercentDensity) -> None:
     _check_interval(density.correlation_interval, (-1, 1))
     _check_interval(density.error_interval, PERCENT)
     _check_interval(density.bias_interval, (-100, 100))
+
+
+def _check_categories(categories: DensityCategories) -> None:
+    _check_pairs(categories, CATEGORY)
+    _check_interval(categories.kappa_interval, (-1, 1))
+    for proportion in (categories.agreement, categories.second_read):
+        if proportion is not None:
+            _check_interval(proportion.interval, SHARE)
+    if categories.expected is not None:
+        _check_pairs(categories.expected, CATEGORY)
+        _check_interval(categories.expected.bias_interval, (-CATEGORY[1], CATEGORY[1]))
+        _check_interval(categories.expected.slope_interval, SLOPE)
 
 
 def _check_bins(calibration: Calibration) -> None:

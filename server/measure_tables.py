@@ -27,7 +27,9 @@ GROUPS: Mapping[str, Sequence[str]] = MappingProxyType(
             ]
             for percentile, words in (("_95", ", 95th percentile"), ("", ""))
         },
-        "Density bands (uncalibrated) beside readers' categories": ["category_kappa"],
+        "Density bands (uncalibrated) beside categories": [
+            name for name in MEASURES if name.startswith(("category_", "band_"))
+        ],
         "Probability of dense tissue": ["brier", "calibration_error"],
     }
 )

@@ -18,9 +18,10 @@ from client.evaluation.overlap import dice
 from client.evaluation.reliability import Reliability, reliability
 from client.evaluation.surfaces import SurfaceDistance, surface_distance
 from client.imaging.mammogram import Spacing
-from client.inference.prediction import predict
+from client.inference.prediction import likely_bands, predict
 from client.training.dataset import FittedDataset
 from shared.errors import NonFiniteError
+from shared.model.density_band import DensityBand
 from shared.model.losses import MultitaskLoss
 from shared.model.segmentation import Segments, segments_of
 from shared.model.targets import SegmentName, Targets
@@ -50,23 +51,26 @@ class ImageMetrics:
     Attributes
     ----------
     loss
-        The training loss, of this image alone.
+        The training loss of the segments, of this image alone; None where nothing is known of them.
     dice_dense, dice_breast, dice_pectoral
         In [0, 1]; an image that lacks the segment, and is found to lack it, counts 1. None where no expert
         has drawn the segment, or said that there is none.
     percent_density, expert_percent_density
         As measured, and by the expert's masks, in %; None where dense tissue or breast was not drawn.
+    band
+        By the model's head for density bands; None of a model without one.
     outlines, reliability
         None where they were not asked for, or nobody has drawn what they need.
     """
 
     example_id: str
-    loss: float
+    loss: float | None
     dice_dense: float | None
     dice_breast: float | None
     dice_pectoral: float | None
     percent_density: float
     expert_percent_density: float | None
+    band: DensityBand | None = None
     outlines: Outlines | None = None
     reliability: Reliability | None = None
 
@@ -136,17 +140,22 @@ def _evaluate_batch(
         )
     measured = segments_of(logits)
     probability_NHW = logits["dense"][:, 0].float().sigmoid()
-    images = []
+    seen = []
     for place, index in enumerate(indices):
         rows, columns = dataset.extent(index)
-        seen = _Seen(
-            measured=measured.of_image(place, rows, columns),
-            target=targets.of_image(place, rows, columns),
-            probability_HW=probability_NHW[place, :rows, :columns],
-            spacing=dataset.spacing(index),
+        seen.append(
+            _Seen(
+                example_id=dataset.example_ids[index],
+                loss=losses[place],
+                measured=measured.of_image(place, rows, columns),
+                target=targets.of_image(place, rows, columns),
+                probability_HW=probability_NHW[place, :rows, :columns],
+                spacing=dataset.spacing(index),
+            )
         )
-        images.append(seen.metrics(dataset.example_ids[index], losses[place], asked))
-    return images
+    percent_density_N = torch.cat([each.measured.percent_density() for each in seen])
+    bands = likely_bands(model, percent_density_N, logits)
+    return [each.metrics(asked, band) for each, band in zip(seen, bands, strict=True)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,12 +172,14 @@ class _Seen:
         Of these pixels; None if it is unknown.
     """
 
+    example_id: str
+    loss: float
     measured: Segments
     target: Targets
     probability_HW: Tensor
     spacing: Spacing | None
 
-    def metrics(self, example_id: str, loss: float, asked: Collection[MetricName]) -> ImageMetrics:
+    def metrics(self, asked: Collection[MetricName], band: DensityBand | None) -> ImageMetrics:
         expert, drawn = self.target.segments(), self.target.drawn()
         has_density = {"dense", "breast"} <= drawn
         masks: dict[SegmentName, tuple[Tensor, Tensor]] = {
@@ -179,13 +190,14 @@ class _Seen:
         known = {name: pair for name, pair in masks.items() if name in drawn}
         overlaps = {name: dice(*pair).item() for name, pair in known.items()}
         return ImageMetrics(
-            example_id=example_id,
-            loss=loss,
+            example_id=self.example_id,
+            loss=self.loss if self.target.known().any() else None,
             dice_dense=overlaps.get("dense"),
             dice_breast=overlaps.get("breast"),
             dice_pectoral=overlaps.get("pectoral"),
             percent_density=self.measured.percent_density().item(),
             expert_percent_density=expert.percent_density().item() if has_density else None,
+            band=band,
             outlines=self._outlines(known) if "hausdorff" in asked else None,
             reliability=self._reliability(expert) if "calibration" in asked and has_density else None,
         )

@@ -15,20 +15,23 @@ from client.evaluation.images import ImageMetrics, Outlines
 from client.evaluation.reliability import Reliability
 from client.evaluation.surfaces import SurfaceDistance
 from client.imaging.density import density_band
-from shared.bands import BANDS
+from shared.bands import BANDS, Band
 from shared.evaluation.records import (
     NUM_BINS,
     Calibration,
     DensityCategories,
     Evaluation,
+    ExpectedBand,
     Hausdorff,
     Interval,
     Moments,
     PercentDensity,
+    Proportion,
     ReliabilityBin,
     SegmentMoments,
     SurfaceDistances,
 )
+from shared.model.density_band import DensityBand
 from shared.plan import MetricName
 
 Values = npt.NDArray[np.float64]
@@ -47,7 +50,7 @@ class Statistics:
     """
 
     images: Sequence[ImageMetrics]
-    categories: Sequence[str | None] = ()
+    categories: Sequence[Band | None] = ()
     resampling: Resampling | None = None
 
     def evaluation(self, asked: Collection[MetricName]) -> Evaluation:
@@ -113,16 +116,52 @@ class Statistics:
         known = np.array([category is not None for category in self.categories])
         if not known.any():
             return None
-        bands = [density_band(image.percent_density) for image in self.images]
-        measured, reader = (
-            np.array([BANDS.index(name) for name in compress(names, known)], dtype=np.float64)
-            for names in (bands, self.categories)
+        images = list(compress(self.images, known))
+        categories = [category for category in self.categories if category is not None]
+        likely = [image.band for image in images if image.band is not None]
+        has_head = len(likely) == len(images)
+        bands = (
+            [each.band for each in likely]
+            if has_head
+            else [density_band(image.percent_density) for image in images]
         )
-        counts = [int(count) for side in (measured, reader) for count in np.unique_counts(side).counts]
+        measured, reader = (
+            np.array([BANDS.index(band) for band in several], dtype=np.float64)
+            for several in (bands, categories)
+        )
         return DensityCategories(
             **_paired(measured, reader),
-            num_in_rarest=min(counts),
+            num_in_rarest=min(_rarest(measured), _rarest(reader)),
             kappa_interval=self._interval(known, _products(measured, reader), _kappas),
+            agreement=self._proportion(known, measured == reader),
+            **(self._of_head(known, likely, categories) if has_head else {}),
+        )
+
+    def _of_head(
+        self, known: npt.NDArray[np.bool_], bands: Sequence[DensityBand], categories: Sequence[Band]
+    ) -> dict[str, Any]:
+        """The attributes of `DensityCategories` that need probabilities."""
+        scores = np.array(
+            [band.ranked_probability_score(read) for band, read in zip(bands, categories, strict=True)]
+        )
+        expected = np.array([band.expected_place for band in bands])
+        reader = np.array([BANDS.index(read) for read in categories], dtype=np.float64)
+        return {
+            "second_read": self._proportion(known, np.array([band.is_borderline for band in bands])),
+            "ranked_probability": _moments(scores, self._interval(known, [scores], _means)),
+            "expected": ExpectedBand(
+                **_paired(expected, reader),
+                bias_interval=self._interval(known, [expected - reader], _means),
+                slope_interval=self._interval(known, _products(expected, reader), _slopes),
+            ),
+        }
+
+    def _proportion(self, known: npt.NDArray[np.bool_], is_true: npt.NDArray[np.bool_]) -> Proportion:
+        return Proportion(
+            num_images=len(is_true),
+            num_in_rarest=_rarest(is_true),
+            share=float(is_true.mean()),
+            interval=self._interval(known, [is_true.astype(np.float64)], _means),
         )
 
     def _calibration(self) -> Calibration | None:
@@ -139,12 +178,7 @@ class Statistics:
         known = np.array([value for value in values if value is not None])
         if not len(known):
             return None
-        return Moments(
-            num_images=len(known),
-            mean=float(known.mean()),
-            variance=float(known.var()),
-            interval=self._interval(has_value, [known], _means),
-        )
+        return _moments(known, self._interval(has_value, [known], _means))
 
     def _interval(
         self,
@@ -155,6 +189,17 @@ class Statistics:
         if self.resampling is None:
             return None
         return self.resampling.interval(has_value, np.stack(columns, axis=1), statistic)
+
+
+def _moments(values: Values, interval: Interval | None) -> Moments:
+    return Moments(
+        num_images=len(values), mean=float(values.mean()), variance=float(values.var()), interval=interval
+    )
+
+
+def _rarest(values: npt.NDArray[Any]) -> int:
+    """How often the value occurs that occurs the least."""
+    return int(np.unique_counts(values).counts.min())
 
 
 def _paired(measured: Values, expert: Values) -> dict[str, Any]:
@@ -194,6 +239,13 @@ def _kappas(means: Values) -> Values:
     x, y, xx, yy, xy = means.T
     kappas: Values = 2 * (xy - x * y) / (xx - x * x + yy - y * y + (x - y) ** 2)
     return kappas
+
+
+def _slopes(means: Values) -> Values:
+    """Slope of y on x from the means of `_products`."""
+    x, y, xx, _, xy = means.T
+    slopes: Values = (xy - x * y) / (xx - x * x)
+    return slopes
 
 
 def _bin(images: Sequence[Reliability], place: int) -> ReliabilityBin | None:

@@ -8,36 +8,37 @@ from sqlalchemy import Engine, func, select
 
 from client.store.parts import Part
 from client.store.schema import example, mask, patient
+from shared.bands import Band
 from shared.store import transaction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelledExample:
-    """An example that has a mask.
+    """An example that has a mask or a reader's category.
 
     Attributes
     ----------
     patient
         Pseudonym.
     mask
-        Number of its newest mask.
+        Number of its newest mask; None without one.
     category
-        A reader's density category, a to d; None if it is not known.
+        A reader's density category; None if it is not known.
     """
 
     example_id: str
     patient: str
-    mask: int
-    category: str | None
+    mask: int | None
+    category: Band | None
 
     @property
     def image(self) -> str:
-        """This picture with this mask."""
-        return f"{self.example_id} {self.mask}"
+        """This picture with these labels."""
+        return f"{self.example_id} {self.mask or '-'} {self.category or '-'}"
 
 
 class LabelledExamples:
-    """The examples of one site that have a mask."""
+    """The examples of one site that have a mask or a reader's category."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -47,8 +48,11 @@ class LabelledExamples:
         query = (
             select(example.c.example_id, example.c.patient, func.max(mask.c.number), example.c.density)
             .join(patient)
-            .join(mask)
-            .where(example.c.dense_px.is_not(None), patient.c.part == part.value)
+            .outerjoin(mask)
+            .where(
+                example.c.dense_px.is_not(None) | example.c.density.is_not(None),
+                patient.c.part == part.value,
+            )
             .group_by(example.c.number)
         )
         with transaction(self._engine) as connection:

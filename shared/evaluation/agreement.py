@@ -61,6 +61,17 @@ def quadratic_kappa(pairs: PairedMoments) -> float | None:
     return 2 * pairs.covariance / by_chance if by_chance > 0 else None
 
 
+def calibration_slope(pairs: PairedMoments) -> float | None:
+    """Slope of what an expert says on what a model expects: 1 if calibrated, less if it is too sure.
+
+    The linear form of the second level of calibration, beside the bias (Van Calster et al., BMC Medicine 17,
+    2019). None where the model expects the same of all.
+    """
+    if pairs.variance_measured <= 0:
+        return None
+    return pairs.covariance / pairs.variance_measured
+
+
 def calibration_error(calibration: Calibration) -> float | None:
     """Mean distance of probability and frequency over the bins that are told, by share; None of none."""
     told = [each for each in calibration.bins if each is not None]

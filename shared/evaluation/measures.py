@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 from shared.evaluation.agreement import (
     calibration_error,
+    calibration_slope,
     correlation,
     differences,
     limits_of_agreement,
@@ -18,9 +19,11 @@ from shared.evaluation.records import (
     Calibration,
     DensityCategories,
     Evaluation,
+    ExpectedBand,
     Interval,
     Moments,
     PercentDensity,
+    Proportion,
     SegmentMoments,
 )
 
@@ -33,10 +36,16 @@ class Better(Enum):
     HIGHER = "higher"
     LOWER = "lower"
     NEARER_ZERO = "nearer zero"
+    NEARER_ONE = "nearer one"
 
     def badness(self, value: float) -> float:
         """A number that is the larger, the worse the value is."""
-        return {Better.HIGHER: -value, Better.LOWER: value, Better.NEARER_ZERO: abs(value)}[self]
+        return {
+            Better.HIGHER: -value,
+            Better.LOWER: value,
+            Better.NEARER_ZERO: abs(value),
+            Better.NEARER_ONE: abs(value - 1),
+        }[self]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,12 +109,22 @@ MEASURES: Mapping[str, Measure] = MappingProxyType(
             for suffix, words in (("_95", "Hausdorff distance, 95th percentile"), ("", "Hausdorff distance"))
             for segment in SEGMENTS
         },
-        "category_kappa": Measure(
-            words="quadratic kappa of density bands (uncalibrated)",
-            heading="quadratic kappa",
-            decimals=2,
-            better=Better.HIGHER,
-        ),
+        **{
+            name: Measure(
+                words=f"density bands (uncalibrated): {heading}",
+                heading=heading,
+                decimals=decimals,
+                better=better,
+            )
+            for name, heading, decimals, better in (
+                ("category_kappa", "quadratic kappa", 2, Better.HIGHER),
+                ("band_agreement", "agreement", 2, Better.HIGHER),
+                ("band_second_read", "second read", 2, Better.LOWER),
+                ("band_ranked_probability", "ranked probability score", 3, Better.LOWER),
+                ("band_bias", "bias", 2, Better.NEARER_ZERO),
+                ("band_slope", "calibration slope", 2, Better.NEARER_ONE),
+            )
+        },
         "brier": Measure(words="Brier score", heading="Brier score", decimals=3, better=Better.LOWER),
         "calibration_error": Measure(
             words="calibration error", heading="calibration error", decimals=3, better=Better.LOWER
@@ -182,11 +201,32 @@ def _of_density(density: PercentDensity) -> Iterator[tuple[str, Figure]]:
             )
 
 
-def _of_categories(categories: DensityCategories) -> Iterator[tuple[str, Figure]]:
+def _of_categories(categories: DensityCategories) -> Iterator[tuple[str, Figure | None]]:
     kappa = quadratic_kappa(categories)
     if kappa is not None:
         interval = categories.kappa_interval
         yield "category_kappa", Figure(value=kappa, num_images=categories.num_images, interval=interval)
+    yield "band_agreement", _share(categories.agreement)
+    yield "band_second_read", _share(categories.second_read)
+    yield "band_ranked_probability", _mean(categories.ranked_probability)
+    if categories.expected is not None:
+        yield from _of_expected(categories.expected)
+
+
+def _of_expected(expected: ExpectedBand) -> Iterator[tuple[str, Figure]]:
+    bias, slope = differences(expected).mean, calibration_slope(expected)
+    yield "band_bias", Figure(value=bias, num_images=expected.num_images, interval=expected.bias_interval)
+    if slope is not None:
+        yield (
+            "band_slope",
+            Figure(value=slope, num_images=expected.num_images, interval=expected.slope_interval),
+        )
+
+
+def _share(proportion: Proportion | None) -> Figure | None:
+    if proportion is None:
+        return None
+    return Figure(value=proportion.share, num_images=proportion.num_images, interval=proportion.interval)
 
 
 def _of_calibration(calibration: Calibration) -> Iterator[tuple[str, Figure | None]]:

@@ -19,11 +19,13 @@ from shared.evaluation.records import (
     Calibration,
     DensityCategories,
     Evaluation,
+    ExpectedBand,
     Hausdorff,
     Interval,
     Moments,
     PairedMoments,
     PercentDensity,
+    Proportion,
     ReliabilityBin,
     SegmentMoments,
     SurfaceDistances,
@@ -157,8 +159,38 @@ def _percent_density(parts: Sequence[PercentDensity]) -> PercentDensity | None:
 def _categories(parts: Sequence[DensityCategories]) -> DensityCategories | None:
     if not parts:
         return None
-    rarest = min(each.num_in_rarest for each in parts)
-    return DensityCategories(**dict(pool_pairs(parts)), num_in_rarest=rarest)
+    expected = _known(each.expected for each in parts)
+    return DensityCategories(
+        **dict(pool_pairs(parts)),
+        num_in_rarest=min(each.num_in_rarest for each in parts),
+        agreement=_proportion(_known(each.agreement for each in parts)),
+        second_read=_proportion(_known(each.second_read for each in parts)),
+        ranked_probability=pool_moments(each.ranked_probability for each in parts),
+        expected=_expected(expected),
+    )
+
+
+def _expected(parts: Sequence[ExpectedBand]) -> ExpectedBand | None:
+    if not parts:
+        return None
+    bias = pool_moments(map(differences, parts))
+    return ExpectedBand(**dict(pool_pairs(parts)), bias_interval=bias.interval if bias else None)
+
+
+def _proportion(parts: Sequence[Proportion]) -> Proportion | None:
+    """A share is the mean of zeros and ones."""
+    pooled = pool_moments(
+        Moments(num_images=each.num_images, mean=each.share, variance=each.share * (1 - each.share))
+        for each in parts
+    )
+    if pooled is None:
+        return None
+    return Proportion(
+        num_images=pooled.num_images,
+        num_in_rarest=min(each.num_in_rarest for each in parts),
+        share=min(1.0, pooled.mean),
+        interval=pooled.interval,
+    )
 
 
 def _calibration(parts: Sequence[Calibration]) -> Calibration | None:

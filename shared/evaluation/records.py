@@ -96,8 +96,40 @@ class PercentDensity(PairedMoments):
     bias_interval: Interval | None = None
 
 
+class Proportion(Table):
+    """Of how many images something is true.
+
+    Attributes
+    ----------
+    num_in_rarest
+        Images of which it is true, or of which it is not: the fewer, of those that occur.
+    interval
+        95 % interval of the share.
+    """
+
+    num_images: Count
+    num_in_rarest: Count
+    share: Share
+    interval: Interval | None = None
+
+
+class ExpectedBand(PairedMoments):
+    """The mean of a model's places 0 (a) to 3 (d), by their probabilities, beside the reader's place.
+
+    Attributes
+    ----------
+    bias_interval, slope_interval
+        95 % intervals of what `differences` and `calibration_slope` make of it.
+    """
+
+    bias_interval: Interval | None = None
+    slope_interval: Interval | None = None
+
+
 class DensityCategories(PairedMoments):
-    """Density bands that follow from percent density beside a reader's categories, both from 0 (a) to 3 (d).
+    """A model's density bands beside a reader's categories, both from 0 (a) to 3 (d).
+
+    The last three are of models that give probabilities.
 
     Attributes
     ----------
@@ -106,10 +138,20 @@ class DensityCategories(PairedMoments):
         moments give away how many each has.
     kappa_interval
         95 % interval of the quadratic kappa.
+    agreement
+        Images whose band is the reader's category.
+    second_read
+        Images whose band is borderline.
+    ranked_probability
+        Ranked probability score of each image, in [0, 1].
     """
 
     num_in_rarest: Count
     kappa_interval: Interval | None = None
+    agreement: Proportion | None = None
+    second_read: Proportion | None = None
+    ranked_probability: Moments | None = None
+    expected: ExpectedBand | None = None
 
 
 class ReliabilityBin(Table):

@@ -121,6 +121,20 @@ class DensityBand:
         """It is not likely enough: somebody should read the image a second time."""
         return max(self.probabilities) < SECOND_READ_BELOW
 
+    @property
+    def expected_place(self) -> float:
+        """The mean of the places 0 (a) to 3 (d), by their probabilities."""
+        return sum(place * probability for place, probability in enumerate(self.probabilities))
+
+    def ranked_probability_score(self, category: Band) -> float:
+        """Mean squared error of how likely the category lies above each of a, b and c; 0 is perfect, 1 worst.
+
+        Epstein, Journal of Applied Meteorology 8:985, 1969; divided by the number of thresholds.
+        """
+        place, thresholds = BANDS.index(category), range(1, len(BANDS))
+        errors = (sum(self.probabilities[above:]) - (place >= above) for above in thresholds)
+        return sum(error**2 for error in errors) / len(thresholds)
+
 
 def bands_of(band_NK11: Tensor) -> list[DensityBand]:
     """What the head says of each image of a batch."""

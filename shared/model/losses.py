@@ -84,8 +84,7 @@ class MultitaskLoss(nn.Module):
         plain = losses_LT[0].detach().sum()
         if "log_variances_T" in logits:
             log_variances_T = logits["log_variances_T"]
-            known_T = torch.stack([~targets.possible_NCHW.all(), targets.dense_known_NHW.any()])
-            losses_T = known_T * (torch.exp(-log_variances_T) * losses_T + log_variances_T)
+            losses_T = targets.known() * (torch.exp(-log_variances_T) * losses_T + log_variances_T)
         objective = losses_T.sum()
         if "band" in logits:
             bands = band_loss(logits["band"], targets.band_N)

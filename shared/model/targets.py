@@ -1,6 +1,6 @@
 """What a network should say of a batch, as far as its labels tell.
 
-Axes: N images, C breast classes, H rows, W columns.
+Axes: N images, C breast classes, H rows, W columns, T tasks.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -78,6 +79,10 @@ class Targets:
             dense_known_NHW=self.dense_known_NHW[here],
             band_N=self.band_N[here[0]],
         )
+
+    def known(self) -> Tensor:
+        """Whether anything is known of each task, bool T in the order of `TASKS`."""
+        return torch.stack([~self.possible_NCHW.all(), self.dense_known_NHW.any()])
 
     def drawn(self) -> frozenset[SegmentName]:
         """The segments of which every pixel is known to be in them, or not to be."""

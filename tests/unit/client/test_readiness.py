@@ -37,8 +37,8 @@ def finding(name: str, here: Counts, batch_size: int = 4) -> Finding:
     return next(one for one in assess(here, plan(batch_size)).findings if one.name == name)
 
 
-def test_categories_train_under_a_plan_with_a_head_for_them_and_then_nothing_need_be_measured() -> None:
-    here = counts(1, 0, 0, unlabelled=3, categories=3)
+def test_under_a_plan_with_a_head_for_them_categories_do_for_masks() -> None:
+    here = counts(1, 0, 0, unlabelled=9, categories=3)
     with_head = plan().model_copy(update={"model": ModelPlan(density_band="readers")})
     assert assess(here, with_head).ready
     assert not assess(here, plan()).ready

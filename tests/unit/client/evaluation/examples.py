@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from client.evaluation.images import ImageMetrics, Outlines
 from client.evaluation.reliability import Reliability
 from client.evaluation.surfaces import SurfaceDistance
 from shared.evaluation.records import NUM_BINS
+from shared.model.density_band import DensityBand
 
 
-def image(number: int, *, in_mm: bool = True, **changes: float) -> ImageMetrics:
-    """An image whose values follow from its number."""
+def image(
+    number: int, *, in_mm: bool = True, probabilities: Sequence[float] | None = None, **changes: float
+) -> ImageMetrics:
+    """An image whose values follow from its number; with probabilities, of a model that gives bands such."""
     random = np.random.default_rng(number)
     expert = float(random.uniform(2, 70))
     share_B = np.zeros(NUM_BINS)
@@ -32,6 +37,7 @@ def image(number: int, *, in_mm: bool = True, **changes: float) -> ImageMetrics:
     }
     return ImageMetrics(
         example_id=f"example-{number}",
+        band=None if probabilities is None else DensityBand(probabilities=tuple(probabilities)),
         outlines=Outlines(in_mm=in_mm, dense=distance(), breast=distance(), pectoral=distance()),
         reliability=Reliability(
             brier=float(random.uniform(0, 0.2)),

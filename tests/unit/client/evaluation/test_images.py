@@ -20,7 +20,7 @@ from client.training.dataset import Batch, FittedDataset
 from shared.errors import NonFiniteError
 from shared.evaluation.measures import figures
 from shared.evaluation.records import EVALUATED
-from shared.model import Logits
+from shared.model import Logits, initial_model
 from shared.model.targets import Targets
 from shared.plan import MetricName, ModelPlan, Plan, RoundsPlan, TrainingPlan
 
@@ -92,6 +92,24 @@ def test_a_band_that_is_seen_half_as_wide_is_measured_by_hand() -> None:
     assert image.percent_density_error == 12.5
     assert image.outlines is None
     assert image.reliability is None
+
+
+def test_an_example_with_but_a_category_is_measured_by_its_band_alone() -> None:
+    plan = PLAN.model_copy(update={"model": PLAN.model.model_copy(update={"density_band": "readers"})})
+    masked, alone = example("masked"), replace(example("alone"), labels_HW=None, density="b")
+
+    of_masked, of_alone = evaluate_images(
+        initial_model(plan), dataset(masked, alone), plan, CPU, asked=EVALUATED
+    )
+
+    # The pictures are the same.
+    assert of_alone.band == of_masked.band
+    assert of_alone.percent_density == of_masked.percent_density
+    assert of_masked.loss is not None
+    assert (of_alone.loss, of_alone.dice_dense, of_alone.dice_breast) == (None, None, None)
+    assert (of_alone.expert_percent_density, of_alone.reliability) == (None, None)
+    (by_one,) = evaluate_images(initial_model(plan), dataset(alone), plan, CPU)
+    assert by_one.band.probabilities == pytest.approx(of_alone.band.probabilities, abs=1e-5)
 
 
 def test_distances_are_in_mm_where_the_spacing_is_known_and_in_pixels_elsewhere() -> None:

@@ -8,9 +8,11 @@ import pytest
 from client.evaluation.bootstrap import Resampling
 from client.evaluation.statistics import Statistics
 from server.credibility import check_evaluation
+from shared.bands import BANDS
 from shared.evaluation.agreement import correlation, differences, quadratic_kappa
 from shared.evaluation.measures import figures
-from shared.evaluation.records import EVALUATED
+from shared.evaluation.pooling import pool
+from shared.evaluation.records import EVALUATED, Evaluation
 from tests.unit.client.evaluation.examples import image
 
 IMAGES = [image(number) for number in range(30)]
@@ -82,6 +84,49 @@ def test_density_bands_are_held_against_the_categories_that_readers_gave() -> No
     assert quadratic_kappa(categories) == pytest.approx(0.8)
 
 
+def test_a_head_for_bands_is_held_against_categories_by_hand() -> None:
+    said = [(0.8, 0.2, 0.0, 0.0), (0.0, 0.5, 0.4, 0.1), (0.0, 0.0, 0.1, 0.9), (1.0, 0.0, 0.0, 0.0)]
+    # Percent density, by which all would be in band d, does not count.
+    images = [image(number, probabilities=one, percent_density=99.0) for number, one in enumerate(said)]
+
+    statistics = Statistics(images=images, categories=["a", "c", "d", None])
+    found = statistics.evaluation(["density_categories"])
+    told = figures(found)
+
+    # Bands a, b, d: two of three agree, and one is borderline.
+    assert found.density_categories.mean_measured == pytest.approx(4 / 3)
+    assert (told["band_agreement"].value, told["band_agreement"].num_images) == (pytest.approx(2 / 3), 3)
+    assert found.density_categories.agreement.num_in_rarest == 1
+    assert told["band_second_read"].value == pytest.approx(1 / 3)
+    # Above a, b and c: errors of 0.2, 0, 0; 0, 0.5, 0.1; 0, 0, 0.1.
+    scores = [0.04 / 3, 0.26 / 3, 0.01 / 3]
+    assert told["band_ranked_probability"].value == pytest.approx(sum(scores) / 3)
+    # Expected 0.2, 1.6, 2.9 and read 0, 2, 3.
+    assert told["band_bias"].value == pytest.approx((4.7 - 5) / 3)
+    assert told["band_slope"].value == pytest.approx(np.polyfit([0.2, 1.6, 2.9], [0, 2, 3], 1)[0])
+
+
+def test_what_two_sites_tell_of_their_bands_is_together_what_one_would_tell() -> None:
+    random = np.random.default_rng(3)
+    images = [image(number, probabilities=random.dirichlet([1, 1, 1, 1])) for number in range(30)]
+    categories = [BANDS[number % 4] for number in range(30)]
+
+    def of(some: slice) -> Evaluation:
+        return Statistics(images=images[some], categories=categories[some]).evaluation(["density_categories"])
+
+    pooled, whole = pool([of(slice(11)), of(slice(11, None))]), of(slice(None))
+
+    assert {name: figure.value for name, figure in figures(pooled).items()} == pytest.approx(
+        {name: figure.value for name, figure in figures(whole).items()}
+    )
+    assert [name for name, figure in figures(pooled).items() if figure.interval] == [
+        "band_agreement",
+        "band_second_read",
+        "band_ranked_probability",
+        "band_bias",
+    ]
+
+
 def test_without_any_category_there_is_nothing_to_tell_of_them() -> None:
     found = Statistics(images=IMAGES, categories=[None] * 30).evaluation(["density_categories"])
 
@@ -102,8 +147,10 @@ def test_bins_hold_the_share_of_pixels_and_the_images_that_have_any() -> None:
 
 def test_every_mean_gets_an_interval_that_holds_it() -> None:
     resampling = Resampling([f"patient-{number // 2}" for number in range(30)], seed=1)
+    random = np.random.default_rng(1)
+    images = [image(number, probabilities=random.dirichlet([1, 1, 1, 1])) for number in range(30)]
 
-    statistics = Statistics(images=IMAGES, categories=["a", "b", "c"] * 10, resampling=resampling)
+    statistics = Statistics(images=images, categories=["a", "b", "c"] * 10, resampling=resampling)
     told = figures(statistics.evaluation(EVALUATED))
 
     without = {"percent_density_lower_limit", "percent_density_upper_limit", "calibration_error"}
@@ -122,7 +169,9 @@ def test_whatever_the_images_are_the_coordinator_believes_their_statistics(seed:
         density = {
             name: float(random.choice([0, 40, 100])) for name in ("percent_density", "expert_percent_density")
         }
-        images.append(image(number, in_mm=bool(random.integers(2)), **extreme, **density))
+        likely = [random.dirichlet([1, 1, 1, 1]), np.eye(4)[random.integers(4)]][random.integers(2)]
+        is_in_mm = bool(random.integers(2))
+        images.append(image(number, in_mm=is_in_mm, probabilities=likely, **extreme, **density))
     patients = [f"patient-{random.integers(9)}" for _ in images]
 
     categories = [str(random.choice(list("abcd"))) for _ in images]

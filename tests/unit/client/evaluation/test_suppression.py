@@ -64,6 +64,22 @@ def test_categories_of_which_one_is_rare_are_left_out() -> None:
     assert tell(rare, EVALUATED, rules) is None
 
 
+def test_how_many_bands_are_right_is_not_told_where_few_are_wrong_or_flagged() -> None:
+    sure, unsure = (0.0, 0.9, 0.1, 0.0), (0.0, 0.4, 0.6, 0.0)
+    images = [image(number, probabilities=sure if number < 16 else unsure) for number in range(32)]
+    statistics = Statistics(images=images, categories=["b"] * 16 + ["c"] * 16)
+    told = tell(statistics.evaluation(EVALUATED), EVALUATED, EgressTable(smallest_count=5))
+    assert told.density_categories.agreement.share == 1
+    assert told.density_categories.second_read.share == 0.5
+
+    one_is_wrong = replace(statistics, categories=["b"] * 17 + ["c"] * 15)
+    told = tell(one_is_wrong.evaluation(EVALUATED), EVALUATED, EgressTable(smallest_count=5))
+
+    assert told.density_categories.agreement is None
+    assert told.density_categories.second_read.share == 0.5
+    assert told.density_categories.ranked_probability is not None
+
+
 def test_a_bin_with_pixels_of_too_few_images_is_left_out() -> None:
     evaluation = statistics(20, 0).evaluation(["calibration"])
     first = evaluation.calibration.bins[0].model_copy(update={"num_images": 4})

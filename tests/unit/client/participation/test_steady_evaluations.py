@@ -55,6 +55,19 @@ def test_an_image_that_comes_in_between_two_evaluations_is_not_told_by_their_dif
     assert after.num_examples == before.num_examples + ENOUGH
 
 
+def test_a_category_that_comes_in_between_two_evaluations_is_not_told_by_their_difference(
+    coordinator: MinimalCoordinator, workplace: Workplace
+) -> None:
+    before = told(coordinator, workplace)
+    coordinator.approve(run_id="run-2")
+    (some, *_) = in_the_test_part(workplace)
+
+    assert workplace.catalog.complete(some.example_id, None, "c")
+
+    assert told(coordinator, workplace, "run-2") is None
+    assert before is not None
+
+
 def test_a_patient_who_is_taken_out_between_two_evaluations_is_not_told_by_their_difference(
     coordinator: MinimalCoordinator, workplace: Workplace
 ) -> None:

@@ -1,4 +1,4 @@
-"""Five sites that really train, and what one hostile site among them does to which strategy."""
+"""Sites that really train: what a hostile one among them does, and what each kind of labels teaches."""
 
 from __future__ import annotations
 
@@ -7,9 +7,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
-from bench.learning import LearningSite, learn, learning_site, scaled_by
+from bench.learning import CPU, LearningSite, Outcome, learn, learning_site, scaled_by
+from client.evaluation.images import evaluate_images
+from client.evaluation.statistics import Statistics
 from client.imaging.example import Example, Label
+from client.training.dataset import FittedDataset
+from shared.bands import BANDS
+from shared.evaluation.measures import figures
+from shared.evaluation.pooling import pool
+from shared.evaluation.records import Evaluation
+from shared.model import Weights, model_around
 from shared.model.networks import ARCHITECTURES, Architecture
 from shared.plan import AggregationPlan, ModelPlan, Plan, RoundsPlan, TrainingPlan
 
@@ -66,3 +75,94 @@ def test_an_update_a_thousand_times_too_large_ruins_the_mean_and_no_robust_strat
     assert dice("fedavg", hostile) < clean - 0.03
     for name in ("trimmed_mean", "median", "multi_krum"):
         assert dice(name, hostile) > clean - 0.03
+
+
+# -- sites with categories, with masks, with both
+
+BAND_PLAN = PLAN.model_copy(
+    update={
+        "rounds": RoundsPlan(count=6, quorum=2),
+        "model": PLAN.model.model_copy(update={"density_band": "simulated"}),
+    }
+)
+READERS_ENDS_PERCENT = (10.0, 13.0, 16.0)
+"""Where these readers see the bands b, c and d begin; a head that nobody has taught calls nearly all b."""
+
+
+def categorised(seed: int) -> Example:
+    """An example with the category that these readers give."""
+    made = example(seed)
+    assert made.labels_HW is not None
+    pixels = np.bincount(made.labels_HW.ravel(), minlength=len(Label))
+    percent = 100 * pixels[Label.DENSE] / (pixels[Label.DENSE] + pixels[Label.ADIPOSE])
+    return replace(made, density=BANDS[sum(percent >= end for end in READERS_ENDS_PERCENT)])
+
+
+def site_of(name: str, first: int, *, masks: bool, categories: bool) -> LearningSite:
+    """Twelve examples to train on with the labels that the site has, and eight with all to test on."""
+    made = [categorised(first + number) for number in range(20)]
+    there = [
+        replace(one, labels_HW=one.labels_HW if masks else None, density=one.density if categories else None)
+        for one in made[:12]
+    ]
+    return LearningSite(
+        name=name,
+        train=FittedDataset(there, BAND_PLAN.model),
+        test=FittedDataset(made[12:], BAND_PLAN.model),
+    )
+
+
+def of_bands(weights: Weights, sites: Sequence[LearningSite]) -> Evaluation:
+    """What all sites together are told of the bands of some weights."""
+    parts = []
+    for site in sites:
+        model = model_around({name: tensor.clone() for name, tensor in weights.items()}, BAND_PLAN.model)
+        images = evaluate_images(model, site.test, BAND_PLAN, CPU)
+        categories = [BANDS[band] for band in site.test.batch(range(len(site.test))).band_N.tolist()]
+        parts.append(Statistics(images=images, categories=categories).evaluation(["density_categories"]))
+    pooled = pool(parts)
+    assert pooled is not None
+    return pooled
+
+
+@pytest.fixture
+def mixed(small_network: None) -> list[LearningSite]:
+    return [
+        site_of("both", 1000, masks=True, categories=True),
+        site_of("masks", 2000, masks=True, categories=False),
+        site_of("categories", 3000, masks=False, categories=True),
+    ]
+
+
+def test_sites_with_categories_with_masks_and_with_both_teach_one_model_bands_and_segments(
+    mixed: list[LearningSite],
+) -> None:
+    outcome: Outcome = learn(BAND_PLAN, mixed, bits=16)
+
+    assert outcome.mean_dice_dense > 0.6
+    taught = outcome.weights[-1]
+    untaught = {
+        name: torch.zeros_like(tensor) if name.startswith("band_head.") else tensor
+        for name, tensor in taught.items()
+    }
+    after, before = figures(of_bands(taught, mixed)), figures(of_bands(untaught, mixed))
+    assert after["band_ranked_probability"].value < 0.6 * before["band_ranked_probability"].value
+    assert after["category_kappa"].value > before["category_kappa"].value + 0.2
+    assert abs(after["band_bias"].value) < abs(before["band_bias"].value)
+
+
+def test_without_any_category_the_head_stays_as_it_began_and_without_any_mask_the_segments_do(
+    mixed: list[LearningSite],
+) -> None:
+    _, masks, categories = mixed
+    one_round = BAND_PLAN.model_copy(update={"rounds": RoundsPlan(count=1)})
+    by_masks = learn(one_round, [masks, replace(masks, name="other")], bits=None).weights
+    by_categories = learn(one_round, [categories, replace(categories, name="other")], bits=None).weights
+
+    for name, first in by_masks[0].items():
+        # What no gradient moves is moved by weight decay alone, which leaves zeros.
+        learnt = by_masks if name.startswith("band_head.") else by_categories
+        if not name.startswith("log_variances"):
+            torch.testing.assert_close(learnt[-1][name], first, rtol=0.05, atol=1e-7)
+    assert all(not by_masks[-1][name].any() for name in by_masks[0] if name.startswith("band_head."))
+    assert all(by_categories[-1][name].any() for name in by_masks[0] if name.startswith("band_head."))

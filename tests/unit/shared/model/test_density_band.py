@@ -111,6 +111,16 @@ def test_a_band_that_is_not_likely_enough_is_to_be_read_a_second_time() -> None:
     assert (unsure.band, unsure.is_borderline) == ("c", True)
 
 
+def test_the_score_of_probabilities_is_worked_out_by_hand_and_grows_with_the_distance() -> None:
+    said = DensityBand(probabilities=(0.1, 0.6, 0.2, 0.1))
+
+    # Above a, b and c lie 0.9, 0.3 and 0.1; so does a reader's b by 1, 0 and 0.
+    assert said.ranked_probability_score("b") == pytest.approx((0.1**2 + 0.3**2 + 0.1**2) / 3)
+    assert said.expected_place == pytest.approx(1.3)
+    sure = DensityBand(probabilities=(1.0, 0.0, 0.0, 0.0))
+    assert [sure.ranked_probability_score(band) for band in BANDS] == pytest.approx([0, 1 / 3, 2 / 3, 1])
+
+
 def test_a_category_moves_the_head_and_nothing_else_of_the_network() -> None:
     network = build_model(ModelPlan(size="tiny", density_band="readers")).train()
 
