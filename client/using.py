@@ -64,7 +64,13 @@ def segment(model: UsableModel, image: ReadImage) -> Segmentation:
         The model finds no breast.
     """
     package = model.package
-    return segment_image(image, model.network, package.plan.model, model_id=package.manifest.model_id)
+    return segment_image(
+        image,
+        model.network,
+        package.plan.model,
+        model_id=package.manifest.model_id,
+        calibration=package.manifest.band_calibration,
+    )
 
 
 def segment_all(

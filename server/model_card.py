@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from server.measure_tables import EXPLANATION, MeasureTable, measure_tables
 from server.summary import RoundSummary, RunSummary, SitePart
+from shared.band_calibration import BandCalibration
 from shared.evaluation.measures import MEASURES, PER_ROUND
 from shared.plan import Plan
 
@@ -15,7 +16,13 @@ OF_SITES = "dice_dense"
 
 
 def write_model_card(
-    model_id: str, summary: RunSummary, plan: Plan, *, created_at: str, software: str
+    model_id: str,
+    summary: RunSummary,
+    plan: Plan,
+    *,
+    created_at: str,
+    software: str,
+    calibration: BandCalibration | None,
 ) -> str:
     """The card as Markdown."""
     last = summary.rounds[-1] if summary.rounds else None
@@ -36,6 +43,7 @@ def write_model_card(
             f"| Network | {plan.model.network}, {plan.model.words}, input {plan.model.input_height_px} x "
             f"{plan.model.input_width_px} px |",
             *_start_row(plan),
+            f"| Density bands | {_bands(plan, calibration)} |",
             f"| Rounds | {summary.num_finished} of {summary.num_rounds} |",
             f"| Software | {software} |",
             "",
@@ -64,9 +72,8 @@ def write_model_card(
             "",
             "## Limits",
             "",
-            "- Research use; no clinical decision may rest on it. Not validated on readers' assessments.",
+            "- Research use; no clinical decision may rest on it.",
             "- Measures CC and MLO views of whole breasts without implants; other images are refused.",
-            "- Density bands derived from percent density are uncalibrated.",
             "- Trained and tested at the sites above only; other vendors and readers may differ.",
             "- The coordinator saw each site's weight update and the metrics above.",
             "",
@@ -88,6 +95,16 @@ def _start_row(plan: Plan) -> list[str]:
     else:
         return []
     return [f"| Started from | {began} (SHA-256 `{plan.initial_weights}`) |"]
+
+
+def _bands(plan: Plan, calibration: BandCalibration | None) -> str:
+    """How the bands are found, and whether they are calibrated."""
+    if calibration is not None:
+        return calibration.words
+    if plan.model.density_band is None:
+        return "uncalibrated: cut-points of percent density that nobody has fitted"
+    sources = {"readers": "readers' categories", "simulated": "simulated categories, not readers'"}
+    return f"uncalibrated: learnt from {sources[plan.model.density_band]}"
 
 
 def _round_table(summary: RunSummary) -> list[str]:

@@ -12,6 +12,7 @@ from server.curves import draw_curves
 from server.model_card import write_model_card
 from server.store import Checkpoint, Model, ModelFile, Run
 from server.summary import summarize
+from shared.band_calibration import calibration_of
 from shared.package import (
     CURVES,
     MANIFEST,
@@ -35,8 +36,11 @@ def publish(coordinator: Coordinator, run: Run, final: Checkpoint) -> Model:
     software = f"mammofed {version('mammofed')}, flwr {version('flwr')}, torch {version('torch')}"
     summary = summarize(run, coordinator)
     created_at = now.isoformat(timespec="seconds")
+    plan = Plan.from_toml(run.plan_toml)
+    told = [part.evaluation for part in summary.test if part.evaluation is not None]
+    calibration = calibration_of(plan.model.density_band, told)
     card = write_model_card(
-        model_id, summary, Plan.from_toml(run.plan_toml), created_at=created_at, software=software
+        model_id, summary, plan, created_at=created_at, software=software, calibration=calibration
     )
     blobs = {
         WEIGHTS: final.weights,
@@ -52,6 +56,7 @@ def publish(coordinator: Coordinator, run: Run, final: Checkpoint) -> Model:
         coordinator=coordinator.name,
         created_at=created_at,
         software=software,
+        band_calibration=calibration,
         files=[
             ManifestFile(name=name, sha256=blob.digest, size_bytes=blob.size_bytes)
             for name, blob in sorted(blobs.items())

@@ -16,6 +16,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from shared.band_calibration import BandCalibration
 from shared.errors import NotFoundError, PlanError, TamperedError, TrustError
 from shared.plan import Plan
 from shared.tables import Table
@@ -42,7 +43,13 @@ class ManifestFile(Table):
 
 
 class Manifest(Table):
-    """What a package holds and where it comes from."""
+    """What a package holds and where it comes from: the model's passport.
+
+    Attributes
+    ----------
+    band_calibration
+        Lets the model's density bands be called by the readers' word; None forbids it.
+    """
 
     format: Literal[1] = 1
     model_id: str
@@ -51,6 +58,7 @@ class Manifest(Table):
     coordinator: str
     created_at: str
     software: str
+    band_calibration: BandCalibration | None = None
     files: list[ManifestFile]
 
     def to_bytes(self) -> bytes:

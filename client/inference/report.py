@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from client.imaging.density import Density, bands_in_words
 from client.imaging.mammogram import Laterality, Spacing, View
 from client.imaging.overlay import NOTICE
+from shared.band_calibration import BandCalibration, band_in_words
 from shared.bands import BANDS, CUT_POINTS_PERCENT, Band
 from shared.model.density_band import DensityBand
 
@@ -27,6 +28,8 @@ class DensityReport:
         One line each; empty when there is nothing to warn of.
     likely_band
         As the model's own head has it; None of a model without one: then percent density alone decides.
+    calibration
+        Of the model's bands, from its passport; None is uncalibrated.
     """
 
     density: Density
@@ -36,10 +39,11 @@ class DensityReport:
     model_id: str
     warnings: tuple[str, ...]
     likely_band: DensityBand | None = None
+    calibration: BandCalibration | None = None
 
     @property
     def band(self) -> Band:
-        """The density band, uncalibrated."""
+        """The density band."""
         return self.density.band if self.likely_band is None else self.likely_band.band
 
     @property
@@ -50,7 +54,7 @@ class DensityReport:
     def headline(self) -> str:
         """The finding on one line."""
         percent = self.density.percent_density
-        return f"Percent density {percent:.1f} %, density band {self.band} (uncalibrated)"
+        return f"Percent density {percent:.1f} %, {band_in_words(self.band, self.calibration)}"
 
     def details(self) -> tuple[str, ...]:
         """What belongs under the headline, one line each."""
@@ -75,7 +79,7 @@ class DensityReport:
         return {
             "percent_density": round(density.percent_density, 2),
             "band": self.band,
-            "band_calibration": "uncalibrated",
+            "band_calibration": "uncalibrated" if self.calibration is None else self.calibration.model_dump(),
             **self._bands_json(),
             "breast_area_mm2": _rounded(density.breast_area_mm2),
             "dense_area_mm2": _rounded(density.dense_area_mm2),
@@ -93,7 +97,8 @@ class DensityReport:
             return f"Bands {bands_in_words()}"
         pairs = zip(BANDS, self.likely_band.probabilities, strict=True)
         shares = ", ".join(f"{band} {100 * probability:.0f} %" for band, probability in pairs)
-        return f"Bands uncalibrated: {shares}{'; borderline, second read' if self.second_read else ''}"
+        how = "uncalibrated" if self.calibration is None else self.calibration.words
+        return f"Bands {how}: {shares}{'; borderline, second read' if self.second_read else ''}"
 
     def _bands_json(self) -> dict[str, object]:
         if self.likely_band is None:

@@ -19,6 +19,7 @@ from client.imaging.preparation import PreparedImage
 from client.inference.prediction import likely_bands, predict
 from client.inference.reading import ReadImage
 from client.inference.report import DensityReport
+from shared.band_calibration import BandCalibration
 from shared.errors import NotMammogramError
 from shared.model import Logits
 from shared.model.segmentation import segments_of
@@ -52,7 +53,14 @@ class Segmentation:
         return draw_overlay(self.prepared, self.labels_HW, self.report.headline(), self.report.details())
 
 
-def segment_image(image: ReadImage, model: nn.Module, plan: ModelPlan, *, model_id: str) -> Segmentation:
+def segment_image(
+    image: ReadImage,
+    model: nn.Module,
+    plan: ModelPlan,
+    *,
+    model_id: str,
+    calibration: BandCalibration | None = None,
+) -> Segmentation:
     """Segment an image that has been read.
 
     Parameters
@@ -64,6 +72,8 @@ def segment_image(image: ReadImage, model: nn.Module, plan: ModelPlan, *, model_
         That the model was trained under.
     model_id
         Goes into the report.
+    calibration
+        Of its density bands, from its passport.
 
     Raises
     ------
@@ -88,6 +98,7 @@ def segment_image(image: ReadImage, model: nn.Module, plan: ModelPlan, *, model_
             laterality=image.laterality,
             model_id=model_id,
             warnings=image.warnings,
+            calibration=calibration,
             likely_band=likely_bands(model, torch.tensor([density.percent_density]), logits)[0],
         ),
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from client.enrolment import Membership
 from client.home import SiteHome
+from shared.band_calibration import BandCalibration
 from shared.files import write_file
 from shared.model import Weights, initial_model
 from shared.model.weights import to_bytes, weights_of
@@ -49,6 +50,7 @@ def publish(
     key: SigningKey,
     alter: Callable[[Weights], Weights] = lambda weights: weights,
     plan: Plan = PLAN_TOML,
+    calibration: BandCalibration | None = None,
 ) -> Path:
     """A model's folder, signed with this key; the weights are the initial ones, as altered."""
     files = {
@@ -62,6 +64,7 @@ def publish(
         coordinator="Test",
         created_at="2026-01-01T00:00:00+00:00",
         software="test",
+        band_calibration=calibration,
         files=[
             ManifestFile(name=name, sha256=BlobRef.of(content).digest, size_bytes=len(content))
             for name, content in files.items()

@@ -12,6 +12,7 @@ from pydicom.data import get_testdata_file
 from client import cli
 from client.home import SiteHome
 from deploy.demo.phantoms import HOLOGIC, write_hospital
+from shared.band_calibration import BandCalibration
 from shared.errors import (
     EmptySourceError,
     HomeError,
@@ -106,6 +107,25 @@ def test_a_head_for_bands_tells_probabilities_and_a_second_read_and_says_that_it
     assert f"density band {report['band']} (uncalibrated)" in said
     assert ("second read" in said) is report["second_read"]
     assert "rads" not in (said + json.dumps(report)).lower()
+
+
+def test_a_calibration_in_the_passport_lets_the_band_be_called_by_the_readers_word(
+    monkeypatch, capfd, tmp_path, home, coordinator_key, phantom_dicom
+):
+    calibration = BandCalibration(num_sites=3, num_images=420, kappa=0.81, bias=0.02, slope=0.97)
+    head = PLAN_TOML.model_copy(
+        update={"model": PLAN_TOML.model.model_copy(update={"density_band": "readers"})}
+    )
+    model = publish(tmp_path / "calibrated", coordinator_key, plan=head, calibration=calibration)
+
+    assert segment(monkeypatch, home, model, phantom_dicom, "--json") == 0
+    report = json.loads(capfd.readouterr().out)
+    assert segment(monkeypatch, home, model, phantom_dicom) == 0
+    said = " ".join(capfd.readouterr().out.split())
+
+    assert report["band_calibration"] == calibration.model_dump()
+    assert f"likely BI-RADS density category {report['band']}" in said
+    assert "calibrated on readers' BI-RADS categories of 420 images of 3 sites" in said
 
 
 def test_the_use_of_a_model_is_written_down_with_its_person_and_refused_without_one(

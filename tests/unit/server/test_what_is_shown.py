@@ -50,7 +50,9 @@ def test_the_model_card_tells_every_measure_of_every_site(
 ) -> None:
     federation, summary = finished
 
-    card = write_model_card("m", summary, federation.plan, created_at="now", software="this")
+    card = write_model_card(
+        "m", summary, federation.plan, created_at="now", software="this", calibration=None
+    )
 
     assert "### Percent density, with 95 % limits of agreement" in card
     # Three sites and all together, each with r, error, bias and limits.
