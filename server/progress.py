@@ -164,7 +164,7 @@ def _round_line(summary: RunSummary, one: RoundSummary) -> str:
     ]
     measured = f"; before it {', '.join(before)}" if before else ""
     loss = f", loss {one.train_loss:.3f}" if one.train_loss is not None else ""
-    left = _time_left(summary)
+    left = summary.time_left
     return (
         f"round {one.number}/{summary.num_rounds}: {one.num_admitted}/{one.num_asked} sites{loss}, "
         f"{one.seconds or 0:.1f} s{f', {left} left' if left else ''}{measured}"
@@ -188,7 +188,7 @@ def _heading(summary: RunSummary, trouble: str) -> Text:
 
 
 def _bar(summary: RunSummary) -> RenderableType:
-    left = _time_left(summary)
+    left = summary.time_left
     table = Table.grid(padding=(0, 1))
     step = (
         f"round {summary.num_finished + 1} of {summary.num_rounds}"
@@ -201,15 +201,6 @@ def _bar(summary: RunSummary) -> RenderableType:
         f"{left} left" if left else "",
     )
     return table
-
-
-def _time_left(summary: RunSummary) -> str:
-    """From the median of the finished rounds."""
-    seconds = sorted(one.seconds for one in summary.rounds if one.seconds is not None)
-    if not seconds or summary.run.finished_at is not None:
-        return ""
-    left_s = seconds[len(seconds) // 2] * (summary.num_rounds - summary.num_finished)
-    return f"{int(left_s // 60)} min {int(left_s % 60):02d} s" if left_s >= 60 else f"{int(left_s)} s"
 
 
 def _rounds_table(rounds: Sequence[RoundSummary]) -> Table:

@@ -119,6 +119,14 @@ class RunSummary:
         """Rounds that are aggregated."""
         return sum(one.state is RoundState.AGGREGATED for one in self.rounds)
 
+    @property
+    def time_left(self) -> str:
+        """By the median of the finished rounds; empty where nothing can be said, or the run is over."""
+        seconds = sorted(one.seconds for one in self.rounds if one.seconds is not None)
+        if not seconds or self.run.finished_at is not None:
+            return ""
+        return duration(seconds[len(seconds) // 2] * (self.num_rounds - self.num_finished))
+
     def to_json(self) -> dict[str, Any]:
         """JSON values."""
         return {
@@ -140,6 +148,12 @@ class RunSummary:
             "test": [_part(part) for part in self.test],
             "test_of_all": _json(pool([part.evaluation for part in self.test if part.evaluation])),
         }
+
+
+def duration(seconds: float) -> str:
+    """A span of time for a person."""
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
 def summarize(run: Run, coordinator: Coordinator) -> RunSummary:

@@ -15,9 +15,10 @@ from starlette.types import ASGIApp
 
 from server.authority import hosts_of
 from server.console.desk import Desk, NotLetInError
-from server.console.federation import Contacts, FederationPages
+from server.console.federation import FederationPages
 from server.console.gate import COOKIE, Gate
 from server.console.pages import error_page, page, static_file
+from server.console.runs import RunControl, RunPages
 from server.coordinator import Coordinator
 from server.home import CoordinatorHome
 from shared.errors import MammofedError, NotFoundError, StoreError, TrustError, UnreachableError
@@ -36,7 +37,7 @@ def make_app(
     home: CoordinatorHome,
     coordinator: Coordinator,
     *,
-    control: Contacts,
+    control: RunControl,
     clock: Callable[[], float] = time.time,
     lifespan: Callable[[Starlette], contextlib.AbstractAsyncContextManager[None]] | None = None,
 ) -> ASGIApp:
@@ -44,6 +45,7 @@ def make_app(
     desk = Desk(coordinator.passwords, coordinator.sign_ins, clock=clock)
     doors = _Doors(desk)
     federation = FederationPages(home, coordinator, control=control, desk=desk)
+    runs = RunPages(coordinator, control=control, desk=desk)
     app = Starlette(
         routes=[
             Route("/health", _health, methods=["GET"]),
@@ -52,6 +54,7 @@ def make_app(
             Route("/sign-in", doors.sign_in, methods=["POST"]),
             Route("/sign-out", doors.sign_out, methods=["POST"]),
             *federation.routes(),
+            *runs.routes(),
         ],
         exception_handlers={MammofedError: _tell, 404: _not_found, 405: _not_found},
         lifespan=lifespan,

@@ -15,11 +15,15 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 import shared.pages
+from server.summary import duration
 from shared.persons.roles import Action, may
 
 STATIC = {
     "console.css": "text/css",
     "console.js": "text/javascript",
+    "charts.js": "text/javascript",
+    "uPlot.css": "text/css",
+    "uPlot.js": "text/javascript",
     "icon.svg": "image/svg+xml",
 }
 DAY_S = 86_400.0
@@ -49,25 +53,34 @@ _templates = Environment(
 _templates.filters |= {
     "moment": lambda at: f"{datetime.fromtimestamp(at).astimezone():%Y-%m-%d %H:%M %Z}",
     "day": lambda at: f"{datetime.fromtimestamp(at).astimezone():%Y-%m-%d}",
+    "number": lambda value, decimals=3: "" if value is None else f"{value:.{decimals}f}",
+    "seconds": lambda value: "" if value is None else duration(value),
     "days_left": lambda at, now: f"{math.floor((at - now) / DAY_S)} more days" if at > now else "has ended",
 }
 
 
 def page(request: Request, template: str, *, status: int = 200, **values: Any) -> Response:
     """A page for whoever is signed in; its template also knows who that is and what they may do."""
-    actor = request.state.actor
     return HTMLResponse(
         fragment(
             template,
             federation=request.app.state.federation,
             path=request.url.path,
-            person=actor.name.partition(":")[2] if actor else None,
-            role=actor.role.value if actor else None,
-            may=lambda action: actor is not None and may(actor.role, Action(action)),
+            **viewer(request),
             **values,
         ),
         status_code=status,
     )
+
+
+def viewer(request: Request) -> dict[str, Any]:
+    """What templates know of whoever is signed in."""
+    actor = request.state.actor
+    return {
+        "person": actor.name.partition(":")[2] if actor else None,
+        "role": actor.role.value if actor else None,
+        "may": lambda action: actor is not None and may(actor.role, Action(action)),
+    }
 
 
 def fragment(template: str, **values: Any) -> str:

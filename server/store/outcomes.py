@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, Engine, and_, func, select
 
 from server.lifecycle import AnswerState, RoundState
-from server.store.schema import ATTEMPT_KEY, answer, round_
+from server.store.schema import ATTEMPT_KEY, answer, consent, round_, run
 from shared.records import MAX_REASON_CHARACTERS, Contribution, Counted, Phase, Rejected
 from shared.store import transaction
 
@@ -54,6 +54,36 @@ class Outcomes:
             site_id: Outcome(counted=counted.get(site_id), rejected=rejected.get(site_id))
             for site_id in counted.keys() | rejected.keys()
         }
+
+    def num_aggregated(self) -> Mapping[str, int]:
+        """How many rounds of each run are in a checkpoint, by run id; runs without any are left out."""
+        query = (
+            select(round_.c.run_id, func.count().label("num"))
+            .where(round_.c.phase == Phase.TRAIN.value, round_.c.state == RoundState.AGGREGATED)
+            .group_by(round_.c.run_id)
+        )
+        with transaction(self._engine) as connection:
+            return {row.run_id: row.num for row in connection.execute(query)}
+
+    def stamp(self, run_id: str) -> Hashable:
+        """Something that is another one whenever anything of a run has changed; cheaper than to read it."""
+        columns = (run.c.state, run.c.failure, run.c.finished_at, run.c.stopped_at, run.c.resumed_at)
+        queries = (
+            select(*columns).where(run.c.run_id == run_id),
+            *(
+                select(table.c.state, func.count(), func.max(since))
+                .where(table.c.run_id == run_id)
+                .group_by(table.c.state)
+                .order_by(table.c.state)
+                for table, since in (
+                    (consent, consent.c.decided_at),
+                    (round_, round_.c.opened_at),
+                    (answer, answer.c.answered_at),
+                )
+            ),
+        )
+        with transaction(self._engine) as connection:
+            return tuple(tuple(map(tuple, connection.execute(query).all())) for query in queries)
 
     def told_examples(self) -> Mapping[str, int]:
         """Training examples by site id, as each site last told them in any run."""

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from server.lifecycle import RoundState, RunState
 from tests.integration.running_console import PASSWORD, RunningConsole, events, running_console
+from tests.unit.server.console.recorded_runs import plan_of, record_run
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -95,6 +97,13 @@ def opened(browser: Browser, console: RunningConsole, *, scheme: str, width: int
     return page, complaints
 
 
+def sign_in(page: Page) -> None:
+    page.get_by_label("Name").fill("ada")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("heading", name="Federation").wait_for()
+
+
 def check_looks(page: Page, width: int) -> None:
     assert page.evaluate(CONTRASTS) == []
     assert page.evaluate("document.documentElement.scrollWidth") <= width
@@ -129,3 +138,44 @@ def test_in_a_browser_a_hospital_is_invited_by_keyboard_and_its_card_comes_by_it
     page.get_by_role("button", name="Sign out").click()
     page.get_by_role("heading", name="Sign in").wait_for()
     assert complaints == []
+
+
+PAINTED = """() => [...document.querySelectorAll("canvas")].map((canvas) =>
+  canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data.some((value) => value > 0)
+)"""
+"""Of every canvas, whether anything is drawn on it."""
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("dark", 1280), ("light", 390)])
+def test_in_a_browser_a_run_is_watched_live_stopped_and_resumed_as_far_as_may_be(
+    console: RunningConsole, chromium: Browser, scheme: str, width: int
+) -> None:
+    run_id = f"run-{scheme}"
+    runs = console.coordinator.runs
+    console.enrol(f"oslo-{scheme}")
+    record_run(console.coordinator, plan_of(5), done=3, run_id=run_id)
+    page, complaints = opened(chromium, console, scheme=scheme, width=width)
+    sign_in(page)
+    page.get_by_role("link", name="Runs").click()
+    check_looks(page, width)
+    page.locator(f'a[href="/runs/{run_id}"]').click()
+    page.get_by_text("3 of 5 rounds").wait_for()
+    check_looks(page, width)
+    assert page.evaluate(PAINTED) == [True] * 4
+
+    # A round is over: the page says so by itself, and asks for nothing.
+    runs.close_round(runs.rounds(run_id)[-1], None, state=RoundState.VOID, at=time.time())
+    page.get_by_title("Round 4: void").wait_for()
+
+    page.get_by_text("Stop the run").first.click()
+    page.get_by_role("button", name="Stop the run").click()
+    page.get_by_role("button", name="Go on after round 3").wait_for()
+    check_looks(page, width)
+    assert runs.get(run_id).state is RunState.STOPPED
+
+    # Nothing runs here that could take the run up again, and the person is told.
+    page.get_by_role("button", name="Go on after round 3").click()
+    page.get_by_role("heading", name="The coordinator is not running.").wait_for()
+    check_looks(page, width)
+    assert runs.get(run_id).state is RunState.STOPPED
+    assert [each for each in complaints if "503" not in each] == []

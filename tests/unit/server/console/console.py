@@ -20,6 +20,7 @@ from server.joining import invite
 from server.members import Contact
 from shared.enrolment.refusal import Refusal
 from shared.enrolment.token import hash_secret
+from shared.errors import UnreachableError
 from shared.persons.roles import Role
 from shared.trust.certificates import new_csr
 from shared.trust.keys import NodeKey, SigningKey, TlsKey
@@ -45,9 +46,14 @@ class SimulatedSuperLink:
     """Which nodes are in touch, and whether the SuperLink runs."""
 
     known: dict[int, Contact] = field(default_factory=dict)
+    error: UnreachableError | None = None
 
     def contacts(self) -> Mapping[int, Contact]:
         return self.known
+
+    def require_running(self) -> None:
+        if self.error is not None:
+            raise self.error
 
 
 class Browser:

@@ -1,0 +1,238 @@
+"""The pages of the runs: what they show, and that they do what the commands do."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import time
+
+import pytest
+
+from server.console.charts import MOST_LINES, charts_of, lines_of
+from server.console.runs import PARTS
+from server.learning_curves import panels
+from server.lifecycle import RoundState, RunState
+from server.summary import summarize
+from shared.errors import UnreachableError
+from shared.plan import METRIC_NAMES, Plan
+from tests.unit.server.console.console import Console
+from tests.unit.server.console.recorded_runs import plan_of, record_run, submit_run
+from tests.unit.server.console.test_federation_page import text_of
+
+SITES = ("aarhus", "bergen", "cork")
+
+
+@pytest.fixture
+def running(console: Console) -> Console:
+    """A run of five rounds, three of which are done; cork did not answer in the second."""
+    for name in SITES:
+        console.enrol(name)
+    record_run(console.coordinator, plan_of(5), done=3, lost=frozenset({(2, "cork")}))
+    return console
+
+
+def page_of(console: Console, path: str, name: str = "vera") -> str:
+    answer = console.browser_of(name).get(path)
+    assert answer.status_code == 200, answer.text
+    return text_of(html.unescape(answer.text))
+
+
+def state_of(console: Console) -> RunState:
+    return console.coordinator.runs.get("run-1").state
+
+
+def test_without_any_run_the_page_says_what_to_do_next(console: Console) -> None:
+    assert "mammofed-coordinator run start PLAN.toml" in page_of(console, "/runs")
+
+
+def test_every_run_is_listed_with_its_state_and_how_far_it_is_the_newest_first(running: Console) -> None:
+    submit_run(running.coordinator, plan_of(8), "run-2")
+
+    page = page_of(running, "/runs")
+
+    assert re.search(r"run-2 waits for approvals 0 of 8 .* run-1 running 3 of 5", page)
+
+
+def test_a_run_is_shown_with_its_rounds_and_figures(running: Console) -> None:
+    summary = summarize(running.coordinator.runs.get("run-1"), running.coordinator)
+    third = summary.rounds[2]
+
+    page = page_of(running, "/runs/run-1")
+
+    assert "3 of 5 rounds · about 2 min 30 s left · best dense Dice" in page
+    assert f"{third.value('dice_dense'):.3f} after round 2" in page
+    assert re.search(rf"3 in the model 3 of 3 {third.train_loss:.3f} {third.value('loss'):.3f} ", page)
+    assert "2 in the model 2 of 3" in page
+    assert "Round 4: 0 of 3 have answered" in page
+    assert page.count("out of touch") == 3
+
+
+def test_the_receipt_of_a_round_says_who_was_asked_who_is_counted_and_why_not(running: Console) -> None:
+    page = page_of(running, "/runs/run-1/rounds/2")
+
+    assert "Asked 3 hospitals; the quorum is 2 Counted 2" in page
+    assert "cork no answer no answer" in page
+    assert re.search(r"aarhus counted 120 \d\.\d{3}", page)
+    for missing in ("/runs/run-1/rounds/9", "/runs/run-9/rounds/1", "/runs/run-9", "/runs/run-9/live"):
+        assert running.browser_of("vera").get(missing).status_code == 404
+
+
+def test_a_run_that_waits_says_who_approves_and_how_a_hospital_does(console: Console) -> None:
+    for name in SITES:
+        console.enrol(name)
+    submit_run(console.coordinator, plan_of(5))
+
+    page = page_of(console, "/runs/run-1")
+
+    assert "0 of 3 hospitals approve; 2 are needed for the run to begin" in page
+    assert "mammofed-site plan show" in page
+    assert "No round was opened yet" in page
+
+
+def test_what_a_failed_run_says_is_text_on_the_page(running: Console) -> None:
+    running.coordinator.runs.move(
+        "run-1", RunState.FAILED, at=time.time(), failure="<b onclick=x>Too few</b> answers"
+    )
+
+    text = running.browser_of("vera").get("/runs/run-1").text
+
+    assert "&lt;b onclick=x&gt;Too few" in text
+    assert "<b onclick" not in text
+
+
+def test_a_metric_that_the_plan_does_not_ask_for_is_said_to_be_left_out(console: Console) -> None:
+    for name in SITES:
+        console.enrol(name)
+    record_run(console.coordinator, plan_of(5, ["dice"]), done=3)
+
+    page = page_of(console, "/runs/run-1")
+
+    assert page.count("the plan asks no hospital for train_loss") == 1
+    assert page.count("the plan asks no hospital for percent_density") == 2
+    assert "the plan asks no hospital for dice" not in page
+
+
+# -- curves
+
+
+def test_curves_have_a_value_or_a_gap_for_every_round_and_mark_the_best(running: Console) -> None:
+    summary = summarize(running.coordinator.runs.get("run-1"), running.coordinator)
+
+    loss, dice, *_ = json.loads(lines_of(panels(summary)))
+
+    assert loss["places"] == [1, 2, 3]
+    assert dice["places"] == [0, 1, 2]
+    cork = next(site for site in dice["sites"] if site["name"] == "cork")
+    assert [value is None for value in cork["values"]] == [False, True, False]
+    assert dice["best"][0] == 2
+    assert dice["best"][1] == pytest.approx(max(dice["all"]), abs=1e-6)
+    assert loss["best"] is None
+
+
+def test_no_more_lines_are_drawn_than_can_be_told_apart_and_the_page_says_so(console: Console) -> None:
+    for number in range(MOST_LINES + 3):
+        console.enrol(f"site-{number:02d}")
+    plan = plan_of(2)
+    record_run(console.coordinator, plan, done=1)
+
+    drawn = panels(summarize(console.coordinator.runs.get("run-1"), console.coordinator))
+
+    assert all(len(panel["sites"]) == MOST_LINES for panel in json.loads(lines_of(drawn)))
+    assert {chart.num_undrawn for chart in charts_of(drawn, plan)} == {3}
+    assert "3 more hospitals are not drawn" in page_of(console, "/runs/run-1")
+
+
+# -- what changes
+
+
+def test_a_page_that_follows_is_told_of_every_change_of_its_run_and_of_no_other(running: Console) -> None:
+    runs, outcomes = running.coordinator.runs, running.coordinator.outcomes
+    submit_run(running.coordinator, plan_of(5), "run-2")
+    seen = [outcomes.stamp("run-1")]
+    fourth = runs.rounds("run-1")[-1]
+    site_id = running.coordinator.federation.active()[0].site_id
+
+    for change in (
+        lambda: running.coordinator.consents.offer("run-1", site_id, at=1.0),
+        lambda: runs.close_round(fourth, None, state=RoundState.VOID, at=2.0),
+        lambda: runs.stop("run-1", actor="person:ada", at=3.0),
+        lambda: runs.resume("run-1", actor="person:ada", at=4.0),
+    ):
+        change()
+        seen.append(outcomes.stamp("run-1"))
+        runs.move("run-2", RunState.STOPPED, at=5.0)
+        assert outcomes.stamp("run-1") == seen[-1]
+        runs.resume("run-2", actor="person:ada", at=6.0)
+
+    assert len(set(seen)) == len(seen)
+
+
+def test_every_part_that_follows_has_its_place_on_the_page(running: Console) -> None:
+    text = running.browser_of("otto").get("/runs/run-1").text
+
+    assert re.search(r'data-live="/runs/run-1/live"', text)
+    for part in PARTS:
+        assert len(re.findall(rf'id="{part}"', text)) == 1
+
+
+# -- deeds
+
+
+def test_an_operator_stops_a_run_and_lets_it_go_on(running: Console) -> None:
+    browser = running.browser_of("otto")
+
+    assert browser.post("/runs/run-1/stop").headers["location"] == "/runs/run-1"
+    assert state_of(running) is RunState.STOPPED
+    assert "Go on after round 3" in browser.get("/runs/run-1").text
+    assert browser.post("/runs/run-1/stop").status_code == 409
+
+    assert browser.post("/runs/run-1/resume").status_code == 303
+    assert state_of(running) is RunState.SUBMITTED
+    assert [line[0] for line in running.lines("run.stopped")] == ["person:otto"]
+    assert [line[0] for line in running.lines("run.resumed")] == ["person:otto"]
+
+
+def test_a_run_does_not_go_on_while_the_coordinators_processes_are_down(running: Console) -> None:
+    running.coordinator.runs.stop("run-1", actor="test", at=time.time())
+    running.superlink.error = UnreachableError("The coordinator is not running.", "Start it.")
+
+    answer = running.browser_of("otto").post("/runs/run-1/resume")
+
+    assert answer.status_code == 503
+    assert state_of(running) is RunState.STOPPED
+
+
+def test_only_a_finished_run_is_extended(running: Console) -> None:
+    answer = running.browser_of("otto").post("/runs/run-1/extend", {"rounds": "5"})
+
+    assert answer.status_code == 409
+    assert "Only a finished run is extended" in answer.text
+    assert len(running.coordinator.runs.all()) == 1
+
+
+@pytest.mark.parametrize("rounds", ["0", "-1", "1.5", "10001", "nan", "inf", "many", ""])
+def test_a_number_of_rounds_that_cannot_be_is_told(running: Console, rounds: str) -> None:
+    answer = running.browser_of("otto").post("/runs/run-1/extend", {"rounds": rounds})
+
+    assert answer.status_code == 409
+    assert "no number of further rounds" in answer.text
+
+
+@pytest.mark.parametrize("deed", ["stop", "resume", "extend"])
+def test_role_escalation_a_viewer_changes_no_run(running: Console, deed: str) -> None:
+    browser = running.browser_of("vera")
+
+    assert browser.post(f"/runs/run-1/{deed}", {"rounds": "5"}).status_code == 403
+
+    assert state_of(running) is RunState.RUNNING
+    assert f"/runs/run-1/{deed}" not in browser.get("/runs/run-1").text
+
+
+def test_the_plan_of_the_page_is_the_one_that_the_hospitals_approved(running: Console) -> None:
+    run = running.coordinator.runs.get("run-1")
+    text = html.unescape(running.browser_of("vera").get("/runs/run-1").text)
+
+    assert run.plan_toml in text
+    assert run.plan_sha256 in text
+    assert Plan.from_toml(run.plan_toml).metrics == METRIC_NAMES
