@@ -274,6 +274,7 @@ def _rounds(
                 num_clipped=rounding.num_clipped,
                 train_loss=None,
                 evaluation=None,
+                personal_evaluation=None,
                 duration_s=0.0,
                 checkpoint="none",
             )

@@ -298,7 +298,7 @@ class Catalog:
     # -- use and withdrawal
 
     def note_use(self, run_id: str, part: Part, *, categorised: bool = False) -> None:
-        """Note that a run trains on the labelled examples of a part, before it does; see `examples`."""
+        """Note that a run learns from the labelled examples of a part, before it does; see `examples`."""
         with transaction(self._engine) as connection:
             statements.note_use(connection, run_id, part, time.time(), categorised=categorised)
 

@@ -381,6 +381,7 @@ def _numbers(place: str) -> tuple[int | None, bool, int]:
 
 def _show_removal(output: Output, removal: Removal) -> None:
     used = f" Runs that had used them: {', '.join(removal.runs)}." if removal.runs else ""
+    used += " What this site had made of these for itself is erased." if removal.runs else ""
     gone = f"{removal.examples} examples of {removal.patients} patients are gone.{used}"
     output.result(
         {"examples": removal.examples, "patients": removal.patients, "runs": list(removal.runs)},

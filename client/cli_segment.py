@@ -36,6 +36,10 @@ def segment_command(
         Path | None,
         typer.Option(help="Where to write the overlay picture (PNG); for many images, a folder of them."),
     ] = None,
+    personal: Annotated[
+        bool,
+        typer.Option("--personal", help="With the layers that this site has made its own, if it keeps any."),
+    ] = False,
     home: HomeOption = HOME,
     as_json: JsonOption = False,
 ) -> None:
@@ -50,8 +54,10 @@ def segment_command(
     from client.using import load_model
 
     output, opened = Output(as_json), SiteHome(home)
-    model = load_model(opened, model_folder)
+    model = load_model(opened, model_folder, personal=personal)
     site, actor = open_for(home, Action.MODEL_USE)
+    if personal and not model.has_own_layers and not as_json:
+        output.console.print("This site keeps the published model as it is; `plan show` tells why.")
 
     def note(num_images: int) -> None:
         site.log.append(model.used(num_images=num_images), actor=actor, at=time.time())

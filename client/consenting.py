@@ -27,6 +27,7 @@ from client.store.audit import AuditLog, Persons
 from client.store.evaluations import Evaluations
 from client.store.ledger import Kind, Ledger, LedgerEntry, Rule, names_in
 from client.store.opening import open_site_store
+from client.store.personal_models import PersonalModels
 from client.store.plans import OfferedPlan, Plans
 from shared.audit.events import PolicyChanged, SitePaused, SiteResumed
 from shared.audit.settings import note_settings
@@ -100,6 +101,7 @@ class Consenting:
         self._log = AuditLog(self._engine)
         self.plans = Plans(self._engine)
         self.evaluations = Evaluations(self._engine)
+        self.personal_models = PersonalModels(self._engine)
         self.persons = Persons(self._engine)
         self.guard = Guard(home, self.plans, Catalog(self._engine, home.folder))
 

@@ -2,8 +2,9 @@
 
 Leaves: an update with exactly the names and shapes that the plan's strategy sends, all finite, rounded to
 the round's grid; counts of examples, none smaller than the site's policy tells; how many values the grid cut
-off; those statistics over images that were asked for and that the policy lets go; where the audit log stands.
-Nothing that belongs to one image, no text but identifiers of the run.
+off; those statistics over images that were asked for and that the policy lets go, of the weights that were
+asked about and of the site's own model beside the final ones; where the audit log stands. Nothing that
+belongs to one image, no text but identifiers of the run, and never a layer that the site keeps for itself.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from client.evaluation.evaluator import NOTHING, Evaluated
 from client.evaluation.suppression import tell
 from client.policy.decisions import reported_count
 from client.policy.policy import EgressTable, Policy
@@ -26,7 +28,6 @@ from client.training.trainer import TrainingResult
 from shared.audit.event import Event
 from shared.audit.events import ContributionRefused, ContributionReleased
 from shared.errors import EgressError, MammofedError, NotNowError, PolicyError
-from shared.evaluation.records import Evaluation
 from shared.fixed_point.grid import Shape
 from shared.fixed_point.rounding import Rounding
 from shared.fixed_point.update_file import write_update
@@ -113,7 +114,7 @@ class Egress:
         training: TrainingResult | None = None,
         update: BlobRef | None = None,
         num_clipped: int = 0,
-        evaluation: Evaluation | None = None,
+        evaluated: Evaluated = NOTHING,
         asked: Collection[MetricName],
         rules: EgressTable,
         duration_s: float,
@@ -136,13 +137,17 @@ class Egress:
         """
         _require_finite(training)
         let_go = frozenset(asked) & frozenset(rules.metrics)
+        shared = tell(evaluated.shared, let_go, rules) if evaluated.shared else None
+        # Of the site's own model nothing is told alone.
+        personal = tell(evaluated.personal, let_go, rules) if shared and evaluated.personal else None
         return Contribution(
             occasion=occasion,
             num_examples=0 if num_examples is None else _training_count(num_examples, rules),
             update=update,
             num_clipped=num_clipped,
             train_loss=training.loss if training and "train_loss" in let_go else None,
-            evaluation=tell(evaluation, let_go, rules) if evaluation else None,
+            evaluation=shared,
+            personal_evaluation=personal,
             duration_s=math.ceil(duration_s / DURATION_STEP_S) * DURATION_STEP_S,
             checkpoint=self._checkpoint(),
         )

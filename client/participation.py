@@ -13,120 +13,52 @@ points 1 to 3 hold still; in a later attempt at the same round as well, if the p
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import partial
 
 import torch
 from torch import nn
 
-from client.catalog import Catalog, Part
+from client.catalog import Part
 from client.downloads import Downloads
-from client.egress import Egress, require_enough
+from client.egress import require_enough
 from client.enrolment import Membership
-from client.evaluation.evaluator import PART_OF_PHASE, Evaluator
+from client.evaluation.evaluator import NOTHING, PART_OF_PHASE, Evaluated
 from client.guard import Guard
-from client.round_records import RoundRecord, RoundRecords
-from client.store.audit import AuditLog
+from client.round_records import RoundRecord
 from client.told import write_down
 from client.training.dataset import FittedDataset
 from client.training.local_round import (
     Correct,
     Train,
     control_like,
+    leave,
     own_weights,
     residual_state,
     rounding_of,
     train_round,
 )
+from client.training.personalisation import TrainEpoch
 from client.training.schedule import training_seed
-from client.training.site_trainer import SiteTrainer
 from client.training.trainer import Step, TrainingResult
 from client.work import WorkNote
+from client.workplace import Workplace
 from shared.errors import (
     MammofedError,
-    NotFoundError,
     NotReadyError,
     StoppedError,
     TransferError,
     TrustError,
 )
-from shared.evaluation.records import Evaluation
 from shared.model import Weights, blank_model
 from shared.model.sent import EXPONENTS, control_of
 from shared.model.weights import load
 from shared.plan import Plan
 from shared.records import ANNOUNCEMENT_TYPE, Announcement, Contribution, Occasion, Phase
-from shared.transfer.blob_store import BlobStore
-from shared.transfer.client import BlobClient
 from shared.trust.envelope import Envelope, verify
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(slots=True, kw_only=True)
-class Workplace:
-    """What stays warm at a site between messages: its identity, its data at the plan's size, its network."""
-
-    membership: Membership
-    catalog: Catalog
-    evaluator: Evaluator
-    blobs: BlobStore
-    transfer: BlobClient
-    egress: Egress
-    records: RoundRecords
-    audit: AuditLog
-    guard: Guard
-    trainer: SiteTrainer
-    work: WorkNote
-    _datasets: dict[tuple[str, Part], FittedDataset | None] = field(default_factory=dict)
-
-    def watch(self, announcement: Announcement) -> Callable[[], bool]:
-        """Tells whether work on an announcement must stop."""
-        return partial(self.guard.must_stop, announcement)
-
-    def downloads(self, announcement: Announcement) -> Downloads:
-        """Fetches what an announcement names, until work on it must stop."""
-        return Downloads(
-            announcement=announcement,
-            blobs=self.blobs,
-            transfer=self.transfer,
-            should_stop=self.watch(announcement),
-        )
-
-    def examples(self, plan: Plan, part: Part) -> list[str]:
-        """Ids of a part's examples; also of those without a mask, if a head for bands has use for them."""
-        return self.catalog.examples(part, categorised=plan.model.has_band_head)
-
-    def fingerprint(self, plan: Plan, part: Part) -> str:
-        """A hash that changes whenever an example of the part came, went, or got another label."""
-        state = f"{self.catalog.labels()}{self.examples(plan, part)}"
-        return hashlib.sha256(state.encode()).hexdigest()
-
-    def dataset(self, plan: Plan, part: Part) -> FittedDataset | None:
-        """The examples of a part, fitted to the plan's input; None if there is none."""
-        labels, example_ids = self.catalog.labels(), self.examples(plan, part)
-        key = (f"{plan.model.model_dump_json()}{labels}{example_ids}", part)
-        if key not in self._datasets:
-            self._datasets = {kept: data for kept, data in self._datasets.items() if kept[1] is not part}
-            examples = (self.catalog.load(example_id) for example_id in example_ids)
-            try:
-                self._datasets[key] = FittedDataset(examples, plan.model) if example_ids else None
-            except NotFoundError:  # removed since it was listed
-                return self.dataset(plan, part)
-        return self._datasets[key]
-
-    def training_dataset(self, plan: Plan, run_id: str) -> FittedDataset | None:
-        """The training part, noted as used by a run: whoever is taken out later learns of that run."""
-        while True:
-            dataset = self.dataset(plan, Part.TRAIN)
-            self.catalog.note_use(run_id, Part.TRAIN, categorised=plan.model.has_band_head)
-            # Unchanged since: nobody in it was taken out or came in before the note.
-            if self.dataset(plan, Part.TRAIN) is dataset:
-                return dataset
 
 
 def take_part(envelope: bytes, workplace: Workplace) -> bytes:
@@ -162,8 +94,13 @@ def _take_part(announcement: Announcement, workplace: Workplace) -> bytes:
             record = _train_round(announcement, base, plan, state, workplace, began)
             workplace.records.keep(record)
             return _send(record, announcement, workplace)
-        evaluation = _evaluate(own_weights(base, plan, state), plan, occasion, workplace)
-        return _answer(announcement, workplace, began, num_examples=None, evaluation=evaluation)
+        return _answer(
+            announcement,
+            workplace,
+            began,
+            num_examples=None,
+            evaluated=_evaluate_final(announcement, base, plan, state, workplace),
+        )
     except MammofedError as failure:
         error = _cause(failure, announcement, workplace.guard)
         log.error("no part in round %d: %s %s", occasion.round_number, error.message, error.hint)
@@ -206,7 +143,7 @@ def _on_record(announcement: Announcement, plan: Plan, workplace: Workplace) -> 
 def _count(announcement: Announcement, plan: Plan, workplace: Workplace, began: float) -> bytes:
     """Tell how many examples there are to train on, as the policy lets it be told: the site's weight."""
     num_examples = len(workplace.examples(plan, Part.TRAIN))
-    return _answer(announcement, workplace, began, num_examples=num_examples, evaluation=None)
+    return _answer(announcement, workplace, began, num_examples=num_examples, evaluated=NOTHING)
 
 
 def _answer(
@@ -215,14 +152,14 @@ def _answer(
     began: float,
     *,
     num_examples: int | None,
-    evaluation: Evaluation | None,
+    evaluated: Evaluated,
 ) -> bytes:
     """An answer without an update."""
     workplace.guard.check_release(announcement, workplace.membership)
     told = workplace.egress.compose_contribution(
         announcement.occasion,
         num_examples=num_examples,
-        evaluation=evaluation,
+        evaluated=evaluated,
         asked=announcement.metrics,
         rules=workplace.guard.policy().egress,
         duration_s=time.monotonic() - began,
@@ -239,7 +176,7 @@ def _train_round(
     assert announcement.terms is not None
     common = _fetch_control(announcement, base, workplace)
     started = time.monotonic()
-    evaluation = _evaluate(own_weights(base, plan, state), plan, occasion, workplace)
+    evaluation = _evaluate(own_weights(base, plan, state), plan, occasion, workplace).shared
     trained = train_round(base, plan, state, common, _trainer(plan, announcement, workplace))
     computed_s = time.monotonic() - started
     log.info("%s round %d computed in %.3f s", occasion.run_id, occasion.round_number, computed_s)
@@ -276,7 +213,7 @@ def _told(record: RoundRecord, announcement: Announcement, workplace: Workplace)
         training=record.training,
         update=record.update,
         num_clipped=record.num_clipped,
-        evaluation=record.evaluation,
+        evaluated=Evaluated(shared=record.evaluation),
         asked=announcement.metrics,
         rules=workplace.guard.policy().egress,
         duration_s=record.duration_s,
@@ -331,18 +268,66 @@ def _fetch_control(announcement: Announcement, base: Weights, workplace: Workpla
     return {name: control[control_of(name)] for name in base}
 
 
-def _evaluate(weights: Weights, plan: Plan, occasion: Occasion, workplace: Workplace) -> Evaluation | None:
-    """Evaluate weights on the part that a phase is for; None if there is nothing to tell."""
+def _evaluate_final(
+    announcement: Announcement, base: Weights, plan: Plan, state: Weights, workplace: Workplace
+) -> Evaluated:
+    """Evaluate the final weights; beside them, if the plan wants it, the personal model made of them here."""
+    occasion, own = announcement.occasion, own_weights(base, plan, state)
+    wanted = plan.personalisation.layers != "none"
+    personal: Weights | None = None
+    if wanted or plan.aggregation.strategy == "fedbn":
+        material = workplace.material(plan, occasion.run_id)
+        train_epoch = _epoch_trainer(material.training, plan, announcement, workplace)
+        personal = workplace.personaliser.own_weights(base, own, plan, occasion, material, train_epoch)
+    return _evaluate(own, plan, occasion, workplace, personal=personal if wanted else None)
+
+
+def _evaluate(
+    weights: Weights, plan: Plan, occasion: Occasion, workplace: Workplace, personal: Weights | None = None
+) -> Evaluated:
+    """Evaluate weights on the part that a phase is for; nothing where it is empty."""
     dataset = workplace.dataset(plan, PART_OF_PHASE[occasion.phase])
     if dataset is None:
-        return None
+        return NOTHING
     smallest = workplace.guard.policy().egress.smallest_count
-    return workplace.evaluator.evaluate(weights, plan, occasion, dataset, smallest=smallest)
+    return workplace.evaluator.evaluate(
+        weights, plan, occasion, dataset, smallest=smallest, personal=personal
+    )
+
+
+def _epoch_trainer(
+    dataset: FittedDataset | None, plan: Plan, announcement: Announcement, workplace: Workplace
+) -> TrainEpoch:
+    """Trains on the training part for one epoch of personalisation; its seeds are those of later rounds."""
+    occasion = announcement.occasion
+
+    def train_epoch(model: nn.Module, fine_tuning: Plan, epoch: int) -> TrainingResult:
+        assert dataset is not None
+        seed = training_seed(
+            plan.seed,
+            run_id=occasion.run_id,
+            round_number=plan.rounds.count + epoch,
+            attempt=1,
+            site_id=occasion.site_id,
+        )
+        return workplace.trainer.train(
+            model,
+            dataset,
+            fine_tuning,
+            most_gib=workplace.guard.policy().limits.gpu_memory_gib,
+            round_number=epoch,
+            seed=seed,
+            on_step=_tell_step(occasion, workplace.work),
+            should_stop=workplace.watch(announcement),
+            correct=leave,
+        )
+
+    return train_epoch
 
 
 def _trainer(plan: Plan, announcement: Announcement, workplace: Workplace) -> Train:
     occasion, policy = announcement.occasion, workplace.guard.policy()
-    dataset = workplace.training_dataset(plan, occasion.run_id)
+    dataset = workplace.noted_dataset(plan, Part.TRAIN, occasion.run_id)
     if dataset is None:
         raise NotReadyError(
             "This site has no example to train on.", "Add mammograms with `mammofed-site data add FOLDER`."

@@ -11,13 +11,15 @@ from client.catalog import Catalog
 from client.consenting import Consenting
 from client.egress import DURATION_STEP_S
 from client.enrolment import Membership
+from client.personalising import MIN_IMAGES
 from client.policy.decisions import Ruling
 from client.readiness import PART_NAMES
 from client.store.evaluations import KeptEvaluation
+from client.store.personal_models import Outcome, PersonalModel
 from client.store.plans import OfferedPlan
 from shared.errors import PolicyFileError
 from shared.evaluation.measures import MEASURES, PER_ROUND, figure_text, figures
-from shared.evaluation.records import EVALUATED
+from shared.evaluation.records import EVALUATED, Evaluation
 from shared.model import blank_model
 from shared.model.sent import sent_shapes
 from shared.plan import Plan
@@ -51,6 +53,7 @@ def view_plan(run_id: str, consenting: Consenting, catalog: Catalog, membership:
         policy_fault=fault,
         compared=_parent(offered, consenting) or consenting.plans.last_approved(before=offered),
         evaluations=consenting.evaluations.of_run(run_id),
+        personal=consenting.personal_models.of_run(run_id),
     )
 
 
@@ -98,6 +101,8 @@ class PlanView:
         approved last.
     evaluations
         Of the run's weights here, by round; for eyes at the site.
+    personal
+        What this site has made of the final weights for itself; None if it has made nothing yet.
     """
 
     offered: OfferedPlan
@@ -108,6 +113,7 @@ class PlanView:
     policy_fault: str
     compared: OfferedPlan | None
     evaluations: Sequence[KeptEvaluation]
+    personal: PersonalModel | None
 
     def to_json(self) -> dict[str, Any]:
         """JSON values."""
@@ -136,6 +142,7 @@ class PlanView:
                 {"setting": name, "old": old, "new": new} for name, old, new in self._differences()
             ],
             "evaluations": [_evaluation_json(each) for each in self.evaluations],
+            "personal": None if self.personal is None else _personal_json(self.personal),
         }
 
     def lines(self) -> Iterator[str]:
@@ -155,6 +162,7 @@ class PlanView:
             f"{model.input_height_px} x {model.input_width_px} px; strategy {plan.aggregation.strategy}"
         )
         yield from self._start()
+        yield from self._personalisation()
         yield f"  the app installed here, named by bundle {offered.bundle_sha256[:12]}; no code comes with it"
         yield "On what"
         yield (
@@ -173,6 +181,8 @@ class PlanView:
         if self.evaluations:
             yield "How its weights do here; exact figures, for eyes at this site"
             yield from (line for each in self.evaluations for line in _evaluation_lines(each))
+        if self.personal is not None:
+            yield f"This site's own model: {_personal_words(self.personal)}"
 
     def _start(self) -> Iterator[str]:
         """From which weights, if they are not drawn from the plan's seed."""
@@ -182,6 +192,12 @@ class PlanView:
             yield "  what each site kept of it, and the weight that a site had; who is new is counted"
         elif plan.initial_weights:
             yield f"  starts from weights that the coordinator gives (SHA-256 {plan.initial_weights})"
+
+    def _personalisation(self) -> Iterator[str]:
+        own = self.offered.plan.personalisation
+        if own.layers != "none":
+            yield f"  after the last round {own.epochs} epoch(s) on its {own.layers} alone, for a model of"
+            yield "  this site's own, which stays here and is used by `segment --personal`"
 
     def _leaves(self) -> dict[str, str]:
         """What each part of a contribution tells, in words."""
@@ -202,6 +218,9 @@ class PlanView:
             "evaluation": "means, spreads and 95 % intervals over images, of one never: in a round of "
             f"{in_rounds}; of the final weights of {at_the_end}; and the number of these images, "
             "rounded down likewise",
+            "personal_evaluation": "the same of this site's own model beside the final weights"
+            if self.offered.plan.personalisation.layers != "none"
+            else "of a model of this site's own: none is made",
             "duration_s": f"how long the site computed, rounded up to steps of {DURATION_STEP_S:.0f} seconds",
             "occasion": "run, plan, round, attempt and weights that this answers, and the site's id",
             "checkpoint": "where the site's audit log stands: the number of its lines, a hash, the time",
@@ -228,12 +247,17 @@ def _evaluation_json(kept: KeptEvaluation) -> dict[str, Any]:
         "at": kept.at,
         "may_be_told": kept.may_be_told,
         "num_examples": kept.evaluation.num_examples,
-        "measures": {name: asdict(figure) for name, figure in figures(kept.evaluation).items()},
+        "measures": _measures_json(kept.evaluation),
+        "personal_measures": None if kept.personal is None else _measures_json(kept.personal),
     }
 
 
+def _measures_json(evaluation: Evaluation) -> dict[str, Any]:
+    return {name: asdict(figure) for name, figure in figures(evaluation).items()}
+
+
 def _evaluation_lines(kept: KeptEvaluation) -> Iterator[str]:
-    """One line for a round; one for each measure of the final weights."""
+    """One line for a round; one for each measure of the final weights, beside it that of the own model."""
     found, num_images = figures(kept.evaluation), kept.evaluation.num_examples
     untold = "" if kept.may_be_told else ", not told"
     if kept.phase is Phase.TRAIN:
@@ -243,5 +267,33 @@ def _evaluation_lines(kept: KeptEvaluation) -> Iterator[str]:
         yield f"  before round {kept.round_number}, {num_images} validation images{untold}: {words}"
         return
     yield f"  at the end, {num_images} test images{untold}:"
+    own = {} if kept.personal is None else figures(kept.personal)
     for name, figure in found.items():
-        yield f"    {MEASURES[name].words}: {figure_text(name, figure)}"
+        beside = f"; this site's own model {figure_text(name, own.get(name))}" if own else ""
+        yield f"    {MEASURES[name].words}: {figure_text(name, figure)}{beside}"
+
+
+def _personal_json(personal: PersonalModel) -> dict[str, Any]:
+    return {
+        "outcome": personal.outcome.value,
+        "has_own_layers": personal.layers is not None,
+        "weights_sha256": personal.weights_sha256,
+        "at": personal.at,
+        "epoch": personal.epoch,
+        "validation_dice_before": personal.before,
+        "validation_dice_after": personal.after,
+    }
+
+
+def _personal_words(personal: PersonalModel) -> str:
+    reason = {
+        Outcome.OWN_LAYERS: f"the layers of epoch {personal.epoch}",
+        Outcome.NOT_BETTER: "no epoch did better on the validation images",
+        Outcome.TOO_FEW_IMAGES: f"fewer than {MIN_IMAGES} images to train on, or to choose an epoch by",
+        Outcome.ASTRAY: "the fine-tuning gave numbers that are not finite",
+    }[personal.outcome]
+    if personal.layers is None:
+        return f"the final weights as they are; {reason}"
+    if personal.before is None or personal.after is None:
+        return f"{reason}, or of its rounds where the plan keeps some here"
+    return f"{reason}; Dice on the validation images {personal.before:.3f} before, {personal.after:.3f} after"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +13,12 @@ from client.inference.segment import Segmentation, segment_image
 from client.intake.candidates import Progress, Refusal
 from client.intake.exclusions import Reason
 from client.intake.workers import Failure, Workers
+from client.personalising import with_layers
+from client.store.opening import open_site_store
+from client.store.personal_models import PersonalModels
 from client.training.device import choose_device
 from shared.audit.events import ModelUsed
-from shared.errors import IntakeError, StoreError
+from shared.errors import IntakeError, NotFoundError, StoreError
 from shared.files import write_file
 from shared.model import Network, build_model
 from shared.model.weights import from_bytes, load_into, weights_of
@@ -23,10 +27,17 @@ from shared.package import VerifiedPackage, verify_package
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsableModel:
-    """A verified model, ready to segment."""
+    """A verified model, ready to segment.
+
+    Attributes
+    ----------
+    has_own_layers
+        Whether layers of this site's own are in it.
+    """
 
     package: VerifiedPackage
     network: Network
+    has_own_layers: bool = False
 
     def used(self, *, num_images: int) -> ModelUsed:
         """What the audit log has of its use: numbers alone."""
@@ -34,25 +45,48 @@ class UsableModel:
             subject=self.package.manifest.model_id,
             manifest_sha256=self.package.manifest_sha256,
             num_images=num_images,
+            has_own_layers=self.has_own_layers,
         )
 
 
-def load_model(home: SiteHome, folder: Path) -> UsableModel:
+def load_model(home: SiteHome, folder: Path, *, personal: bool = False) -> UsableModel:
     """Verify a downloaded model against this site's coordinator and load it.
+
+    Parameters
+    ----------
+    personal
+        With the layers that this site has made its own after the model's run, if it has kept any.
 
     Raises
     ------
     HomeError
         The site has not joined, so that it trusts nobody's models.
     TamperedError, TrustError, NotFoundError
-        See `shared.package.verify_package`.
+        See `shared.package.verify_package`; or this site has made nothing of these weights for itself.
+    StoreError
+        What it has made is damaged.
     """
     anchors = home.membership().anchors
     package = verify_package(folder, anchors.signing_key, anchors.retired_keys)
     network = build_model(package.plan.model)
     load_into(network, from_bytes(package.weights, like=weights_of(network)))
+    layers = _own_layers(home, package) if personal else None
+    if layers is not None:
+        load_into(network, with_layers(weights_of(network), layers))
     network.to(choose_device(home.settings().device)).eval()
-    return UsableModel(package=package, network=network)
+    return UsableModel(package=package, network=network, has_own_layers=layers is not None)
+
+
+def _own_layers(home: SiteHome, package: VerifiedPackage) -> bytes | None:
+    """What this site has made of the model's very weights; None if it keeps them as they are."""
+    made = PersonalModels(open_site_store(home.folder)).of_run(package.manifest.run_id)
+    if made is None or made.weights_sha256 != hashlib.sha256(package.weights).hexdigest():
+        raise NotFoundError(
+            "This site has no model of its own for this one.",
+            "It is made at the end of a run whose plan says so, and erased with the patients that it learnt "
+            "from. Leave --personal out.",
+        )
+    return made.layers
 
 
 def segment(model: UsableModel, image: ReadImage) -> Segmentation:
@@ -69,6 +103,7 @@ def segment(model: UsableModel, image: ReadImage) -> Segmentation:
         model.network,
         package.plan.model,
         model_id=package.manifest.model_id,
+        has_own_layers=model.has_own_layers,
         calibration=package.manifest.band_calibration,
     )
 

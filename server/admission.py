@@ -34,7 +34,12 @@ MAX_EXAMPLES = 10_000_000
 
 
 def read_answer(
-    envelope_bytes: bytes, expected: Occasion, key: VerifyKey, *, asked: Collection[MetricName]
+    envelope_bytes: bytes,
+    expected: Occasion,
+    key: VerifyKey,
+    *,
+    asked: Collection[MetricName],
+    personal: bool = False,
 ) -> Contribution | Refusal:
     """Checks 1 to 3 of a reply.
 
@@ -42,6 +47,8 @@ def read_answer(
     ----------
     asked
         The metrics that the site was asked for.
+    personal
+        Whether it was asked for those of a model of its own, too.
 
     Raises
     ------
@@ -58,6 +65,8 @@ def read_answer(
         _check_counts(answer)
         if answer.evaluation is not None:
             check_evaluation(answer.evaluation, asked)
+        if answer.personal_evaluation is not None:
+            _check_personal(answer, asked if personal else None)
     return answer
 
 
@@ -79,6 +88,15 @@ def _check_counts(contribution: Contribution) -> None:
     least, most = (0, 0) if phase is Phase.EVALUATE else (1, MAX_EXAMPLES)
     if not least <= contribution.num_examples <= most:
         raise _rejected("It lacks a plausible number of examples.")
+
+
+def _check_personal(contribution: Contribution, asked: Collection[MetricName] | None) -> None:
+    told, beside = contribution.personal_evaluation, contribution.evaluation
+    if asked is None or told is None or beside is None:
+        raise _rejected("It tells of a model of its own that nobody asked for.")
+    check_evaluation(told, asked)
+    if told.num_examples != beside.num_examples:
+        raise _rejected("It tells of its own model over other images than of the common one.")
 
 
 def check_ownership(contribution: Contribution, own_digests: frozenset[str]) -> None:

@@ -226,7 +226,8 @@ def _take(
     try:
         key = _signing_key(session, asked, reply.envelope)
         metrics = metrics_asked(asked.occasion.phase, session.plan.metrics)
-        answer = read_answer(reply.envelope, asked.occasion, key, asked=metrics)
+        personal = asked.occasion.phase is Phase.EVALUATE and session.plan.personalisation.layers != "none"
+        answer = read_answer(reply.envelope, asked.occasion, key, asked=metrics, personal=personal)
         session.coordinator.keep_checkpoint(asked.site.site_id, answer.checkpoint, key)
         if isinstance(answer, Refusal):
             _record_refusal(session, asked, answer, reply.envelope)

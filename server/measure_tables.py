@@ -8,12 +8,16 @@ from types import MappingProxyType
 
 from server.lifecycle import AnswerState
 from server.summary import SitePart
-from shared.evaluation.measures import MEASURES, SEGMENTS, UNTOLD, Figure, figure_text, figures
+from shared.evaluation.measures import MEASURES, PER_ROUND, SEGMENTS, UNTOLD, Figure, figure_text, figures
 from shared.evaluation.pooling import pool
 from shared.evaluation.records import Evaluation
 
 ALL_SITES = "all sites"
 SUPPRESSED = "suppressed"
+COMMON = "common"
+OWN_MODELS = f"Each site's own model beside the common one ('{COMMON}': it keeps that)"
+OF_OWN_MODELS = [name for name in PER_ROUND if name != "loss"]
+"""Measures by which both are set side by side."""
 
 GROUPS: Mapping[str, Sequence[str]] = MappingProxyType(
     {
@@ -65,7 +69,31 @@ def measure_tables(parts: Sequence[SitePart]) -> list[MeasureTable]:
             ]
             head = ("site", "images", *[MEASURES[name].heading for name in told])
             tables.append(MeasureTable(title=title, head=head, rows=rows))
-    return tables
+    return tables + _own_models(parts)
+
+
+def _own_models(parts: Sequence[SitePart]) -> list[MeasureTable]:
+    """The common model and the sites' own ones; over all images, what the sites go on with."""
+    told = [(part.site, part.evaluation, part.personal) for part in parts if part.evaluation is not None]
+    if not any(own for _, _, own in told):
+        return []
+    everywhere, used = (
+        pool([common for _, common, _ in told]),
+        pool([own or common for _, common, own in told]),
+    )
+    both = [*told, (ALL_SITES, everywhere, used)]
+    words = [MEASURES[name].words for name in OF_OWN_MODELS]
+    head = ("site", "images", *[each for name in words for each in (name, f"{name}, own")])
+    rows = []
+    for site, common, own in both:
+        figures_of = _figures(common), _figures(own)
+        cells = [
+            figure_text(name, found.get(name)) if found else COMMON
+            for name in OF_OWN_MODELS
+            for found in figures_of
+        ]
+        rows.append((site, str(common.num_examples) if common else "", *cells))
+    return [MeasureTable(title=OWN_MODELS, head=head, rows=rows)]
 
 
 def _images(part: SitePart) -> str:

@@ -18,7 +18,7 @@ from shared.records import Phase
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SitePart:
-    """One site's part in one round."""
+    """One site's part in one round; `personal` is of its own model, over the images of `evaluation`."""
 
     site: str
     state: AnswerState
@@ -26,6 +26,7 @@ class SitePart:
     num_examples: int | None
     train_loss: float | None
     evaluation: Evaluation | None
+    personal: Evaluation | None
     duration_s: float | None
 
     def value(self, measure: str) -> float | None:
@@ -228,6 +229,7 @@ def _to_part(answer: Answer, name: str) -> SitePart:
         num_examples=contribution.num_examples if contribution else None,
         train_loss=contribution.train_loss if contribution else None,
         evaluation=contribution.evaluation if contribution else None,
+        personal=contribution.personal_evaluation if contribution else None,
         duration_s=contribution.duration_s if contribution else None,
     )
 
@@ -247,7 +249,7 @@ def _summarize_round(attempt: Round, parts: Sequence[SitePart]) -> RoundSummary:
 
 
 def _part(part: SitePart) -> dict[str, Any]:
-    return {**asdict(part), "evaluation": _json(part.evaluation)}
+    return {**asdict(part), "evaluation": _json(part.evaluation), "personal": _json(part.personal)}
 
 
 def _json(evaluation: Evaluation | None) -> dict[str, Any] | None:

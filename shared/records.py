@@ -228,6 +228,9 @@ class Contribution(Record):
     evaluation
         The round's incoming weights on the validation part (train phase) or on the test part (evaluate
         phase); None if the site has no such examples, or too few to tell of.
+    personal_evaluation
+        In the evaluate phase, of the final weights with the site's own layers in them, over the same images;
+        None unless the plan has such made, and where the site keeps the final weights as they are.
     duration_s
         Seconds that the site computed, rounded up to steps of ten.
     checkpoint
@@ -240,6 +243,7 @@ class Contribution(Record):
     num_clipped: Annotated[int, Field(ge=0)]
     train_loss: Annotated[float, Field(allow_inf_nan=False)] | None
     evaluation: Evaluation | None
+    personal_evaluation: Evaluation | None
     duration_s: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     checkpoint: SignedCheckpoint
 

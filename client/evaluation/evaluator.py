@@ -32,6 +32,25 @@ PART_OF_PHASE: Mapping[Phase, Part] = MappingProxyType(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluated:
+    """What may be told of an evaluation, over all images that it may be told over.
+
+    Attributes
+    ----------
+    shared
+        Of the weights that were asked about; None if nothing may be told.
+    personal
+        Of these with the site's own layers in them, over the same images; None without such.
+    """
+
+    shared: Evaluation | None
+    personal: Evaluation | None = None
+
+
+NOTHING = Evaluated(shared=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluator:
     """Measures weights on a site's examples."""
 
@@ -40,8 +59,15 @@ class Evaluator:
     device: torch.device
 
     def evaluate(
-        self, weights: Weights, plan: Plan, occasion: Occasion, dataset: FittedDataset, *, smallest: int
-    ) -> Evaluation | None:
+        self,
+        weights: Weights,
+        plan: Plan,
+        occasion: Occasion,
+        dataset: FittedDataset,
+        *,
+        smallest: int,
+        personal: Weights | None = None,
+    ) -> Evaluated:
         """What the plan asks for in a phase; of the final weights with intervals. It is kept, told or not.
 
         Parameters
@@ -50,11 +76,8 @@ class Evaluator:
             Of the phase's part.
         smallest
             Number of images that may be told of.
-
-        Returns
-        -------
-        Evaluation or None
-            Over all images that it may be told over; None if it may not be told.
+        personal
+            Other weights to be measured on the same images; None for none.
 
         Raises
         ------
@@ -70,18 +93,21 @@ class Evaluator:
             log.info("the %s part has too few images to tell of, or too few others than before", part.value)
         places = [place for place, example in here.items() if told is None or example.image in told]
         if not places:
-            return None
+            return NOTHING
         asked = metrics_asked(occasion.phase, plan.metrics)
-        model = model_around(weights, plan.model)
-        images = evaluate_images(model, dataset, plan, self.device, asked=asked, places=places)
         examples = [here[place] for place in places]
-        made = Statistics(
-            images=images,
-            categories=[example.category for example in examples],
-            resampling=_resampling(examples, plan) if occasion.phase is Phase.EVALUATE else None,
-        ).evaluation(asked)
-        self.kept.keep(occasion, part, told, made, at=time.time())
-        return made if told is not None else None
+
+        def measured(weights: Weights) -> Evaluation:
+            model = model_around(weights, plan.model)
+            return Statistics(
+                images=evaluate_images(model, dataset, plan, self.device, asked=asked, places=places),
+                categories=[example.category for example in examples],
+                resampling=_resampling(examples, plan) if occasion.phase is Phase.EVALUATE else None,
+            ).evaluation(asked)
+
+        made, beside = measured(weights), None if personal is None else measured(personal)
+        self.kept.keep(occasion, part, told, made, personal=beside, at=time.time())
+        return NOTHING if told is None else Evaluated(shared=made, personal=beside)
 
 
 def _resampling(examples: Sequence[LabelledExample], plan: Plan) -> Resampling:

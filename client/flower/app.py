@@ -7,7 +7,8 @@ from collections.abc import Callable
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
-from client.participation import Workplace, refuse, take_part
+from client.participation import refuse, take_part
+from client.workplace import Workplace
 from shared.errors import BundleError
 from shared.flower.wire import pack, unpack
 from shared.trust.envelope import Envelope

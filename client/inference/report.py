@@ -26,6 +26,8 @@ class DensityReport:
         The model that segmented.
     warnings
         One line each; empty when there is nothing to warn of.
+    has_own_layers
+        Whether layers of this site's own were in the model.
     likely_band
         As the model's own head has it; None of a model without one: then percent density alone decides.
     calibration
@@ -38,6 +40,7 @@ class DensityReport:
     laterality: Laterality | None
     model_id: str
     warnings: tuple[str, ...]
+    has_own_layers: bool = False
     likely_band: DensityBand | None = None
     calibration: BandCalibration | None = None
 
@@ -69,7 +72,7 @@ class DensityReport:
         return (
             self._bands(),
             f"{shown}, {areas}",
-            f"Model {self.model_id}",
+            f"Model {self.model_id}" + (", with this site's own layers" if self.has_own_layers else ""),
             *self.warnings,
         )
 
@@ -87,6 +90,7 @@ class DensityReport:
             "view": self.view,
             "laterality": self.laterality,
             "model_id": self.model_id,
+            "has_own_layers": self.has_own_layers,
             "warnings": list(self.warnings),
             "notice": NOTICE,
         }

@@ -59,6 +59,7 @@ def segment_image(
     plan: ModelPlan,
     *,
     model_id: str,
+    has_own_layers: bool = False,
     calibration: BandCalibration | None = None,
 ) -> Segmentation:
     """Segment an image that has been read.
@@ -70,8 +71,8 @@ def segment_image(
         in, which should be `eval`.
     plan
         That the model was trained under.
-    model_id
-        Goes into the report.
+    model_id, has_own_layers
+        Go into the report.
     calibration
         Of its density bands, from its passport.
 
@@ -97,6 +98,7 @@ def segment_image(
             view=image.view,
             laterality=image.laterality,
             model_id=model_id,
+            has_own_layers=has_own_layers,
             warnings=image.warnings,
             calibration=calibration,
             likely_band=likely_bands(model, torch.tensor([density.percent_density]), logits)[0],

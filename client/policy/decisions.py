@@ -80,6 +80,7 @@ def rulings(policy: Policy, asked: Asked, site: Site) -> list[Ruling]:
     coordinators = (site.coordinator,) if allow.coordinators is None else allow.coordinators
     bundles = site.approved_bundles if allow.bundles is None else allow.bundles
     barred = [name for name in plan.metrics if name not in policy.egress.metrics]
+    personal_epochs = 0 if plan.personalisation.layers == "none" else plan.personalisation.epochs
     least = max(policy.data.min_examples, policy.egress.smallest_count)
     return [
         Ruling(
@@ -111,6 +112,11 @@ def rulings(policy: Policy, asked: Asked, site: Site) -> list[Ruling]:
             rule="limits.local_epochs",
             met=plan.training.local_epochs <= limits.local_epochs,
             words=f"{plan.training.local_epochs} epochs in a round; at most {limits.local_epochs}",
+        ),
+        Ruling(
+            rule="limits.personal_epochs",
+            met=personal_epochs <= limits.personal_epochs,
+            words=f"{personal_epochs} epochs for this site's own model; at most {limits.personal_epochs}",
         ),
         Ruling(
             rule="data.min_examples",

@@ -76,6 +76,7 @@ class LimitsTable(Table):
 
     rounds: int = Field(default=200, ge=1, le=10_000, description="a whole number from 1 to 10000")
     local_epochs: int = Field(default=10, ge=1, le=100, description="a whole number from 1 to 100")
+    personal_epochs: int = Field(default=50, ge=0, le=1000, description="a whole number from 0 to 1000")
     gpu_memory_gib: float | None = Field(
         default=None, gt=0, le=10_000, strict=False, description="a number above 0, in GiB"
     )

@@ -71,6 +71,7 @@ _WORDS: Mapping[str, Callable[[Any], str]] = {
     "allow.bundles": _bundles,
     "limits.rounds": _at_most,
     "limits.local_epochs": _at_most,
+    "limits.personal_epochs": _at_most,
     "limits.gpu_memory_gib": _memory,
     "data.min_examples": "trains on no fewer than {} examples".format,
     "egress.smallest_count": "tells no count below {}, and no metric over fewer images".format,

@@ -31,6 +31,7 @@ evaluation = Table(
     Column("at", Float, nullable=False, comment="seconds since the epoch, UTC"),
     Column("told", Integer, ForeignKey("image_set.number"), comment="over which images; null if untold"),
     Column("document", Text, nullable=False, comment="statistics over all its images, JSON"),
+    Column("personal", Text, comment="the same of this site's own model, JSON; null without one"),
 )
 
 
@@ -44,6 +45,8 @@ class KeptEvaluation:
         Seconds since the Unix epoch.
     may_be_told
         Whether its statistics may leave, if they are over enough images.
+    personal
+        Of the site's own model over the same images; None if it was not measured.
     """
 
     round_number: int
@@ -51,6 +54,7 @@ class KeptEvaluation:
     at: float
     may_be_told: bool
     evaluation: Evaluation
+    personal: Evaluation | None
 
 
 class Evaluations:
@@ -65,7 +69,14 @@ class Evaluations:
             return list(_sets(connection, part).values())
 
     def keep(
-        self, occasion: Occasion, part: Part, told: frozenset[str] | None, made: Evaluation, *, at: float
+        self,
+        occasion: Occasion,
+        part: Part,
+        told: frozenset[str] | None,
+        made: Evaluation,
+        *,
+        personal: Evaluation | None = None,
+        at: float,
     ) -> None:
         """Keep an evaluation in the place of an earlier one of that round, before anything of it leaves.
 
@@ -73,6 +84,8 @@ class Evaluations:
         ----------
         told
             The images that it may be told over; None if it may not be told.
+        personal
+            Of the site's own model, over the same images.
         """
         with transaction(self._engine) as connection:
             row = {
@@ -82,6 +95,7 @@ class Evaluations:
                 "at": at,
                 "told": None if told is None else _number_of(connection, part, told),
                 "document": made.model_dump_json(),
+                "personal": None if personal is None else personal.model_dump_json(),
             }
             connection.execute(insert(evaluation).values(row).on_conflict_do_update(set_=row))
 
@@ -98,6 +112,7 @@ class Evaluations:
                 at=row.at,
                 may_be_told=row.told is not None,
                 evaluation=Evaluation.model_validate_json(row.document),
+                personal=None if row.personal is None else Evaluation.model_validate_json(row.personal),
             )
             for row in rows
         ]

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Table, delete, func, insert, or_, select, upd
 from sqlalchemy.dialects.sqlite import insert as insert_or
 
 from client.store.parts import Part, next_part
+from client.store.personal_models import personal_model
 from client.store.schema import decision as decisions
 from client.store.schema import draft as drafts
 from client.store.schema import erasure as erasures
@@ -70,7 +71,7 @@ class Removal:
     at
         Seconds since the epoch, UTC.
     runs
-        Ids of the runs that had trained on them.
+        Ids of the runs that had used them.
     """
 
     at: float
@@ -223,7 +224,7 @@ def count_decisions(connection: Connection) -> dict[str, int]:
 
 
 def note_use(connection: Connection, run_id: str, part: Part, at: float, *, categorised: bool) -> None:
-    """Note that a run trains on the patients of a part, once for each; see `example_ids`."""
+    """Note that a run uses the patients of a part, once for each; see `example_ids`."""
     wanted = or_(_LABELLED, _CATEGORISED) if categorised else _LABELLED
     users = (
         select(patients.c.pseudonym).join(examples).where(patients.c.part == part.value, wanted).distinct()
@@ -234,7 +235,7 @@ def note_use(connection: Connection, run_id: str, part: Part, at: float, *, cate
 
 
 def runs_with(connection: Connection, patient: str | None) -> list[str]:
-    """Runs that have trained on a patient, or on anybody, in the order of their names."""
+    """Runs that have used a patient, or anybody, in the order of their names."""
     statement = select(run_use.c.run_id).distinct().order_by(run_use.c.run_id)
     if patient is not None:
         statement = statement.where(run_use.c.patient == patient)
@@ -242,7 +243,7 @@ def runs_with(connection: Connection, patient: str | None) -> list[str]:
 
 
 def delete_examples(connection: Connection, patient: str | None, removal: Removal) -> None:
-    """Take a patient's rows out, or all; the line about it stays."""
+    """Take a patient's rows out, or all, and what this site alone has learnt from them; the line stays."""
     of_patient = select(examples.c.number)
     if patient is not None:
         of_patient = of_patient.where(examples.c.patient == patient)
@@ -254,6 +255,7 @@ def delete_examples(connection: Connection, patient: str | None, removal: Remova
     for table, column in ((examples, "patient"), (patients, "pseudonym"), (run_use, "patient")):
         statement = delete(table)
         connection.execute(statement if patient is None else statement.where(table.c[column] == patient))
+    connection.execute(delete(personal_model).where(personal_model.c.run_id.in_(removal.runs)))
     if patient is None:
         connection.execute(delete(decisions))
     connection.execute(

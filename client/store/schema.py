@@ -89,7 +89,7 @@ run_use = Table(
     "run_use",
     metadata,
     Column("run_id", String(63), primary_key=True),
-    Column("patient", String(64), primary_key=True, comment="whose examples a run has trained on"),
+    Column("patient", String(64), primary_key=True, comment="whose examples a run has learnt from"),
     Column("first_at", Float, nullable=False, comment="seconds since the epoch, UTC"),
 )
 

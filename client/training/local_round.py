@@ -76,7 +76,7 @@ def train_round(
     before = own_weights(base, plan, state)
     model = model_around({name: tensor.clone() for name, tensor in before.items()}, plan.model)
     variates: ControlVariates | None = None
-    correct: Correct = _leave
+    correct: Correct = leave
     if plan.aggregation.strategy == "fedprox":
         correct = Proximal(model, plan.aggregation.proximal_mu)
     elif plan.aggregation.strategy == "scaffold":
@@ -140,5 +140,5 @@ def control_like(base: Weights) -> Weights:
     return {CONTROL + name: tensor for name, tensor in base.items()}
 
 
-def _leave(_model: nn.Module) -> None:
+def leave(_model: nn.Module) -> None:
     """No correction."""

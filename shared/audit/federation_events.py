@@ -310,8 +310,9 @@ class ModelDownloaded(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelUsed(Event):
-    """A person measured images with a model at this site."""
+    """A person measured images with a model at this site, or with its own layers in that model."""
 
     name = "model.used"
     manifest_sha256: Digest
     num_images: Count
+    has_own_layers: bool

@@ -98,7 +98,7 @@ COMMANDS = {
     "mammofed-site pause": ["--home", "--json"],
     "mammofed-site resume": ["--home", "--json"],
     "mammofed-site leave": ["--yes", "--untold", "--home", "--json"],
-    "mammofed-site segment": ["source", "--model", "--overlay", "--home", "--json"],
+    "mammofed-site segment": ["source", "--model", "--overlay", "--personal", "--home", "--json"],
     "mammofed-site protection-pack": ["page_file", "--home", "--json"],
     "mammofed-coordinator protection-pack": ["page_file", "--home", "--json"],
     "mammofed-site ledger": ["--run", "--home", "--json"],

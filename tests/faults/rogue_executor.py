@@ -28,7 +28,8 @@ from flwr.clientapp import ClientApp
 import client.flower.executor as real
 from client.flower.pace import quicken, try_again
 from client.home import SiteHome
-from client.participation import Workplace, take_part
+from client.participation import take_part
+from client.workplace import Workplace
 from shared.fixed_point.planes import PlanePacker
 from shared.fixed_point.rounding import Rounding
 from shared.fixed_point.update_file import write_update
@@ -106,6 +107,7 @@ class Rogue:
             num_clipped=0,
             train_loss=1.0,
             evaluation=None,
+            personal_evaluation=None,
             duration_s=10.0,
             checkpoint=log_position.to_bytes().decode(),
         )

@@ -238,6 +238,7 @@ class SimulatedSite:
             num_clipped=0,
             train_loss=1 / (1 + asked.occasion.round_number) if phase is Phase.TRAIN else None,
             evaluation=None if phase is Phase.COUNT else EVALUATION,
+            personal_evaluation=None,
             duration_s=1.5,
             checkpoint=self.checkpoint(),
         )

@@ -305,6 +305,7 @@ def test_a_second_answer_for_the_same_occasion_is_refused_and_the_first_stays(ru
         num_clipped=0,
         train_loss=0.5,
         evaluation=None,
+        personal_evaluation=None,
         duration_s=1.0,
         checkpoint="{}",
     )

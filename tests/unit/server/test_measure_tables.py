@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from server.lifecycle import AnswerState
-from server.measure_tables import MeasureTable, measure_tables
+from server.measure_tables import OWN_MODELS, MeasureTable, measure_tables
 from server.summary import SitePart
 from shared.evaluation.measures import Figure, figure_text
 from shared.evaluation.records import Evaluation, Moments, PercentDensity, SegmentMoments
@@ -30,7 +30,12 @@ def dice(mean: float, num_images: int, *, pectoral: bool = True) -> SegmentMomen
     )
 
 
-def part(site: str, evaluation: Evaluation | None, state: AnswerState = AnswerState.ADMITTED) -> SitePart:
+def part(
+    site: str,
+    evaluation: Evaluation | None,
+    state: AnswerState = AnswerState.ADMITTED,
+    personal: Evaluation | None = None,
+) -> SitePart:
     return SitePart(
         site=site,
         state=state,
@@ -38,6 +43,7 @@ def part(site: str, evaluation: Evaluation | None, state: AnswerState = AnswerSt
         num_examples=0,
         train_loss=None,
         evaluation=evaluation,
+        personal=personal,
         duration_s=10.0,
     )
 
@@ -103,3 +109,32 @@ def test_a_figure_has_as_many_decimals_as_are_worth_showing() -> None:
     assert figure_text("dice_dense", figure) == "3.142 [2.718, 4.000]"
     assert figure_text("percent_density_error", figure) == "3.1 [2.7, 4.0]"
     assert figure_text("percent_density_error", None) == "-"
+
+
+def test_each_sites_own_model_stands_beside_the_common_one_and_all_sites_by_what_they_go_on_with() -> None:
+    parts = [
+        part(
+            "aarhus",
+            Evaluation(num_examples=10, dice=dice(0.6, 10)),
+            personal=Evaluation(num_examples=10, dice=dice(0.8, 10)),
+        ),
+        part("bergen", Evaluation(num_examples=30, dice=dice(0.7, 30))),
+        part("chur", None),
+    ]
+
+    found = table(parts, OWN_MODELS)
+
+    assert found.head[:4] == ("site", "images", "dense Dice", "dense Dice, own")
+    assert [row[:4] for row in found.rows[:2]] == [
+        ("aarhus", "10", "0.600 [0.500, 0.700]", "0.800 [0.700, 0.900]"),
+        ("bergen", "30", "0.700 [0.600, 0.800]", "common"),
+    ]
+    # (10 x 0.6 + 30 x 0.7) / 40 and (10 x 0.8 + 30 x 0.7) / 40
+    common, own = (cell.split()[0] for cell in found.rows[-1][2:4])
+    assert (found.rows[-1][:2], common, own) == (("all sites", "40"), "0.675", "0.725")
+
+
+def test_without_a_model_of_a_sites_own_nothing_is_set_beside_the_common_one() -> None:
+    parts = [part("aarhus", Evaluation(num_examples=10, dice=dice(0.6, 10)))]
+
+    assert OWN_MODELS not in [each.title for each in measure_tables(parts)]

@@ -246,6 +246,10 @@ ATTACKS = {
         ),
         "not asked for",
     ),
+    "an evaluation of a model of its own that nobody asked for": (
+        changed_contribution(personal_evaluation={"num_examples": 8}),
+        "a model of its own that nobody asked for",
+    ),
     "a loss that is not a number": (changed_contribution(train_loss=float("nan")), "unknown form"),
     "a field that nobody knows": (changed_contribution(note="patient 17"), "unknown form"),
     "no signature": (send(unsigned), "malformed"),

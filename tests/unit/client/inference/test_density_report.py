@@ -40,9 +40,18 @@ def test_the_json_form_holds_every_figure_and_the_cut_points() -> None:
         "view": "MLO",
         "laterality": "R",
         "model_id": "model-7",
+        "has_own_layers": False,
         "warnings": [],
         "notice": "Research use, not for diagnosis",
     }
+
+
+def test_a_measurement_by_a_sites_own_model_says_so() -> None:
+    own = replace(KNOWN, has_own_layers=True)
+
+    assert own.to_json()["has_own_layers"] is True
+    assert "Model model-7, with this site's own layers" in own.details()
+    assert "Model model-7" in KNOWN.details()
 
 
 def test_what_is_unknown_is_null_and_never_a_number() -> None:

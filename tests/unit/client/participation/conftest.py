@@ -20,9 +20,8 @@ from client.enrolment import Membership
 from client.home import STORE_FILE, SiteHome
 from client.imaging.example import Example, Label
 from client.imaging.preparation import Geometry
-from client.participation import Workplace
 from client.store.ledger import Ledger, LedgerLine
-from client.workplace import open_workplace
+from client.workplace import Workplace, open_workplace
 from shared.audit.chain import GENESIS
 from shared.audit.checkpoints import Checkpoint, sign_checkpoint
 from shared.consent.records import OFFER_TYPE, Offer

@@ -7,8 +7,9 @@ import pytest
 
 from client.catalog import Catalog, MaskOrigin, Part, Removal
 from client.imaging.example import Example
-from client.participation import Workplace, take_part
+from client.participation import take_part
 from client.store import examples as statements
+from client.workplace import Workplace
 from shared.records import Contribution
 from shared.store import transaction
 from tests.unit.client.participation.conftest import PLAN, MinimalCoordinator

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from client.participation import Workplace, take_part
+from client.participation import take_part
+from client.workplace import Workplace
 from shared.model import initial_model
 from shared.model.weights import to_bytes, weights_of
 from shared.model.weights_delta import write_delta

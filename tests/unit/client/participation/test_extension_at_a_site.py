@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from client.consenting import Consenting
-from client.participation import Workplace, take_part
+from client.participation import take_part
 from client.plan_states import PlanState
 from client.plan_view import view_plan
 from client.training.local_round import own_weights
+from client.workplace import Workplace
 from shared.consent.records import Offer
 from shared.errors import PolicyError
 from shared.model import Weights, initial_model

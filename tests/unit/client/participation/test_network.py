@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from client.cli import app
 from client.home import SiteHome
 from client.network import firewall_matrix
-from client.participation import Workplace
+from client.workplace import Workplace
 from shared.errors import HomeError
 from tests.unit.client.participation.conftest import MinimalCoordinator
 

@@ -14,9 +14,10 @@ import client.participation
 from client.catalog import Part
 from client.consenting import Consenting
 from client.extent import MAX_ANSWERS, MAX_RELEASES_PER_ATTEMPT
-from client.participation import Workplace, take_part
+from client.participation import take_part
 from client.plan_states import PlanState
 from client.training.trainer import Step
+from client.workplace import Workplace
 from shared.consent.records import Offer
 from shared.model import initial_model
 from shared.model.weights import to_bytes, weights_of

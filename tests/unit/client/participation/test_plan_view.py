@@ -7,9 +7,10 @@ from pathlib import Path
 
 from client.catalog import Part
 from client.consenting import Consenting
-from client.participation import Workplace, take_part
+from client.participation import take_part
 from client.plan_view import PlanView, differences, view_plan
 from client.store.ledger import Kind, Rule
+from client.workplace import Workplace
 from shared.consent.records import Offer
 from shared.evaluation.records import Evaluation
 from shared.plan import AggregationPlan, Plan

@@ -13,8 +13,8 @@ import pytest
 
 from client.catalog import Catalog
 from client.home import SiteHome
-from client.participation import Workplace
 from client.preflight import Check, run_checks
+from client.workplace import Workplace
 from shared.errors import HomeError
 from shared.transfer.rpc import listen, new_server
 from shared.trust.certificates import new_csr, new_root, new_server_certificate, new_site_certificate

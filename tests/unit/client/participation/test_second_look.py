@@ -19,10 +19,11 @@ from client.consenting import Consenting
 from client.flower.app import make_refusing_app
 from client.flower.executor import is_approved
 from client.home import SiteHome
-from client.participation import Workplace, take_part
+from client.participation import take_part
 from client.plan_states import PlanState
 from client.round_records import RoundRecord, RoundRecords
 from client.training.trainer import Step
+from client.workplace import Workplace
 from shared.consent.records import Offer
 from shared.errors import NotFoundError, PolicyError, TrustError, VersionError
 from shared.flower.wire import MESSAGE_TYPE, pack, unpack

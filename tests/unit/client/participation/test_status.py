@@ -11,9 +11,10 @@ import pytest
 from client.contact import ContactNote
 from client.gpus import Gpu, list_gpus
 from client.home import SiteHome
-from client.participation import Workplace, take_part
+from client.participation import take_part
 from client.status import Glance, State
 from client.work import WorkNote, read_work
+from client.workplace import Workplace
 from shared.errors import HomeError
 from shared.files import hold_folder
 from shared.records import Occasion, Phase

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from client.catalog import MaskOrigin, Part
-from client.participation import Workplace, take_part
+from client.participation import take_part
 from client.store.labelled import LabelledExample
+from client.workplace import Workplace
 from shared.evaluation.records import Evaluation
 from shared.records import Contribution, Phase
 from shared.trust.envelope import Envelope

@@ -7,8 +7,9 @@ import torch
 
 from client.catalog import Part
 from client.consenting import Consenting
-from client.participation import Workplace, take_part
+from client.participation import take_part
 from client.training.local_round import own_weights
+from client.workplace import Workplace
 from shared.errors import StoreError
 from shared.model import Weights, initial_model
 from shared.model.sent import EXPONENTS, control_of, local_names, sent_shapes

@@ -15,11 +15,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from client.catalog import Catalog, Part
 from client.egress import Egress
 from client.home import STORE_FILE, SiteHome
-from client.participation import Workplace, take_part
+from client.participation import take_part
 from client.policy.policy import EgressTable
 from client.training.local_round import rounding_of
 from client.training.trainer import TrainingResult
-from client.workplace import open_workplace
+from client.workplace import Workplace, open_workplace
 from shared.audit.checkpoints import open_checkpoint
 from shared.errors import EgressError, MammofedError, StoreError, TamperedError, TrustError
 from shared.model import Weights, initial_model
@@ -447,7 +447,7 @@ def test_a_site_whose_training_examples_are_gone_says_so(
     home.policy_file.write_text(POLICY)
     coordinator.approve()
     workplace = open_workplace(home)
-    monkeypatch.setattr(Workplace, "training_dataset", lambda *_: None)
+    monkeypatch.setattr(Workplace, "noted_dataset", lambda *_: None)
 
     assert reason_of(coordinator.announcement(), coordinator, workplace) == "NotReadyError"
     workplace.catalog.close()

@@ -14,22 +14,30 @@ from shared.errors import HomeError, NonFiniteError, NotFoundError, TrustError, 
 from shared.model import initial_model
 from shared.model.weights import to_bytes, weights_of
 from shared.package import MANIFEST, MANIFEST_TYPE, PLAN, SIGNATURE, WEIGHTS, Manifest, ManifestFile
+from shared.plan import Plan
 from shared.trust.envelope import sign
 from shared.trust.keys import SigningKey
 from tests.unit.client.participation.conftest import PLAN as TRAINED_UNDER
 from tests.unit.client.participation.conftest import MinimalCoordinator
 
 
-def publish(folder: Path, key: SigningKey, weights: bytes | None = None) -> Path:
+def publish(
+    folder: Path,
+    key: SigningKey,
+    weights: bytes | None = None,
+    *,
+    plan: Plan = TRAINED_UNDER,
+    run_id: str = "run-1",
+) -> Path:
     """A signed package of the plan's first weights, or of other bytes in their place."""
     contents = {
-        PLAN: TRAINED_UNDER.to_toml().encode(),
-        WEIGHTS: to_bytes(weights_of(initial_model(TRAINED_UNDER))) if weights is None else weights,
+        PLAN: plan.to_toml().encode(),
+        WEIGHTS: to_bytes(weights_of(initial_model(plan))) if weights is None else weights,
     }
     manifest = Manifest(
         model_id="density-1",
-        run_id="run-1",
-        plan_sha256=TRAINED_UNDER.sha256,
+        run_id=run_id,
+        plan_sha256=plan.sha256,
         coordinator="Test",
         created_at="2026-01-01T00:00:00+00:00",
         software="mammofed 0.1.0",

@@ -10,8 +10,9 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from client.home import STORE_FILE
-from client.participation import Workplace, take_part
+from client.participation import take_part
 from client.store.ledger import EXPLANATIONS, Rule
+from client.workplace import Workplace
 from shared.audit.checkpoints import open_checkpoint
 from shared.errors import StoreError
 from shared.records import Contribution, Refusal

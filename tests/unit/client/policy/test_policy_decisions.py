@@ -18,10 +18,15 @@ from client.policy.policy import (
     Policy,
     PrivacyTable,
 )
-from shared.plan import Plan, RoundsPlan, TrainingPlan
+from shared.plan import PersonalisationPlan, Plan, RoundsPlan, TrainingPlan
 
 BUNDLE = "b" * 64
-PLAN = Plan(name="density-2", rounds=RoundsPlan(count=20), training=TrainingPlan(local_epochs=3))
+PLAN = Plan(
+    name="density-2",
+    rounds=RoundsPlan(count=20),
+    training=TrainingPlan(local_epochs=3),
+    personalisation=PersonalisationPlan(layers="norms", epochs=5),
+)
 ASKED = Asked(coordinator="Density study", run_id="run-7", plan=PLAN, bundle_sha256=BUNDLE)
 SITE = Site(coordinator="Density study", num_examples=100, approved_bundles={BUNDLE})
 
@@ -44,6 +49,7 @@ def test_an_ordinary_plan_keeps_to_the_default_policy() -> None:
         (Policy(allow=AllowTable(bundles=("a" * 64,))), "allow.bundles"),
         (Policy(limits=LimitsTable(rounds=19)), "limits.rounds"),
         (Policy(limits=LimitsTable(local_epochs=2)), "limits.local_epochs"),
+        (Policy(limits=LimitsTable(personal_epochs=4)), "limits.personal_epochs"),
         (Policy(data=DataTable(min_examples=101)), "data.min_examples"),
         (Policy(egress=EgressTable(smallest_count=101)), "data.min_examples"),
         (Policy(egress=EgressTable(metrics=("loss",))), "egress.metrics"),
@@ -62,7 +68,7 @@ def test_a_rule_that_a_plan_does_not_keep_to_is_named(policy: Policy, rule: str)
         Policy(allow=AllowTable(plans=("lesion", "density-*"))),
         Policy(allow=AllowTable(runs=("run-7",))),
         Policy(allow=AllowTable(bundles=("a" * 64, BUNDLE))),
-        Policy(limits=LimitsTable(rounds=20, local_epochs=3)),
+        Policy(limits=LimitsTable(rounds=20, local_epochs=3, personal_epochs=5)),
         Policy(data=DataTable(min_examples=100)),
     ],
 )

@@ -28,6 +28,7 @@ time_zone = "Europe/Helsinki"
 [limits]
 rounds = 20
 local_epochs = 3
+personal_epochs = 20
 gpu_memory_gib = 8
 
 [data]

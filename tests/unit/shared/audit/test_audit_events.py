@@ -41,7 +41,7 @@ keys.rotated new_key_id old_key_id purpose
 masks.added num_masks num_refused num_unmatched
 model.downloaded manifest_sha256
 model.published manifest_sha256 run_id
-model.used manifest_sha256 num_images
+model.used has_own_layers manifest_sha256 num_images
 person.added key_id role
 person.disabled
 person.password_set
