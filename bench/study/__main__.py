@@ -16,10 +16,10 @@ from pathlib import Path
 from rich.console import Console
 
 from bench.learning import read_hospitals
-from bench.study.arms import arms_of
-from bench.study.folds import folds_of
-from bench.study.report import Study, beats_foreign, write
-from bench.study.results import Results
+from bench.study.arms import Arm, arms_of
+from bench.study.folds import Fold, folds_of
+from bench.study.report import Study, behind_foreign, write
+from bench.study.results import Result, Results
 from bench.study.running import run
 from shared.plan import Plan, StrategyName
 
@@ -38,35 +38,35 @@ def main() -> None:
     parser.add_argument("--plan", type=Path, help="another plan than the study's own")
     parser.add_argument("--output", type=Path, default=Path("docs/study"), help="default docs/study")
     parser.add_argument("--folds", type=int, nargs="+", help="only these of the five folds, from 1")
-    parser.add_argument("--arms", nargs="+", help="only these arms, such as pooled, fedavg, 'local mgh'")
+    parser.add_argument(
+        "--arms", nargs="+", help="only these arms, such as pooled, fedavg, local, 'local mgh'"
+    )
     options = parser.parse_args()
     console = Console(highlight=False, soft_wrap=True)
     plan_file = options.plan or HERE / ("films.toml" if options.data else "phantoms.toml")
     plan = Plan.from_toml(plan_file.read_bytes())
     hospitals = read_hospitals(options.data)
     results = Results(options.output / plan.name)
-    arms = arms_of(sorted(hospitals), STRATEGIES, personal=plan.personalisation.layers != "none")
-    left = [
-        (arm, fold)
-        for arm in arms
+    every = arms_of(sorted(hospitals), STRATEGIES, personal=plan.personalisation.layers != "none")
+    arms = [arm for arm in every if not options.arms or any(arm.is_called(name) for name in options.arms)]
+    if not arms:
+        parser.error(f"no such arm; there are {', '.join(arm.name for arm in every)}")
+    folds = [
+        fold
         for fold in folds_of(hospitals, num_folds=NUM_FOLDS, seed=SPLIT_SEED)
-        if (not options.folds or fold.number in options.folds)
-        and (not options.arms or arm.name in options.arms)
-        and results.find(arm.name, fold.number, arm.settings(plan)) is None
+        if not options.folds or fold.number in options.folds
     ]
-    for each in run(left, plan, console):
+
+    def found(arm: Arm, fold: Fold) -> Result | None:
+        return results.find(arm.name, fold.number, arm.settings(plan))
+
+    for each in run([(arm, fold) for arm in arms for fold in folds if not found(arm, fold)], plan, console):
         results.keep(each)
-    found = [
-        result
-        for arm in arms
-        for number in range(1, NUM_FOLDS + 1)
-        if (result := results.find(arm.name, number, arm.settings(plan)))
-    ]
-    study = Study.of(found, plan, num_folds=NUM_FOLDS, chosen_on=_chosen_on(plan))
-    if study.arms:
-        console.print(f"Written: {write(study, options.output)}")
-    if not options.data and not beats_foreign(study):
-        console.print("The federated model is no better than other hospitals' local ones.", style="red")
+    done = [result for arm in every for fold in folds if (result := found(arm, fold))]
+    study = Study.of(done, plan, num_folds=len(folds), chosen_on=_chosen_on(plan))
+    console.print(f"Written: {write(study, options.output)}")
+    if not options.data and (behind := behind_foreign(study)):
+        console.print(f"No better than other hospitals' local models: {', '.join(behind)}.", style="red")
         sys.exit(1)
 
 

@@ -1,7 +1,8 @@
 """The ways of training that a study compares, each from the same first weights.
 
-Every arm takes as many optimiser steps as the whole federation does under the study's plan, rounded down to
-whole epochs: no local model is at a loss for want of training. A personal model is tested at its own hospital
+A model that is trained in one place takes half as many optimiser steps as all sites of the federation
+together, rounded down to whole epochs: that is about as many, one after another, as the largest site takes,
+and no more helped. A personal model is tested at its own hospital
 alone; what it may lose elsewhere is no harm, for it never goes there.
 """
 
@@ -27,6 +28,8 @@ from shared.plan import PersonalisationPlan, Plan, StrategyName
 
 POOLED, LOCAL, PERSONAL = "pooled", "local ", " personal"
 RUN_ID = "study"
+STEPS_IN_ONE_PLACE = 0.5
+"""As a share of those of all sites of the federation."""
 OnStep = Callable[[int, int], None]
 """Called with the number of optimiser steps taken, of all sites together, and their number in all."""
 
@@ -51,6 +54,10 @@ class Arm:
     strategy: StrategyName | None
     sites: tuple[str, ...]
     is_personal: bool = False
+
+    def is_called(self, name: str) -> bool:
+        """Whether a name, such as "local", means this arm."""
+        return self.name == name or self.name.startswith(f"{name} ")
 
     def plan(self, study: Plan) -> Plan:
         """What the study's plan becomes for this arm."""
@@ -96,7 +103,8 @@ def run_arm(arm: Arm, fold: Fold, study: Plan, on_step: OnStep) -> Result:
     total = plan.rounds.count * sum(num_steps_per_round(plan.training, len(site.train)) for site in sites)
     if arm.strategy is None:
         examples = [one for name in arm.sites for one in fold.train[name]]
-        weights, num_steps = _together(examples, plan, total, arm.name, on_step)
+        steps = int(STEPS_IN_ONE_PLACE * total)
+        weights, num_steps = _together(examples, plan, steps, arm.name, on_step)
         weights_of_site = {site.name: weights for site in sites}
     else:
         num_steps, weights_of_site = _federated(sites, plan, total, on_step)
@@ -140,11 +148,11 @@ def _personal(weights: Weights, site: LearningSite, plan: Plan, seed_of: str) ->
 
 
 def _together(
-    examples: Sequence[Example], plan: Plan, total_steps: int, seed_of: str, on_step: OnStep
+    examples: Sequence[Example], plan: Plan, most_steps: int, seed_of: str, on_step: OnStep
 ) -> tuple[Weights, int]:
-    """Train on examples in one place; returns the weights and the number of steps."""
+    """Train on examples in one place, in whole epochs; returns the weights and the number of steps."""
     one_epoch = plan.training.model_copy(update={"local_epochs": 1})
-    epochs = max(1, total_steps // num_steps_per_round(one_epoch, len(examples)))
+    epochs = max(1, most_steps // num_steps_per_round(one_epoch, len(examples)))
     alone = plan.model_copy(
         update={
             "rounds": plan.rounds.model_copy(update={"count": 1}),

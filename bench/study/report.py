@@ -126,11 +126,12 @@ def page(study: Study, picture: str) -> str:
     return "\n\n".join("\n".join(part) for part in parts) + "\n"
 
 
-def beats_foreign(study: Study) -> bool:
-    """Whether every federated model is better, over all hospitals, than local models away from home."""
-    return all(
-        study.arms[name].value(DENSE) > _away(study.arms, list(study.num_images)) for name in study.federated
-    )
+def behind_foreign(study: Study) -> list[str]:
+    """The federated models that are no better, over all hospitals, than local models away from home."""
+    if not any(name.startswith(LOCAL) for name in study.arms):
+        return []
+    foreign = _away(study.arms, list(study.num_images))
+    return [name for name in study.federated if study.arms[name].value(DENSE) <= foreign]
 
 
 def _head(study: Study) -> list[str]:
