@@ -57,7 +57,8 @@ def _draw_dice(axes: Axes, arms: Mapping[str, ArmResults]) -> None:
     ]
     axes.set_xticks(range(len(names)), names)
     axes.set_ylabel("Dice of dense tissue, mean and 95 % interval")
-    axes.set_ylim(0, 1)
+    axes.set_ylim(0, 1.15)
+    axes.set_yticks(np.linspace(0, 1, 6))
     axes.grid(axis="y", alpha=0.3)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)

@@ -138,17 +138,21 @@ def _head(study: Study) -> list[str]:
     count = study.num_images
     where = ", ".join(f"{site} {number}" for site, number in count.items())
     model = study.plan.model
-    return [
+    lines = [
         "Made by `make study`; [what it means](../study.md).",
         "",
         f"- {sum(count.values())} images ({where}), each tested once by a model trained without it,",
-        f"  at {model.input_height_px} x {model.input_width_px} pixels; in brackets 95 % bootstrap interval.",
+        f"  at {model.input_height_px} x {model.input_width_px} pixels. In brackets are 95 % intervals.",
         "- Dice is the mean over images; *dense, all pixels* takes the pixels of all images together. *Four",
         "  classes* is the mean over background, adipose tissue, dense tissue and pectoral muscle.",
         "- PD is percent density: Pearson's r, mean absolute error and bias (measured less the expert's),",
         "  the last two in percentage points.",
-        "- A *personal* model is the federation's, fine-tuned by each hospital, and tested there alone.",
     ]
+    if any(name.endswith(PERSONAL) for name in study.arms):
+        lines.append(
+            "- A *personal* model is the federation's, fine-tuned by each hospital, and tested there."
+        )
+    return lines
 
 
 def _overall(arms: Mapping[str, ArmResults]) -> list[str]:
