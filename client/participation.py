@@ -176,7 +176,7 @@ def _train_round(
     assert announcement.terms is not None
     common = _fetch_control(announcement, base, workplace)
     started = time.monotonic()
-    evaluation = _evaluate(own_weights(base, plan, state), plan, occasion, workplace).shared
+    evaluation = _evaluate(own_weights(base, plan, state), plan, announcement, workplace).shared
     trained = train_round(base, plan, state, common, _trainer(plan, announcement, workplace))
     computed_s = time.monotonic() - started
     log.info("%s round %d computed in %.3f s", occasion.run_id, occasion.round_number, computed_s)
@@ -279,19 +279,29 @@ def _evaluate_final(
         material = workplace.material(plan, occasion.run_id)
         train_epoch = _epoch_trainer(material.training, plan, announcement, workplace)
         personal = workplace.personaliser.own_weights(base, own, plan, occasion, material, train_epoch)
-    return _evaluate(own, plan, occasion, workplace, personal=personal if wanted else None)
+    return _evaluate(own, plan, announcement, workplace, personal=personal if wanted else None)
 
 
 def _evaluate(
-    weights: Weights, plan: Plan, occasion: Occasion, workplace: Workplace, personal: Weights | None = None
+    weights: Weights,
+    plan: Plan,
+    announcement: Announcement,
+    workplace: Workplace,
+    personal: Weights | None = None,
 ) -> Evaluated:
     """Evaluate weights on the part that a phase is for; nothing where it is empty."""
+    occasion = announcement.occasion
     dataset = workplace.dataset(plan, PART_OF_PHASE[occasion.phase])
     if dataset is None:
         return NOTHING
-    smallest = workplace.guard.policy().egress.smallest_count
     return workplace.evaluator.evaluate(
-        weights, plan, occasion, dataset, smallest=smallest, personal=personal
+        weights,
+        plan,
+        occasion,
+        dataset,
+        smallest=workplace.guard.policy().egress.smallest_count,
+        should_stop=workplace.watch(announcement),
+        personal=personal,
     )
 
 

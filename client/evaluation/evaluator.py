@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -66,6 +66,7 @@ class Evaluator:
         dataset: FittedDataset,
         *,
         smallest: int,
+        should_stop: Callable[[], bool],
         personal: Weights | None = None,
     ) -> Evaluated:
         """What the plan asks for in a phase; of the final weights with intervals. It is kept, told or not.
@@ -76,12 +77,14 @@ class Evaluator:
             Of the phase's part.
         smallest
             Number of images that may be told of.
+        should_stop
+            Asked before every batch.
         personal
             Other weights to be measured on the same images; None for none.
 
         Raises
         ------
-        NonFiniteError
+        NonFiniteError, StoppedError
             See `evaluate_images`.
         """
         part = PART_OF_PHASE[occasion.phase]
@@ -100,7 +103,9 @@ class Evaluator:
         def measured(weights: Weights) -> Evaluation:
             model = model_around(weights, plan.model)
             return Statistics(
-                images=evaluate_images(model, dataset, plan, self.device, asked=asked, places=places),
+                images=evaluate_images(
+                    model, dataset, plan, self.device, asked=asked, places=places, should_stop=should_stop
+                ),
                 categories=[example.category for example in examples],
                 resampling=_resampling(examples, plan) if occasion.phase is Phase.EVALUATE else None,
             ).evaluation(asked)

@@ -6,7 +6,7 @@ Axes: N images, C channels, H rows, W columns.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ from client.evaluation.surfaces import SurfaceDistance, surface_distance
 from client.imaging.mammogram import Spacing
 from client.inference.prediction import likely_bands, predict
 from client.training.dataset import FittedDataset
-from shared.errors import NonFiniteError
+from shared.errors import NonFiniteError, StoppedError
 from shared.model.density_band import DensityBand
 from shared.model.losses import MultitaskLoss
 from shared.model.segmentation import Segments, segments_of
@@ -90,6 +90,7 @@ def evaluate_images(
     *,
     asked: Collection[MetricName] = (),
     places: Sequence[int] | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> list[ImageMetrics]:
     """Agreement on each example, in the dataset's order.
 
@@ -99,19 +100,26 @@ def evaluate_images(
         `hausdorff` and `calibration` are computed only if they are among them.
     places
         Of the examples, if not all are evaluated; in that order.
+    should_stop
+        Asked before every batch.
 
     Raises
     ------
     NonFiniteError
         The model says something of an example that is not finite.
+    StoppedError
+        `should_stop` said so.
     """
     model.to(device).eval()
     chosen = range(len(dataset)) if places is None else places
     size = plan.training.batch_size
-    batches = (chosen[start : start + size] for start in range(0, len(chosen), size))
-    return [
-        image for batch in batches for image in _evaluate_batch(model, dataset, batch, plan, device, asked)
-    ]
+    images: list[ImageMetrics] = []
+    for start in range(0, len(chosen), size):
+        if should_stop():
+            raise StoppedError("An evaluation was stopped.", "Nothing of it leaves this site.")
+        batch = chosen[start : start + size]
+        images += _evaluate_batch(model, dataset, batch, plan, device, asked)
+    return images
 
 
 @torch.inference_mode()

@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 from flwr.app import Context, Message, Metadata, RecordDict
 
+import client.evaluation.images
 import client.participation
 from client.catalog import Part
 from client.consenting import Consenting
+from client.evaluation.evaluator import PART_OF_PHASE
 from client.flower.app import make_refusing_app
 from client.flower.executor import is_approved
 from client.home import SiteHome
@@ -37,6 +39,7 @@ from tests.unit.client.participation.conftest import (
     PLAN,
     POLICY,
     MinimalCoordinator,
+    add_example,
     ledger_rows,
 )
 
@@ -370,6 +373,13 @@ def take_the_approval_back(coordinator: MinimalCoordinator) -> None:
         consenting.reject("run-1", "we have changed our mind", OWNER)
 
 
+def end_run(coordinator: MinimalCoordinator) -> None:
+    """The coordinator does not offer the run any more: it was stopped there."""
+    with Consenting(coordinator.home) as consenting:
+        consenting.plans.close(still_open=[])
+    assert plan_at(coordinator.home).state is PlanState.OVER
+
+
 def bar_a_metric(coordinator: MinimalCoordinator) -> None:
     coordinator.home.policy_file.write_text(f"{POLICY}egress.metrics = ['loss']\n")
 
@@ -383,6 +393,7 @@ def ask_for_more_examples(coordinator: MinimalCoordinator) -> None:
     [
         (pause, "PausedError"),
         (take_the_approval_back, "NotApprovedError"),
+        (end_run, "NotApprovedError"),
         (bar_a_metric, "PolicyError"),
         (ask_for_more_examples, "PolicyError"),
     ],
@@ -453,34 +464,77 @@ def test_a_paused_site_answers_that_it_is_paused(
     assert refused(coordinator.announcement(), coordinator, workplace).reason == "PausedError"
 
 
-@pytest.mark.parametrize("by", ["a pause", "its hours"])
+def end_hours(coordinator: MinimalCoordinator) -> None:
+    now = datetime.now(UTC)
+    begin, end = now + timedelta(hours=2), now + timedelta(hours=4)
+    hours = f'hours.begin = "{begin:%H:%M}"\nhours.end = "{end:%H:%M}"\n'
+    coordinator.home.policy_file.write_text(f'{POLICY}{hours}hours.time_zone = "UTC"\n')
+
+
+ENDS = pytest.mark.parametrize(
+    ("end", "reason"),
+    [(pause, "PausedError"), (end_hours, "NotNowError"), (end_run, "NotApprovedError")],
+    ids=["a pause", "its hours", "the end of its run"],
+)
+
+
+@ENDS
 def test_training_stops_within_a_step_and_nothing_of_it_leaves(
-    by: str, coordinator: MinimalCoordinator, workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+    end: Callable[[MinimalCoordinator], None],
+    reason: str,
+    coordinator: MinimalCoordinator,
+    workplace: Workplace,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    home, steps = coordinator.home, []
+    steps = []
 
-    def stop(_occasion: object) -> object:
-        def on_step(step: Step) -> None:
-            steps.append(step.number)
-            if by == "a pause":
-                home.paused_file.touch()
-            else:
-                now = datetime.now(UTC)
-                begin, end = now + timedelta(hours=2), now + timedelta(hours=4)
-                hours = f'hours.begin = "{begin:%H:%M}"\nhours.end = "{end:%H:%M}"\n'
-                home.policy_file.write_text(f'{POLICY}{hours}hours.time_zone = "UTC"\n')
+    def on_step(step: Step) -> None:
+        steps.append(step.number)
+        end(coordinator)
 
-        return on_step
-
-    monkeypatch.setattr(client.participation, "_tell_step", lambda occasion, _work: stop(occasion))
+    monkeypatch.setattr(client.participation, "_tell_step", lambda *_: on_step)
 
     answer = take_part(coordinator.ask(coordinator.announcement()), workplace)
 
-    expected = {"a pause": "PausedError", "its hours": "NotNowError"}[by]
-    assert refusal_in(answer, home).reason == expected
+    assert refusal_in(answer, coordinator.home).reason == reason
     assert steps == [1]
     assert coordinator.ledger_at_send == {}
-    assert [row.kind for row in ledger_rows(home)] == ["refusal"]
+    assert [row.kind for row in ledger_rows(coordinator.home)] == ["refusal"]
+
+
+@ENDS
+@pytest.mark.parametrize(("phase", "number"), [(Phase.TRAIN, 1), (Phase.EVALUATE, ROUNDS)])
+def test_an_evaluation_stops_within_a_batch_and_nothing_of_it_leaves_or_is_kept(
+    phase: Phase,
+    number: int,
+    end: Callable[[MinimalCoordinator], None],
+    reason: str,
+    coordinator: MinimalCoordinator,
+    workplace: Workplace,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for seed in range(100, 130):
+        add_example(workplace.catalog, patient=f"patient-{seed}", seed=seed)
+    part = PART_OF_PHASE[phase]
+    assert len(workplace.catalog.examples(part)) > PLAN.training.batch_size
+    evaluate_batch, batches = client.evaluation.images._evaluate_batch, []
+
+    def end_amid(*asked: object) -> object:
+        batches.append(asked)
+        end(coordinator)
+        return evaluate_batch(*asked)
+
+    monkeypatch.setattr(client.evaluation.images, "_evaluate_batch", end_amid)
+    monkeypatch.setattr("client.training.site_trainer.train", None)
+
+    announcement = coordinator.announcement(phase=phase, round_number=number)
+    answer = take_part(coordinator.ask(announcement), workplace)
+
+    assert refusal_in(answer, coordinator.home).reason == reason
+    assert len(batches) == 1
+    assert workplace.evaluator.kept.told(part) == []
+    assert coordinator.ledger_at_send == {}
+    assert [row.kind for row in ledger_rows(coordinator.home)] == ["refusal"]
 
 
 def test_a_pause_after_the_last_step_keeps_the_update_here(

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+from collections.abc import Callable
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -9,13 +14,13 @@ from client.catalog import Part
 from client.consenting import Consenting
 from client.participation import take_part
 from client.training.local_round import own_weights
-from client.workplace import Workplace
+from client.workplace import Workplace, open_workplace
 from shared.errors import StoreError
 from shared.model import Weights, initial_model
 from shared.model.sent import EXPONENTS, control_of, local_names, sent_shapes
 from shared.model.weights import to_bytes, weights_of
 from shared.plan import AggregationPlan, Plan
-from shared.records import Contribution, Counted, Phase, Rejected
+from shared.records import REFUSAL_TYPE, Contribution, Counted, Phase, Refusal, Rejected
 from shared.trust.envelope import Envelope
 from tests.unit.client.participation.conftest import (
     PLAN,
@@ -24,6 +29,8 @@ from tests.unit.client.participation.conftest import (
     add_example,
     ledger_rows,
 )
+
+KILLED = 137
 
 
 def plan_with(**settings: object) -> Plan:
@@ -42,13 +49,16 @@ def run_of(coordinator: MinimalCoordinator, plan: Plan) -> str:
     return run_id
 
 
+def contribution_of(answer: bytes) -> Contribution:
+    return Contribution.from_bytes(Envelope.from_bytes(answer).unverified_payload)
+
+
 def asked(
     coordinator: MinimalCoordinator, workplace: Workplace, plan: Plan, **announced: object
 ) -> tuple[Contribution, Weights]:
     """One round: the contribution, and the update as the coordinator reads it."""
     announcement = coordinator.announcement(settings=plan, run_id=run_of(coordinator, plan), **announced)
-    envelope = Envelope.from_bytes(take_part(coordinator.ask(announcement), workplace))
-    contribution = Contribution.from_bytes(envelope.unverified_payload)
+    contribution = contribution_of(take_part(coordinator.ask(announcement), workplace))
     assert contribution.update is not None
     return contribution, coordinator.received_update(contribution.update, announcement, plan)
 
@@ -190,35 +200,97 @@ def test_a_new_attempt_at_a_round_starts_from_where_the_first_one_did(
     assert any(not torch.equal(in_first_attempt[name], after[name]) for name in after)
 
 
-def test_state_and_answer_are_there_together_or_not_at_all(
+def killed(*_: object, **__: object) -> None:
+    """Nothing follows."""
+    os._exit(KILLED)
+
+
+def is_killed(deed: Callable[[], object]) -> bool:
+    """Do something in a process of its own that is killed amid it: no handler of an error runs there."""
+    process_id = os.fork()
+    if process_id == 0:
+        with contextlib.suppress(BaseException):
+            deed()
+        os._exit(0)
+    _, status = os.waitpid(process_id, 0)
+    return os.waitstatus_to_exitcode(status) == KILLED
+
+
+def test_of_a_record_whose_writing_was_cut_short_there_is_nothing(
     coordinator: MinimalCoordinator, workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_with(bits=8)
+    first, _ = asked(coordinator, workplace, plan)
+    record = workplace.records.find(coordinator.announcement(settings=plan, run_id=run_of(coordinator, plan)))
+    assert record is not None
+    later = replace(record, occasion=record.occasion.model_copy(update={"round_number": 2}))
+    monkeypatch.setattr("shared.files.Path.replace", killed)  # all is written but not in its place
+
+    assert is_killed(lambda: workplace.records.keep(later))
+
+    (left,) = coordinator.home.rounds.glob("*/.2.round.*")
+    assert left.stat().st_size > 0
+    counted = Counted(run_id=record.occasion.run_id, round_number=2)
+    assert workplace.records.state_after(counted) == {}
+    assert kept_after(workplace, first, round_number=1) != {}
+
+
+@pytest.mark.parametrize(
+    "moment",
+    ["client.egress.Egress.release_update", "shared.transfer.client.BlobClient.send"],
+    ids=["before the gate", "before the upload"],
+)
+def test_a_site_that_is_killed_with_its_answer_on_record_sends_the_stored_bytes_and_computes_nothing(
+    moment: str, coordinator: MinimalCoordinator, workplace: Workplace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = plan_with(bits=8)
     announcement = coordinator.announcement(settings=plan, run_id=run_of(coordinator, plan))
 
-    def killed(*_: object) -> None:
+    def be_interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("client.round_records.write_file", killed)
+        patch.setattr(moment, be_interrupted)
         with pytest.raises(KeyboardInterrupt):
             take_part(coordinator.ask(announcement), workplace)
-
-    counted = Counted(run_id=announcement.occasion.run_id, round_number=1)
+    record = workplace.records.find(announcement)
+    assert record is not None
     assert coordinator.ledger_at_send == {}
-    assert workplace.records.find(announcement) is None
-    assert workplace.records.state_after(counted) == {}
+    again = open_workplace(coordinator.home)
+    monkeypatch.setattr("client.training.site_trainer.train", None)
+    monkeypatch.setattr("client.evaluation.evaluator.evaluate_images", None)
+
+    answered = contribution_of(take_part(coordinator.ask(announcement), again))
+
+    assert answered.update == record.update
+    assert answered.train_loss == record.training.loss
+    coordinator.received(record.update)
+    owed = kept_after(again, answered, round_number=1)
+    assert owed.keys() == record.state.keys()
+    assert all(torch.equal(owed[name], record.state[name]) for name in owed)
+    again.catalog.close()
 
 
-def test_a_damaged_record_is_told_and_never_taken_for_a_fresh_start(
-    coordinator: MinimalCoordinator, workplace: Workplace
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.999])
+def test_a_record_that_is_cut_short_is_told_and_never_taken_for_a_fresh_start(
+    share: float, coordinator: MinimalCoordinator, workplace: Workplace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first, _ = asked(coordinator, workplace, PLAN)
-    (file,) = (coordinator.home.rounds / "run-1").iterdir()
-    file.write_bytes(file.read_bytes()[:40])
+    plan = plan_with(bits=8)
+    first, _ = asked(coordinator, workplace, plan)
+    (file,) = coordinator.home.rounds.glob("*/1.round")
+    content = file.read_bytes()
+    file.write_bytes(content[: int(share * len(content))])
+    monkeypatch.setattr("client.training.site_trainer.train", None)
 
     with pytest.raises(StoreError, match="damaged"):
         kept_after(workplace, first, round_number=1)
+    for number in (1, 2):
+        announcement = coordinator.announcement(
+            settings=plan, run_id=run_of(coordinator, plan), round_number=number
+        )
+        answer = Envelope.from_bytes(take_part(coordinator.ask(announcement), workplace))
+        assert answer.payload_type == REFUSAL_TYPE
+        assert Refusal.from_bytes(answer.unverified_payload).reason == "StoreError"
 
 
 def test_of_a_run_the_last_round_is_kept_and_the_last_that_counts(
