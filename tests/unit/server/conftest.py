@@ -35,9 +35,12 @@ def found_federation(tmp_path: Path) -> Callable[..., SimulatedFederation]:
     """Makes federations, each with a run of so many rounds."""
     founded = []
 
-    def make(rounds: int = 2, *, quorum: int = 2, sites: Mapping[str, int] = SITES) -> SimulatedFederation:
+    def make(
+        rounds: int = 2, *, quorum: int = 2, timeout_s: float = 5, sites: Mapping[str, int] = SITES
+    ) -> SimulatedFederation:
         folder = tmp_path / f"home-{len(founded)}"
-        founded.append(SimulatedFederation(folder, small_plan(rounds, quorum=quorum), sites))
+        plan = small_plan(rounds, quorum=quorum, timeout_s=timeout_s)
+        founded.append(SimulatedFederation(folder, plan, sites))
         return founded[-1]
 
     return make

@@ -2,7 +2,8 @@
 
 The coordinator has its real store, blobs and keys below a folder. Sites verify real announcements and answer
 with real signed envelopes and real updates; only the training is replaced, by noise drawn from the site's
-name and the round. What a site does in a round is one function of `SimulatedSite` and `Asked`:
+name, the round and the attempt. As real sites do, they keep what they have computed, and send just that when
+they are asked again. What a site does in a round is one function of `SimulatedSite` and `Asked`:
 
     federation["bergen"].does(send_nan, in_round=2)
 """
@@ -13,6 +14,7 @@ import functools
 import hashlib
 import io
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -84,12 +86,12 @@ EVALUATION = Evaluation(
 )
 
 
-def small_plan(rounds: int, *, quorum: int = 2) -> Plan:
+def small_plan(rounds: int, *, quorum: int = 2, timeout_s: float = 5) -> Plan:
     """A plan of the smallest network on the smallest image."""
     return Plan(
         name="simulated",
         seed=7,
-        rounds=RoundsPlan(count=rounds, quorum=quorum, timeout_s=5),
+        rounds=RoundsPlan(count=rounds, quorum=quorum, timeout_s=timeout_s),
         model=ModelPlan(size="tiny", input_height_px=64, input_width_px=64),
     )
 
@@ -99,6 +101,7 @@ class Asked:
     """What a site was asked for, verified, with the weights to start from."""
 
     announcement: Announcement
+    plan: Plan
     base: Weights
     sent: Mapping[str, tuple[int, ...]]
 
@@ -119,6 +122,27 @@ class Asked:
             bits=self.terms.bits,
             shapes={name: tuple(update[name].shape) for name in names},
             exponents={name: exponents.get(name, 0) for name in names},
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """An update that a site has computed, and what it was asked for then."""
+
+    asked: Asked
+    content: bytes
+
+    def stands_for(self, asked: Asked) -> bool:
+        """Whether it is sent when this is asked for, in its own attempt or a later one."""
+        then, now, rejected = self.asked.announcement, asked.announcement, asked.announcement.rejected
+        if then.occasion == now.occasion:
+            return True
+        return (
+            asked.plan.rounds.late_updates == "use"
+            and then.occasion.attempt < now.occasion.attempt
+            and with_attempt(then.occasion, now.occasion.attempt) == now.occasion
+            and (then.terms, then.counted) == (now.terms, now.counted)
+            and (rejected is None or rejected.round_number != now.occasion.round_number)
         )
 
 
@@ -154,6 +178,7 @@ class SimulatedSite:
     asked: list[Occasion] = field(default_factory=list)
     said: list[bytes] = field(default_factory=list)
     trained: dict[int, Asked] = field(default_factory=dict)
+    kept: dict[int, Kept] = field(default_factory=dict)
     counts: Deed = field(default_factory=lambda: honest)
     _deeds: dict[int | None, list[Deed]] = field(default_factory=dict)
 
@@ -184,7 +209,7 @@ class SimulatedSite:
         plan = Plan.from_toml(self._fetch(announcement.plan).decode())
         base = from_bytes(self._fetch(announcement.base), like=_network_of(plan))
         sent = sent_shapes(build_model(plan.model), plan.aggregation)
-        return Asked(announcement=announcement, base=base, sent=sent)
+        return Asked(announcement=announcement, plan=plan, base=base, sent=sent)
 
     def _fetch(self, blob: BlobRef) -> bytes:
         assert self.coordinator.runs.may_fetch(self.site_id, blob.digest)
@@ -192,8 +217,8 @@ class SimulatedSite:
         return self.coordinator.blobs.path(blob.digest).read_bytes()
 
     def train(self, asked: Asked) -> Weights:
-        """An update: noise, the same whenever this site is asked for this round."""
-        word = f"{self.name} {asked.occasion.round_number}".encode()
+        """An update: noise, the same whenever this site computes for this attempt at this round."""
+        word = f"{self.name} {asked.occasion.round_number} {asked.occasion.attempt}".encode()
         generator = torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(word).digest()[:4], "big"))
         return {name: 0.01 * torch.randn(shape, generator=generator) for name, shape in asked.sent.items()}
 
@@ -259,7 +284,7 @@ class SimulatedSite:
             7,
             run_id=occasion.run_id,
             round_number=occasion.round_number,
-            attempt=1,  # as its training: the same in every attempt
+            attempt=occasion.attempt,
             site_id=self.site_id,
         )
         rounding = Rounding(grid=grid, share=terms.weight / terms.total, key=key)
@@ -270,6 +295,14 @@ class SimulatedSite:
         write_update(file, asked.grid(update), self.rounded(asked, update), compress=True)
         return file.getvalue()
 
+    def contribute_kept(self, asked: Asked) -> bytes:
+        """Send what was computed for this round before, if it may stand for this attempt, or compute it."""
+        kept = self.kept.get(asked.occasion.round_number)
+        if kept is None or not kept.stands_for(asked):
+            kept = Kept(asked=asked, content=self.encoded(asked, self.train(asked)))
+            self.kept[asked.occasion.round_number] = kept
+        return self.signed(self.contribution(asked, self.upload(kept.content)))
+
     def contribute(self, asked: Asked, update: Weights) -> bytes:
         return self.signed(self.contribution(asked, self.upload(self.encoded(asked, update))))
 
@@ -278,7 +311,7 @@ def honest(site: SimulatedSite, asked: Asked) -> bytes:
     """Take part as the protocol says."""
     if asked.occasion.phase is not Phase.TRAIN:
         return site.signed(site.contribution(asked, None))
-    return site.contribute(asked, site.train(asked))
+    return site.contribute_kept(asked)
 
 
 def refuse(site: SimulatedSite, asked: Asked) -> bytes:
@@ -319,8 +352,8 @@ class SimulatedChannel:
 
     Attributes
     ----------
-    breaks_in_round
-        The channel breaks when a site is asked for this round.
+    breaks_in_round, num_asked_before
+        The channel breaks in this round when so many sites have been asked, and have computed.
     latest_first
         Hand over one reply at a time, the last one sent first.
     repeats
@@ -330,10 +363,12 @@ class SimulatedChannel:
     def __init__(self, sites: Collection[SimulatedSite]) -> None:
         self.sites = {site.node_id: site for site in sites}
         self.breaks_in_round: int | None = None
+        self.num_asked_before = 0
         self.latest_first = False
         self.repeats = False
         self._replies: dict[str, Reply] = {}
         self._num_sent = 0
+        self._num_asked: Counter[int] = Counter()
 
     def online(self) -> Mapping[int, float]:
         return {
@@ -345,8 +380,8 @@ class SimulatedChannel:
     def send(self, node_id: int, envelope: bytes, *, expires_in_s: float) -> str:
         assert expires_in_s > 0
         announcement = Announcement.from_bytes(Envelope.from_bytes(envelope).unverified_payload)
-        if announcement.occasion.round_number == self.breaks_in_round:
-            raise ConnectionError("the coordinator's process is cut off")
+        self._break_off(announcement.occasion.round_number)
+        self._num_asked[announcement.occasion.round_number] += 1
         self._num_sent += 1
         message_id = f"message-{self._num_sent}"
         said: bytes | None = None
@@ -360,7 +395,13 @@ class SimulatedChannel:
         self._replies[message_id] = Reply(message_id=message_id, envelope=said, failure=failure)
         return message_id
 
+    def _break_off(self, number: int) -> None:
+        if number == self.breaks_in_round and self._num_asked[number] == self.num_asked_before:
+            raise ConnectionError("the coordinator's process is cut off")
+
     def receive(self, message_ids: Collection[str]) -> list[Reply]:
+        if self._num_asked:
+            self._break_off(max(self._num_asked))
         ready = [self._replies[each] for each in message_ids if each in self._replies]
         if self.latest_first:
             ready = ready[-1:]
@@ -514,17 +555,21 @@ class SimulatedFederation:
     def honest_mean(self, number: int, *names: str) -> Weights:
         """The weights after a round to which just these sites contribute, worked out to the last bit."""
         base = self.weights(self.base_of(number))
-        asked = self[names[0]].trained[number]
-        grid = asked.grid(base)
-        weights = {name: self[name].trained[number].terms.weight for name in names}
-        answered = sum(weights.values()) / asked.terms.total
+        asked = {name: self[name].kept[number].asked for name in names}
+        terms, grid = asked[names[0]].terms, asked[names[0]].grid(base)
+        answered = sum(each.terms.weight for each in asked.values()) / terms.total
         sums = {key: np.zeros(grid.size(key), np.int64) for key in sorted(base)}
         for name in names:
-            rounded = self[name].rounded(self[name].trained[number], self[name].train(asked))
+            rounded = self[name].rounded(asked[name], self[name].train(asked[name]))
             for block, integers in zip(grid.blocks(), rounded, strict=True):
                 sums[block.name][block.start : block.stop] += integers
         means = {key: torch.from_numpy(total * (grid.step(key) / answered)) for key, total in sums.items()}
         return {key: (base[key].double() + means[key].reshape(base[key].shape)).float() for key in base}
+
+
+def with_attempt(occasion: Occasion, attempt: int) -> Occasion:
+    """The same occasion in another attempt."""
+    return occasion.model_copy(update={"attempt": attempt})
 
 
 def with_occasion(contribution: Contribution, **changes: object) -> Contribution:

@@ -24,7 +24,7 @@ from shared.fixed_point.planes import PlanePacker
 from shared.fixed_point.update_file import write_update
 from shared.model import Weights, initial_model
 from shared.model.weights import to_bytes, weights_of
-from shared.plan import AggregationPlan
+from shared.plan import AggregationPlan, StrategyName
 from shared.records import CONTRIBUTION_TYPE, Phase, Terms
 from shared.transfer.blob_ref import BlobRef
 from shared.trust.envelope import sign
@@ -37,6 +37,7 @@ from tests.unit.server.simulated_federation import (
     SimulatedSite,
     forged,
     honest,
+    refuse,
     small_plan,
     with_occasion,
 )
@@ -178,6 +179,21 @@ def with_an_update_that_was_never_sent(site: SimulatedSite, asked: Asked) -> byt
     return site.signed(site.contribution(asked, BlobRef.of(site.encoded(asked, site.train(asked)))))
 
 
+def with_other_values_of_the_same_length_under_its_digest(site: SimulatedSite, asked: Asked) -> bytes:
+    """Whole, finite and on the grid: nothing but the digest speaks against it."""
+    blocks = site.rounded(asked, site.train(asked))
+    contents = []
+    for sign_of_all in (1, -1):
+        file = io.BytesIO()
+        write_update(file, asked.grid(asked.base), [sign_of_all * each for each in blocks], compress=False)
+        contents.append(file.getvalue())
+    told, given = contents
+    assert len(told) == len(given)
+    blob = site.upload(told)
+    site.coordinator.blobs.path(blob.digest).write_bytes(given)
+    return site.signed(site.contribution(asked, blob))
+
+
 def with_a_size_that_is_not_the_updates(site: SimulatedSite, asked: Asked) -> bytes:
     blob = site.upload(site.encoded(asked, site.train(asked)))
     return site.signed(site.contribution(asked, BlobRef(digest=blob.digest, size_bytes=blob.size_bytes - 1)))
@@ -229,6 +245,10 @@ ATTACKS = {
     ),
     "an update that is a pickle": (send(with_an_update_that_is_a_pickle), "another network"),
     "an update that was never sent": (send(with_an_update_that_was_never_sent), "No blob"),
+    "other values of the same length under its digest": (
+        send(with_other_values_of_the_same_length_under_its_digest),
+        "damaged",
+    ),
     "an update of another size than stated": (send(with_a_size_that_is_not_the_updates), "damaged"),
     "no update": (send(without_an_update), "lacks its update"),
     "a negative count": (changed_contribution(num_examples=-5), "unknown form"),
@@ -285,13 +305,15 @@ ATTACKS = {
 }
 
 
+FOUR = {"aarhus": 10, "bergen": 30, "cork": 60, "derry": 20}
 ROUND_OF = {attack: number for number, attack in enumerate(ATTACKS, start=2)}
 
 
 @pytest.fixture(scope="module")
 def attacked(in_a_hurry, tmp_path_factory: pytest.TempPathFactory) -> SimulatedFederation:
     """A federation after a run with an attack in each round but the first."""
-    federation = SimulatedFederation(tmp_path_factory.mktemp("attacked"), small_plan(1 + len(ATTACKS)))
+    plan = small_plan(1 + len(ATTACKS), timeout_s=60)
+    federation = SimulatedFederation(tmp_path_factory.mktemp("attacked"), plan)
     for attack, (deed, _) in ATTACKS.items():
         federation["bergen"].does(deed, in_round=ROUND_OF[attack])
     federation.run()
@@ -409,7 +431,7 @@ def count_for_another_site(site: SimulatedSite, asked: Asked) -> bytes:
 def test_a_site_that_lies_about_the_form_of_its_count_weighs_nothing(
     count: Deed, reason: str, tmp_path: Path
 ) -> None:
-    federation = SimulatedFederation(tmp_path, small_plan(1))
+    federation = SimulatedFederation(tmp_path, small_plan(1, timeout_s=60))
     federation["bergen"].counts = count
 
     federation.run()
@@ -508,23 +530,28 @@ def test_a_flipped_bit_in_each_answer_is_rejected_and_the_last_checkpoint_stays(
     assert {answer.state for answer in federation.answers_of("cork", 2)} == {AnswerState.REJECTED}
 
 
-def test_an_update_beyond_the_plans_norm_is_rejected_and_told_and_the_round_goes_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("strategy", ["fedavg", "median"])
+def test_an_update_beyond_the_plans_norm_is_rejected_and_told_and_the_round_goes_on(
+    strategy: StrategyName, tmp_path: Path
+) -> None:
     num_values = sum(tensor.numel() for tensor in weights_of(initial_model(small_plan(1))).values())
     honest_norm = 0.01 * num_values**0.5  # of noise with a deviation of 0.01
-    plan = small_plan(2).model_copy(
-        update={"aggregation": AggregationPlan(max_update_norm=1.1 * honest_norm)}
-    )
-    federation = SimulatedFederation(tmp_path, plan)
+    aggregation = AggregationPlan(strategy=strategy, max_update_norm=1.1 * honest_norm)
+    plan = small_plan(2, quorum=3).model_copy(update={"aggregation": aggregation})
+    attacked, without = (SimulatedFederation(tmp_path / name, plan, FOUR) for name in ("a", "w"))
 
     def thrice(site: SimulatedSite, asked: Asked) -> bytes:
         return site.contribute(asked, {name: 3 * tensor for name, tensor in site.train(asked).items()})
 
-    federation["bergen"].does(send(thrice), in_round=1)
+    attacked["bergen"].does(send(thrice), in_round=1)
+    without["bergen"].does(refuse, in_round=1)
 
-    federation.run()
+    for federation in (attacked, without):
+        federation.run()
 
-    state, reason = federation.answer_of("bergen", 1)
+    state, reason = attacked.answer_of("bergen", 1)
     assert state is AnswerState.REJECTED
     assert "beyond the plan's bound" in (reason or "")
-    assert_equal(federation, federation.honest_mean(1, "aarhus", "cork"), 1)
-    assert {federation.answer_of(name, 2)[0] for name in federation.sites} == {AnswerState.ADMITTED}
+    assert attacked.aggregate_of(1) == without.aggregate_of(1)
+    assert {attacked.answer_of(name, 2)[0] for name in attacked.sites} == {AnswerState.ADMITTED}
+    assert attacked.checkpoint == without.checkpoint
