@@ -24,6 +24,7 @@ from client.store.ledger import Ledger, LedgerLine
 from client.workplace import Workplace, open_workplace
 from shared.audit.chain import GENESIS
 from shared.audit.checkpoints import Checkpoint, sign_checkpoint
+from shared.bands import Band
 from shared.consent.records import OFFER_TYPE, Offer
 from shared.enrolment import renewal_pb2, renewal_pb2_grpc
 from shared.files import write_file
@@ -287,8 +288,9 @@ def ledger_rows(home: SiteHome) -> list[LedgerLine]:
     return lines
 
 
-def add_example(catalog: Catalog, *, patient: str, seed: int) -> str:
-    """A half-disc of breast with a dense patch."""
+def add_example(catalog: Catalog, *, patient: str, seed: int, category_alone: Band | None = None) -> str:
+    """A half-disc of breast with a dense patch; with a mask, or with a category alone."""
+    is_masked = category_alone is None
     random = np.random.default_rng(seed)
     rows, columns = np.mgrid[-1:1:64j, 0:1:64j]
     labels_HW = np.where(rows**2 + columns**2 < 0.8, Label.ADIPOSE, Label.BACKGROUND).astype(np.uint8)
@@ -296,7 +298,7 @@ def add_example(catalog: Catalog, *, patient: str, seed: int) -> str:
     image_HW = (np.array([0.0, 0.3, 0.8, 0.9])[labels_HW] * 60_000).astype(np.uint16)
     example_id = new_example_id()
     catalog.add(
-        Example(example_id=example_id, image_HW=image_HW, labels_HW=labels_HW),
+        Example(example_id=example_id, image_HW=image_HW, labels_HW=labels_HW if is_masked else None),
         Provenance(
             patient=patient,
             source=f"{patient}-{seed}",
@@ -307,8 +309,9 @@ def add_example(catalog: Catalog, *, patient: str, seed: int) -> str:
                 box=(0, 0, *image_HW.shape),
                 prepared_shape=image_HW.shape,
             ),
+            density=category_alone,
         ),
-        MaskOrigin(kind="png"),
+        MaskOrigin(kind="png") if is_masked else None,
     )
     return example_id
 
