@@ -3,7 +3,7 @@
 The proportional-odds model (McCullagh, J R Stat Soc B 42:109, 1980): how likely a reader's category lies
 above each of a, b and c follows from one score and three cut-points. The score is percent density on a
 logarithmic scale, as the network itself measures it, plus a weighted sum of its coarsest features, averaged
-over the image.
+over the breast: over the whole image instance norms have made each of them nearly the same.
 
 All weights of the head are deviations from where it starts, and start at zero: percent density alone, with
 the cut-points of `shared.bands` and a fixed sharpness. What the head learns changes nothing of the network:
@@ -33,6 +33,8 @@ LEAST_GAP = 0.01
 """Between cut-points, on the score's scale."""
 GAIN = 10.0
 """Of deviations: under one learning rate the head then moves as fast as the network."""
+LEAST_BREAST = 1e-3
+"""Share of an image; of less, there are no features."""
 SECOND_READ_BELOW = 2 / 3
 """A band that is less likely than this is borderline."""
 
@@ -54,9 +56,11 @@ class DensityBandHead(nn.Module):
         percent_density_N
             Of each image, in %.
         features_NC11
-            Averaged over each image.
+            As pooled by `pool_features`; one channel more than there are features.
         """
-        features_NC = functional.layer_norm(features_NC11[:, :, 0, 0].float(), features_NC11.shape[1:2])
+        pooled_NC = features_NC11[:, :, 0, 0].float()
+        in_breast_NC = pooled_NC[:, :-1] / pooled_NC[:, -1:].clamp(min=LEAST_BREAST)
+        features_NC = functional.layer_norm(in_breast_NC, in_breast_NC.shape[1:])
         # Products of elements, which keep their precision where matrices are multiplied in half of it.
         seen_N = (features_NC * self.feature_weights_C).sum(dim=1) / math.sqrt(features_NC.shape[1])
         score_N = torch.log1p(percent_density_N.float()) + seen_N
@@ -71,6 +75,16 @@ class DensityBandHead(nn.Module):
         raised = deviations_K.new_tensor([math.log(math.expm1(gap - LEAST_GAP)) for gap in gaps])
         apart = LEAST_GAP + functional.softplus(raised + deviations_K[1:])
         return torch.cumsum(torch.cat([first + deviations_K[:1], apart]), dim=0)
+
+
+def pool_features(coarsest_NCHW: Tensor, breast_NHW: Tensor) -> Tensor:
+    """Features within the breast, and the share of it as a last channel, averaged over each image: NC11.
+
+    Means over windows of an image may be averaged again: the head divides by the share in the end.
+    """
+    breast_N1HW = functional.adaptive_avg_pool2d(breast_NHW[:, None].float(), coarsest_NCHW.shape[2:])
+    weighed_NCHW = torch.cat([coarsest_NCHW * breast_N1HW, breast_N1HW], dim=1)
+    return weighed_NCHW.mean(dim=(2, 3), keepdim=True)
 
 
 def log_probabilities(band_NK11: Tensor) -> Tensor:

@@ -29,8 +29,8 @@ class Logits(TypedDict):
     band
         In training, of a network with a head for density bands: float32 N311, by `DensityBandHead`.
     features
-        In use, of such a network: float32 NC11, the coarsest features, averaged over the image. The head is
-        asked when it is known what was measured; see `likely_bands`.
+        In use, of such a network: float32 NC11, by `pool_features`. The head is asked when it is known what
+        was measured; see `likely_bands`.
     log_variances_T
         In training: how uncertain the network is of each task, which weights their losses; see
         `MultitaskLoss`.

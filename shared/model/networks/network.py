@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from shared.model.density_band import DensityBandHead
+from shared.model.density_band import DensityBandHead, pool_features
 from shared.model.networks.contract import TASKS, Logits, Segmenter
 from shared.model.segmentation import segments_of
 from shared.plan import ModelPlan
@@ -55,10 +55,10 @@ class Network(nn.Module):
         logits, coarsest_NCHW = self.segmenter((image_NCHW - INPUT_MEAN) / INPUT_SPREAD)
         if self.band_head is not None:
             # Cut off here, so that a category never moves a segment.
-            features_NC11 = coarsest_NCHW.detach().float().mean(dim=(2, 3), keepdim=True)
+            segments = segments_of(logits)
+            features_NC11 = pool_features(coarsest_NCHW.detach().float(), segments.breast_NHW)
             if self.training:
-                percent_density_N = segments_of(logits).percent_density()
-                logits["band"] = self.band_head(percent_density_N, features_NC11)
+                logits["band"] = self.band_head(segments.percent_density(), features_NC11)
             else:
                 logits["features"] = features_NC11
         if self.training and self.log_variances_T is not None:

@@ -15,14 +15,17 @@ from shared.model.density_band import (
     band_loss,
     bands_of,
     log_probabilities,
+    pool_features,
 )
 from shared.model.segmentation import segments_of
 from shared.plan import ModelPlan
 
+HALVES = ((slice(2), slice(4)), (slice(2, 4), slice(4, 8)))
+
 
 def _bands(percents: list[float], head: DensityBandHead | None = None) -> torch.Tensor:
     head = head or DensityBandHead(8)
-    return head(torch.tensor(percents), torch.rand(len(percents), 8, 1, 1))
+    return head(torch.tensor(percents), torch.rand(len(percents), 9, 1, 1))
 
 
 def _logits(*above: float) -> torch.Tensor:
@@ -41,6 +44,25 @@ def test_probabilities_sum_to_one_and_stay_finite_however_sure_the_head_is() -> 
         log_probability = log_probabilities(_logits(shift + 2, shift, shift - 2))[0]
         assert log_probability.exp().sum().item() == pytest.approx(1.0, abs=1e-5)
         assert bool(torch.isfinite(log_probability).all())
+
+
+def test_features_are_pooled_over_the_breast_alone_and_windows_of_an_image_add_up() -> None:
+    coarsest_NCHW = torch.arange(16.0).view(1, 2, 2, 4)
+    breast_NHW = torch.zeros(1, 4, 8, dtype=torch.bool)
+    breast_NHW[:, :2, 1:4] = True  # half of the first cell, and the second one
+
+    whole = pool_features(coarsest_NCHW, breast_NHW)
+    halves = [pool_features(coarsest_NCHW[..., half], breast_NHW[..., wide]) for half, wide in HALVES]
+
+    # Features 0 and 1 weighed by 1/2 and 1, then 8 and 9; of eight cells.
+    assert whole.flatten().tolist() == pytest.approx([1 / 8, 13 / 8, 1.5 / 8])
+    torch.testing.assert_close(torch.stack(halves).mean(dim=0), whole)
+    head = DensityBandHead(2)
+    with torch.no_grad():
+        head.feature_weights_C.copy_(torch.tensor([0.3, -0.2]))
+    percent_density_1 = torch.tensor([20.0])
+    torch.testing.assert_close(head(percent_density_1, whole), head(percent_density_1, 0.5 * whole))
+    assert bool(torch.isfinite(head(percent_density_1, torch.zeros_like(whole))).all())  # no breast
 
 
 def test_before_any_category_the_head_has_the_uncalibrated_cut_points() -> None:
@@ -91,7 +113,7 @@ def test_cut_points_and_sharpness_are_found_from_readers_who_see_bands_elsewhere
     bands = torch.bucketize(percents, torch.tensor([4.0, 11.0, 22.0]))
     head = DensityBandHead(8)
     optimizer = torch.optim.AdamW(head.parameters(), lr=1e-2, weight_decay=1e-2)
-    features = torch.zeros(400, 8, 1, 1)
+    features = torch.zeros(400, 9, 1, 1)
     before = band_loss(head(percents, features), bands).item()
 
     for _ in range(150):
@@ -141,4 +163,4 @@ def test_what_is_said_in_use_is_what_is_said_in_training() -> None:
         torch.testing.assert_close(network.band_head(percent_density_N, used["features"]), trained["band"])
 
     assert "band" not in used
-    assert used["features"].shape == (2, 128, 1, 1)
+    assert used["features"].shape == (2, 129, 1, 1)
