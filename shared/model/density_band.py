@@ -62,7 +62,8 @@ class DensityBandHead(nn.Module):
         in_breast_NC = pooled_NC[:, :-1] / pooled_NC[:, -1:].clamp(min=LEAST_BREAST)
         features_NC = functional.layer_norm(in_breast_NC, in_breast_NC.shape[1:])
         # Products of elements, which keep their precision where matrices are multiplied in half of it.
-        seen_N = (features_NC * self.feature_weights_C).sum(dim=1) / math.sqrt(features_NC.shape[1])
+        weights_C = GAIN / math.sqrt(features_NC.shape[1]) * self.feature_weights_C
+        seen_N = (features_NC * weights_C).sum(dim=1)
         score_N = torch.log1p(percent_density_N.float()) + seen_N
         steepness = SHARPNESS * torch.exp(GAIN * self.sharpness)
         return (steepness * (score_N[:, None] - self._cut_points()))[:, :, None, None]
