@@ -83,7 +83,8 @@ def pool_features(coarsest_NCHW: Tensor, breast_NHW: Tensor) -> Tensor:
 
     Means over windows of an image may be averaged again: the head divides by the share in the end.
     """
-    breast_N1HW = functional.adaptive_avg_pool2d(breast_NHW[:, None].float(), coarsest_NCHW.shape[2:])
+    rows, columns = coarsest_NCHW.shape[2:]
+    breast_N1HW = functional.adaptive_avg_pool2d(breast_NHW[:, None].float(), (rows, columns))
     weighed_NCHW = torch.cat([coarsest_NCHW * breast_N1HW, breast_N1HW], dim=1)
     return weighed_NCHW.mean(dim=(2, 3), keepdim=True)
 
