@@ -10,6 +10,7 @@ from importlib.metadata import version
 from server.home import CoordinatorHome, CoordinatorSettings
 from shared.it_sheet.firewall import FirewallRule
 from shared.it_sheet.sheet import ItSheet, Point
+from shared.proxy import is_loopback
 from shared.trust.certificates import expires_at
 
 SITES = "the sites"
@@ -33,6 +34,14 @@ def firewall_matrix(settings: CoordinatorSettings) -> Iterator[FirewallRule]:
                 purpose="TLS passed on by name",
                 proof="as above: the front ends no TLS",
             )
+    if settings.console_port is not None and not is_loopback(settings.console_listen):
+        yield FirewallRule(
+            source="browsers of the coordinator's persons",
+            destination=settings.host,
+            port=str(settings.console_port),
+            purpose="the web console",
+            proof="TLS 1.3; a person's password",
+        )
     if settings.database_file is not None:
         yield FirewallRule(
             source="the coordinator",

@@ -6,7 +6,7 @@ from collections import Counter
 from datetime import UTC, datetime
 
 from server.coordinator import Coordinator
-from server.home import CoordinatorHome
+from server.home import CoordinatorHome, CoordinatorSettings
 from shared.audit.chain import Verified, verify_chain
 from shared.protection.law import legal_bases, logging
 from shared.protection.organisation import OrganisationSettings
@@ -134,7 +134,7 @@ def _measures(home: CoordinatorHome, coordinator: Coordinator) -> Section:
                         "Listeners",
                         f"ports {settings.fleet_port}, {settings.enrolment_port} and "
                         f"{settings.transfer_port} at {settings.listen}; the control port "
-                        f"{settings.control_port} on loopback alone",
+                        f"{settings.control_port} on loopback alone{_console(settings)}",
                     ),
                     (
                         "Certificates of sites",
@@ -151,6 +151,12 @@ def _measures(home: CoordinatorHome, coordinator: Coordinator) -> Section:
             ),
         ),
     )
+
+
+def _console(settings: CoordinatorSettings) -> str:
+    if settings.console_port is None:
+        return ""
+    return f"; the web console, behind passwords, at {settings.console_listen} port {settings.console_port}"
 
 
 def _day(at: float) -> str:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 from server.coordinator import Coordinator
 from server.lifecycle import AnswerState, ConsentState, RoundState
 from server.store import Answer, Round, Run
-from shared.evaluation.measures import figures
+from shared.evaluation.measures import Figure, figures
 from shared.evaluation.pooling import pool
 from shared.evaluation.records import Evaluation
 from shared.plan import Plan
 from shared.records import Phase
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class SitePart:
     """One site's part in one round; `personal` is of its own model, over the images of `evaluation`."""
 
@@ -31,11 +32,15 @@ class SitePart:
 
     def value(self, measure: str) -> float | None:
         """A measure of what it evaluated; None where it is not told."""
-        return _value(self.evaluation, measure)
+        return _value(self._figures, measure)
+
+    @cached_property
+    def _figures(self) -> Mapping[str, Figure]:
+        return figures(self.evaluation) if self.evaluation else {}
 
 
-def _value(evaluation: Evaluation | None, measure: str) -> float | None:
-    figure = figures(evaluation).get(measure) if evaluation else None
+def _value(told: Mapping[str, Figure], measure: str) -> float | None:
+    figure = told.get(measure)
     return figure.value if figure else None
 
 
@@ -48,7 +53,7 @@ class SiteConsent:
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class RoundSummary:
     """The last attempt of one round.
 
@@ -75,7 +80,11 @@ class RoundSummary:
 
     def value(self, measure: str) -> float | None:
         """A measure of the incoming weights over all sites; None where it is not told."""
-        return _value(self.incoming, measure)
+        return _value(self._figures, measure)
+
+    @cached_property
+    def _figures(self) -> Mapping[str, Figure]:
+        return figures(self.incoming) if self.incoming else {}
 
     @property
     def num_asked(self) -> int:

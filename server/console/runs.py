@@ -22,13 +22,14 @@ from server.lifecycle import RunState
 from server.measure_tables import EXPLANATION, measure_tables
 from server.members import Contact
 from server.submission import extend
-from server.summary import summarize
+from server.summary import RunSummary, summarize
 from shared.errors import ConfigError, NotFoundError
 from shared.evaluation.measures import MEASURES, PER_ROUND
 from shared.persons.roles import Action
 from shared.plan import Plan
 
 MOST_ROUNDS_SHOWN = 12
+MOST_ROUNDS_IN_LANES = 20
 MOST_ROUNDS = 10_000
 PARTS = ("state", "actions", "approvals", "progress", "timeline", "sites", "rounds", "test", "curves")
 """Sections of a run's page that follow it; each is a template, and the content of the element of its name."""
@@ -161,6 +162,7 @@ class RunPages:
             "summary": summary,
             "trouble": "" if run.state.is_over else self._trouble(),
             "in_touch": self._in_touch(),
+            "lanes": _lanes(summary),
             "charts": charts,
             "curves": lines_of(drawn),
             "best": next(chart.best for chart in charts if chart.name == "dice_dense"),
@@ -179,6 +181,15 @@ class RunPages:
 
     def _trouble(self) -> str:
         return self._coordinator.clock.trouble()
+
+
+def _lanes(summary: RunSummary) -> Mapping[str, list[tuple[int, str]]]:
+    """What became of each site in the last rounds, by site: number of the round and state."""
+    lanes: dict[str, list[tuple[int, str]]] = {}
+    for one in summary.rounds[-MOST_ROUNDS_IN_LANES:]:
+        for part in one.parts:
+            lanes.setdefault(part.site, []).append((one.number, part.state.value))
+    return lanes
 
 
 def _run_id(request: Request) -> str:

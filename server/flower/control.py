@@ -75,7 +75,7 @@ class Control:
             known = self._client.ListNodes(ListNodesRequest()).nodes_info
         except httpx.HTTPError:
             return {}
-        return {node.node_id: _contact(node) for node in known}
+        return {node.node_id: contact_of(node) for node in known}
 
     def start_run(self, run_id: str) -> int:
         """Hand the bundle of a run to Flower; returns Flower's own id of it.
@@ -123,7 +123,7 @@ class Control:
         return True
 
 
-def _contact(node: NodeInfo) -> Contact:
+def contact_of(node: NodeInfo) -> Contact:
     """Flower's `online_until` is, once it has passed, when the node was given up."""
     is_online = node.status == NodeStatus.ONLINE
     return Contact(is_online=is_online, silent_since=None if is_online else node.online_until or None)

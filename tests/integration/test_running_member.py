@@ -20,6 +20,7 @@ from deploy.demo.federation import (
 from server.coordinator import Coordinator
 from server.flower.control import Control
 from server.home import CoordinatorHome
+from server.members import Contact
 from server.store import Site
 from shared.errors import TrustError
 
@@ -70,6 +71,8 @@ def test_a_member_joins_by_approval_exchanges_its_keys_while_running_and_is_revo
 
     wait_until(is_online, ONLINE_WITHIN_S, "the site's node")
     before = the_site(home)
+    assert before.node_id is not None
+    assert control.contacts()[before.node_id] == Contact(is_online=True, silent_since=None)
 
     rotated = member.ask("keys", "rotate")
     assert rotated == {"site_id": before.site_id, "key_generation": 1}

@@ -86,7 +86,15 @@ def test_the_matrix_follows_the_settings(home: CoordinatorHome) -> None:
         (each.destination, each.port) for each in firewall_matrix(CoordinatorSettings(name="x", host="h"))
     ]
     behind = [(each.source, each.destination, each.port) for each in firewall_matrix(home.settings())]
+    with_console = [
+        [
+            each.port
+            for each in firewall_matrix(CoordinatorSettings(name="x", console_port=9, console_listen=to))
+        ]
+        for to in ("127.0.0.1", "0.0.0.0")
+    ]
 
+    assert with_console == [["8443", "8444", "8445"], ["8443", "8444", "8445", "9"]]
     assert plain == [("h", "8443"), ("h", "8444"), ("h", "8445")]
     assert behind == [
         *(("the sites", name, "443") for name in NAMES),
