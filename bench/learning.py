@@ -275,6 +275,7 @@ def _rounds(
                 train_loss=None,
                 evaluation=None,
                 personal_evaluation=None,
+                appearance=None,
                 duration_s=0.0,
                 checkpoint="none",
             )

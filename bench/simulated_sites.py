@@ -215,6 +215,7 @@ class LightSite:
             train_loss=0.5 if phase is Phase.TRAIN else None,
             evaluation=None if phase is Phase.COUNT else EVALUATION,
             personal_evaluation=None,
+            appearance=None,
             duration_s=10.0,
             checkpoint=sign_checkpoint(checkpoint, self.signing_key).to_bytes().decode(),
         )

@@ -53,9 +53,9 @@ def main() -> None:
                 return
             yield batch
 
-    def watched_augment(batch: Batch, generator: torch.Generator) -> Batch:
+    def watched_augment(batch: Batch, generator: torch.Generator, *, flip: bool) -> Batch:
         with watch.waiting():
-            return augment(batch, generator)
+            return augment(batch, generator, flip=flip)
 
     setattr(trainer, "batches", watched_batches)  # noqa: B010 - another module's name
     setattr(trainer, "augment", watched_augment)  # noqa: B010

@@ -36,6 +36,9 @@ def segment_command(
         Path | None,
         typer.Option(help="Where to write the overlay picture (PNG); for many images, a folder of them."),
     ] = None,
+    flips: Annotated[
+        bool, typer.Option("--flips", help="See every image upside down too; takes twice as long.")
+    ] = False,
     personal: Annotated[
         bool,
         typer.Option("--personal", help="With the layers that this site has made its own, if it keeps any."),
@@ -45,18 +48,19 @@ def segment_command(
 ) -> None:
     """Measure the density of a mammogram, or of a folder of them, with a downloaded model.
 
-    The model is verified against the coordinator of this site first. In a folder, an image that cannot be
-    used costs itself alone, and images go by number, because file names may name patients: `data locate`
-    tells which file has a number. Research use; not for diagnosis.
+    The model is verified against the coordinator of this site first. An image unlike those that it was
+    trained on gets a reason and no number. In a folder, an image that cannot be used costs itself alone, and
+    images go by number, because file names may name patients: `data locate` tells which file has a number.
+    Research use; not for diagnosis.
     """
     from client.intake.dicomdir import is_dicomdir
     from client.intake.listing import is_folder
     from client.using import load_model
 
     output, opened = Output(as_json), SiteHome(home)
-    model = load_model(opened, model_folder, personal=personal)
+    model = load_model(opened, model_folder, flips=flips, personal=personal)
     site, actor = open_for(home, Action.MODEL_USE)
-    if personal and not model.has_own_layers and not as_json:
+    if personal and not model.loaded.has_own_layers and not as_json:
         output.console.print("This site keeps the published model as it is; `plan show` tells why.")
 
     def note(num_images: int) -> None:
@@ -128,6 +132,10 @@ def _row(position: int, report: DensityReport) -> Mapping[str, object]:
         "view": report.view or "",
         "side": report.laterality or "",
         "density_%": f"{report.density.percent_density:.1f}",
+        "expert_%": ""
+        if report.interval_percent is None
+        else "{:.0f} to {:.0f}".format(*report.interval_percent),
         "band": f"{report.band}{', second read' if report.second_read else ''}",
+        "uncertainty": f"{report.uncertainty:.2f}",
         "warnings": " ".join(report.warnings),
     }

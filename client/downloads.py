@@ -12,8 +12,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from shared.errors import NotFoundError, TamperedError, WeightsError
+import torch
+
+from client.training.local_round import control_like
+from shared.errors import NotFoundError, TamperedError, TrustError, WeightsError
+from shared.model import Weights, blank_model
+from shared.model.sent import EXPONENTS, control_of
+from shared.model.weights import load
 from shared.model.weights_delta import apply_delta
+from shared.plan import Plan
 from shared.records import Announcement, Delta
 from shared.transfer.blob_ref import BlobRef
 from shared.transfer.blob_store import BlobStore
@@ -58,6 +65,28 @@ class Downloads:
         else:
             self.transfer.fetch(blob, self.blobs, should_stop=self.should_stop)
         return self.blobs.path(blob.digest)
+
+    def fetch_plan(self) -> Plan:
+        """The plan; raises TrustError if it is not the one that was announced."""
+        plan = Plan.from_toml(self.fetch(self.announcement.plan).read_bytes())
+        if plan.sha256 != self.announcement.occasion.plan_sha256:
+            raise TrustError("The plan is not the one that was announced.", "Tell the coordinator.")
+        return plan
+
+    def fetch_weights(self, plan: Plan) -> Weights:
+        """The round's weights; raises TrustError if they are not those that were announced."""
+        if self.announcement.base.digest != self.announcement.occasion.base_digest:
+            raise TrustError("The weights are not the ones that were announced.", "Tell the coordinator.")
+        return load(self.fetch_base(), like=blank_model(plan.model).state_dict())
+
+    def fetch_control(self, base: Weights) -> Weights:
+        """The federation's control variate by names of weights; empty if the terms name none."""
+        terms = self.announcement.terms
+        if terms is None or terms.state is None:
+            return {}
+        like = {**control_like(base), EXPONENTS: torch.empty(len(terms.exponents))}
+        control = load(self.fetch(terms.state), like=like)
+        return {name: control[control_of(name)] for name in base}
 
     def fetch_base(self) -> Path:
         """Where the round's weights are."""

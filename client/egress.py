@@ -3,8 +3,9 @@
 Leaves: an update with exactly the names and shapes that the plan's strategy sends, all finite, rounded to
 the round's grid; counts of examples, none smaller than the site's policy tells; how many values the grid cut
 off; those statistics over images that were asked for and that the policy lets go, of the weights that were
-asked about and of the site's own model beside the final ones; where the audit log stands. Nothing that
-belongs to one image, no text but identifiers of the run, and never a layer that the site keeps for itself.
+asked about and of the site's own model beside the final ones, and of how the training images look; where the
+audit log stands. Nothing that belongs to one image, no text but identifiers of the run, and never a layer
+that the site keeps for itself.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from client.policy.policy import EgressTable, Policy
 from client.store.audit import AuditLog
 from client.store.ledger import Kind, Ledger, LedgerEntry, Rule, names_in
 from client.training.trainer import TrainingResult
+from shared.appearance import LEAST_AT_A_SITE, Appearance
 from shared.audit.event import Event
 from shared.audit.events import ContributionRefused, ContributionReleased
 from shared.errors import EgressError, MammofedError, NotNowError, PolicyError
@@ -148,6 +150,7 @@ class Egress:
             train_loss=training.loss if training and "train_loss" in let_go else None,
             evaluation=shared,
             personal_evaluation=personal,
+            appearance=_told_appearance(evaluated.appearance, rules) if "appearance" in let_go else None,
             duration_s=math.ceil(duration_s / DURATION_STEP_S) * DURATION_STEP_S,
             checkpoint=self._checkpoint(),
         )
@@ -239,6 +242,13 @@ def require_enough(num_examples: int, policy: Policy) -> None:
 def _require_finite(training: TrainingResult | None) -> None:
     if training is not None and not math.isfinite(training.loss):
         raise EgressError("The training loss is not finite.", "Look at the training log of this round.")
+
+
+def _told_appearance(appearance: Appearance | None, rules: EgressTable) -> Appearance | None:
+    count = None if appearance is None else reported_count(rules, appearance.num_examples)
+    if appearance is None or count is None or count < LEAST_AT_A_SITE:
+        return None
+    return appearance.model_copy(update={"num_examples": count})
 
 
 def _training_count(num_examples: int, rules: EgressTable) -> int:

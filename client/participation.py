@@ -16,6 +16,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import nn
@@ -24,6 +25,7 @@ from client.catalog import Part
 from client.downloads import Downloads
 from client.egress import require_enough
 from client.enrolment import Membership
+from client.evaluation.appearance import look_at
 from client.evaluation.evaluator import NOTHING, PART_OF_PHASE, Evaluated
 from client.guard import Guard
 from client.round_records import RoundRecord
@@ -271,7 +273,7 @@ def _fetch_control(announcement: Announcement, base: Weights, workplace: Workpla
 def _evaluate_final(
     announcement: Announcement, base: Weights, plan: Plan, state: Weights, workplace: Workplace
 ) -> Evaluated:
-    """Evaluate the final weights; beside them, if the plan wants it, the personal model made of them here."""
+    """Evaluate the final weights, with the personal model and the looks of the training images if asked."""
     occasion, own = announcement.occasion, own_weights(base, plan, state)
     wanted = plan.personalisation.layers != "none"
     personal: Weights | None = None
@@ -279,7 +281,17 @@ def _evaluate_final(
         material = workplace.material(plan, occasion.run_id)
         train_epoch = _epoch_trainer(material.training, plan, announcement, workplace)
         personal = workplace.personaliser.own_weights(base, own, plan, occasion, material, train_epoch)
-    return _evaluate(own, plan, announcement, workplace, personal=personal if wanted else None)
+    evaluated = _evaluate(own, plan, announcement, workplace, personal=personal if wanted else None)
+    if "appearance" not in announcement.metrics:
+        return evaluated
+    appearance = look_at(
+        workplace.examples(plan, Part.TRAIN),
+        workplace.catalog.load,
+        workplace.evaluator.kept,
+        smallest=workplace.guard.policy().egress.smallest_count,
+        should_stop=workplace.watch(announcement),
+    )
+    return replace(evaluated, appearance=appearance)
 
 
 def _evaluate(

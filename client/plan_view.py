@@ -221,6 +221,10 @@ class PlanView:
             "personal_evaluation": "the same of this site's own model beside the final weights"
             if self.offered.plan.personalisation.layers != "none"
             else "of a model of this site's own: none is made",
+            "appearance": "means and covariances of grey values and texture over the training images, "
+            "with the final evaluation: what new images are compared with before the model is used on them"
+            if "appearance" in metrics
+            else "how the training images look: no",
             "duration_s": f"how long the site computed, rounded up to steps of {DURATION_STEP_S:.0f} seconds",
             "occasion": "run, plan, round, attempt and weights that this answers, and the site's id",
             "checkpoint": "where the site's audit log stands: the number of its lines, a hash, the time",

@@ -7,9 +7,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from client.home import SiteHome
 from client.inference.reading import ImageFile, ReadImage, read_file
-from client.inference.segment import Segmentation, segment_image
+from client.inference.segment import LoadedModel, Segmentation, segment_image
 from client.intake.candidates import Progress, Refusal
 from client.intake.exclusions import Reason
 from client.intake.workers import Failure, Workers
@@ -18,26 +20,19 @@ from client.store.opening import open_site_store
 from client.store.personal_models import PersonalModels
 from client.training.device import choose_device
 from shared.audit.events import ModelUsed
-from shared.errors import IntakeError, NotFoundError, StoreError
+from shared.errors import ConfigError, IntakeError, NotFoundError, StoreError
 from shared.files import write_file
-from shared.model import Network, build_model
-from shared.model.weights import from_bytes, load_into, weights_of
+from shared.model import blank_model, model_around
+from shared.model.weights import from_bytes
 from shared.package import VerifiedPackage, verify_package
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsableModel:
-    """A verified model, ready to segment.
-
-    Attributes
-    ----------
-    has_own_layers
-        Whether layers of this site's own are in it.
-    """
+    """A verified model, ready to segment."""
 
     package: VerifiedPackage
-    network: Network
-    has_own_layers: bool = False
+    loaded: LoadedModel
 
     def used(self, *, num_images: int) -> ModelUsed:
         """What the audit log has of its use: numbers alone."""
@@ -45,15 +40,17 @@ class UsableModel:
             subject=self.package.manifest.model_id,
             manifest_sha256=self.package.manifest_sha256,
             num_images=num_images,
-            has_own_layers=self.has_own_layers,
+            has_own_layers=self.loaded.has_own_layers,
         )
 
 
-def load_model(home: SiteHome, folder: Path, *, personal: bool = False) -> UsableModel:
+def load_model(home: SiteHome, folder: Path, *, flips: bool = False, personal: bool = False) -> UsableModel:
     """Verify a downloaded model against this site's coordinator and load it.
 
     Parameters
     ----------
+    flips
+        See each image upside down as well, and average.
     personal
         With the layers that this site has made its own after the model's run, if it has kept any.
 
@@ -65,16 +62,32 @@ def load_model(home: SiteHome, folder: Path, *, personal: bool = False) -> Usabl
         See `shared.package.verify_package`; or this site has made nothing of these weights for itself.
     StoreError
         What it has made is damaged.
+    ConfigError
+        The model was not trained on images upside down.
     """
     anchors = home.membership().anchors
     package = verify_package(folder, anchors.signing_key, anchors.retired_keys)
-    network = build_model(package.plan.model)
-    load_into(network, from_bytes(package.weights, like=weights_of(network)))
+    plan = package.plan.model
+    if flips and not package.plan.training.flip:
+        raise ConfigError(
+            "The model was not trained on images upside down, and would do worse on them.",
+            "Leave out --flips, or train a model under a plan with `training.flip`.",
+        )
+    weights = from_bytes(package.weights, like=blank_model(plan).state_dict())
     layers = _own_layers(home, package) if personal else None
-    if layers is not None:
-        load_into(network, with_layers(weights_of(network), layers))
+    network = model_around(weights if layers is None else with_layers(weights, layers), plan)
     network.to(choose_device(home.settings().device)).eval()
-    return UsableModel(package=package, network=network, has_own_layers=layers is not None)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    loaded = LoadedModel(
+        network=network,
+        plan=plan,
+        model_id=package.manifest.model_id,
+        reference=package.reference,
+        has_own_layers=layers is not None,
+        calibration=package.manifest.band_calibration,
+        flips=flips,
+    )
+    return UsableModel(package=package, loaded=loaded)
 
 
 def _own_layers(home: SiteHome, package: VerifiedPackage) -> bytes | None:
@@ -90,22 +103,8 @@ def _own_layers(home: SiteHome, package: VerifiedPackage) -> bytes | None:
 
 
 def segment(model: UsableModel, image: ReadImage) -> Segmentation:
-    """Segment an image; nothing is written.
-
-    Raises
-    ------
-    NotMammogramError
-        The model finds no breast.
-    """
-    package = model.package
-    return segment_image(
-        image,
-        model.network,
-        package.plan.model,
-        model_id=package.manifest.model_id,
-        has_own_layers=model.has_own_layers,
-        calibration=package.manifest.band_calibration,
-    )
+    """Segment an image; nothing is written. Raises as `client.inference.segment.segment_image`."""
+    return segment_image(image, model.loaded)
 
 
 def segment_all(

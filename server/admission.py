@@ -67,6 +67,8 @@ def read_answer(
             check_evaluation(answer.evaluation, asked)
         if answer.personal_evaluation is not None:
             _check_personal(answer, asked if personal else None)
+        if answer.appearance is not None and "appearance" not in asked:
+            raise _rejected("It tells how images look, which was not asked for.")
     return answer
 
 

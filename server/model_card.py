@@ -10,6 +10,7 @@ from server.summary import RoundSummary, RunSummary, SitePart
 from shared.band_calibration import BandCalibration
 from shared.evaluation.measures import MEASURES, PER_ROUND
 from shared.plan import Plan
+from shared.reference import Reference
 
 OF_SITES = "dice_dense"
 """The measure that is shown of every site in every round."""
@@ -19,6 +20,7 @@ def write_model_card(
     model_id: str,
     summary: RunSummary,
     plan: Plan,
+    reference: Reference,
     *,
     created_at: str,
     software: str,
@@ -73,7 +75,7 @@ def write_model_card(
             "## Limits",
             "",
             "- Research use; no clinical decision may rest on it.",
-            "- Measures CC and MLO views of whole breasts without implants; other images are refused.",
+            "- Measures CC and MLO views of whole breasts without implants. " + _refused(reference),
             "- Trained and tested at the sites above only; other vendors and readers may differ.",
             "- The coordinator saw each site's weight update and the metrics above.",
             "",
@@ -105,6 +107,13 @@ def _bands(plan: Plan, calibration: BandCalibration | None) -> str:
         return "uncalibrated: cut-points of percent density that nobody has fitted"
     sources = {"readers": "readers' categories", "simulated": "simulated categories, not readers'"}
     return f"uncalibrated: learnt from {sources[plan.model.density_band]}"
+
+
+def _refused(reference: Reference) -> str:
+    """Which other images are refused."""
+    if reference.appearance is None:
+        return "An image is refused by its outline alone: too few were told of."
+    return f"An image is refused that is unlike {reference.appearance.num_examples} training images."
 
 
 def _round_table(summary: RunSummary) -> list[str]:

@@ -10,6 +10,7 @@ from importlib.metadata import version
 from server.coordinator import Coordinator
 from server.curves import draw_curves
 from server.model_card import write_model_card
+from server.reference import reference_of
 from server.store import Checkpoint, Model, ModelFile, Run
 from server.summary import summarize
 from shared.band_calibration import calibration_of
@@ -20,6 +21,7 @@ from shared.package import (
     METRICS,
     MODEL_CARD,
     PLAN,
+    REFERENCE,
     SIGNATURE,
     WEIGHTS,
     Manifest,
@@ -39,13 +41,21 @@ def publish(coordinator: Coordinator, run: Run, final: Checkpoint) -> Model:
     plan = Plan.from_toml(run.plan_toml)
     told = [part.evaluation for part in summary.test if part.evaluation is not None]
     calibration = calibration_of(plan.model.density_band, told)
+    reference = reference_of(coordinator.runs.answers(run.run_id))
     card = write_model_card(
-        model_id, summary, plan, created_at=created_at, software=software, calibration=calibration
+        model_id,
+        summary,
+        plan,
+        reference,
+        created_at=created_at,
+        software=software,
+        calibration=calibration,
     )
     blobs = {
         WEIGHTS: final.weights,
         PLAN: coordinator.blobs.put_bytes(run.plan_toml.encode()),
         MODEL_CARD: coordinator.blobs.put_bytes(card.encode()),
+        REFERENCE: coordinator.blobs.put_bytes(reference.to_bytes()),
         METRICS: coordinator.blobs.put_bytes(json.dumps(summary.to_json(), indent=2).encode()),
         CURVES: coordinator.blobs.put_bytes(draw_curves(summary)),
     }

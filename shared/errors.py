@@ -178,6 +178,12 @@ class ArchiveError(IntakeError):
     exit_code = 49
 
 
+class UnfamiliarError(IntakeError):
+    """The image is unlike those that the model was trained on, so that nothing is measured on it."""
+
+    exit_code = 50
+
+
 class EgressError(MammofedError):
     """Something was about to leave the site that policy does not let go."""
 

@@ -14,11 +14,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from shared.band_calibration import BandCalibration
 from shared.errors import NotFoundError, PlanError, TamperedError, TrustError
 from shared.plan import Plan
+from shared.reference import Reference
 from shared.tables import Table
 from shared.trust.anchors import RetiredKey
 from shared.trust.envelope import Envelope, verify
@@ -31,6 +32,7 @@ WEIGHTS = "weights.safetensors"
 PLAN = "plan.toml"
 MODEL_CARD = "model_card.md"
 METRICS = "metrics.json"
+REFERENCE = "reference.json"
 CURVES = "learning_curves.png"
 
 
@@ -80,12 +82,15 @@ class VerifiedPackage:
         The plan it was trained under.
     weights
         safetensors bytes.
+    reference
+        What each image that the model is used on is judged by.
     """
 
     manifest: Manifest
     manifest_sha256: str
     plan: Plan
     weights: bytes
+    reference: Reference
 
 
 def verify_package(folder: Path, key: VerifyKey, retired: Sequence[RetiredKey] = ()) -> VerifiedPackage:
@@ -129,19 +134,21 @@ def verify_package(folder: Path, key: VerifyKey, retired: Sequence[RetiredKey] =
         if hashlib.sha256(contents[file.name]).hexdigest() != file.sha256:
             raise _tampered(file.name)
     # 3.
-    if not {PLAN, WEIGHTS} <= contents.keys():
+    if not {PLAN, WEIGHTS, REFERENCE} <= contents.keys():
         raise _unknown_form()
     if hashlib.sha256(contents[PLAN]).hexdigest() != manifest.plan_sha256:
         raise _tampered(PLAN)
     try:
         plan = Plan.from_toml(contents[PLAN])
-    except PlanError as error:
+        reference = Reference.model_validate_json(contents[REFERENCE])
+    except (PlanError, ValidationError) as error:
         raise _unknown_form() from error
     return VerifiedPackage(
         manifest=manifest,
         manifest_sha256=hashlib.sha256(manifest_bytes).hexdigest(),
         plan=plan,
         weights=contents[WEIGHTS],
+        reference=reference,
     )
 
 

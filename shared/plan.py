@@ -17,9 +17,17 @@ from shared.errors import PlanError
 from shared.tables import Table, read_table
 
 MetricName = Literal[
-    "train_loss", "loss", "dice", "hausdorff", "percent_density", "density_categories", "calibration"
+    "train_loss",
+    "loss",
+    "dice",
+    "hausdorff",
+    "percent_density",
+    "density_categories",
+    "calibration",
+    "appearance",
 ]
-"""What a site may be asked to tell: the loss of its training, and the fields of an `Evaluation`."""
+"""What a site may be asked to tell: the loss of its training, the fields of an `Evaluation`, and how its
+training images look (`shared.appearance`)."""
 
 METRIC_NAMES: tuple[MetricName, ...] = get_args(MetricName)
 
@@ -81,7 +89,8 @@ class ModelPlan(Table):
 class TrainingPlan(Table):
     """How a site trains in one round.
 
-    `deterministic` makes a GPU give the same bytes whenever it computes the same, as a CPU does anyway.
+    `deterministic` makes a GPU give the same bytes whenever it computes the same, as a CPU does anyway. With
+    `flip`, a part of augmentation, half of the images are seen upside down, and the model may be used so.
     """
 
     local_epochs: Annotated[int, Field(ge=1, le=100)] = 1
@@ -90,7 +99,14 @@ class TrainingPlan(Table):
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 1e-2
     warmup_fraction: Annotated[float, Field(ge=0, le=0.5)] = 0.05
     augment: bool = True
+    flip: bool = False
     deterministic: bool = False
+
+    @model_validator(mode="after")
+    def _insist_on_augmentation(self) -> Self:
+        if self.flip and not self.augment:
+            raise ValueError("'training.flip' is a part of augmentation: set 'training.augment' as well")
+        return self
 
 
 class RoundsPlan(Table):

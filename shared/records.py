@@ -14,6 +14,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from shared.appearance import Appearance
 from shared.errors import TransferError, TrustError, VersionError
 from shared.evaluation.records import EVALUATED, Evaluation
 from shared.plan import MetricName
@@ -49,7 +50,7 @@ METRICS_OF_PHASE: Mapping[Phase, frozenset[MetricName]] = MappingProxyType(
     {
         Phase.COUNT: frozenset(),
         Phase.TRAIN: frozenset({"train_loss", "loss", "dice", "percent_density"}),
-        Phase.EVALUATE: frozenset(EVALUATED),
+        Phase.EVALUATE: frozenset({*EVALUATED, "appearance"}),
     }
 )
 """What a site may be asked to tell in which phase: what takes long or tells much, of the final model."""
@@ -231,6 +232,9 @@ class Contribution(Record):
     personal_evaluation
         In the evaluate phase, of the final weights with the site's own layers in them, over the same images;
         None unless the plan has such made, and where the site keeps the final weights as they are.
+    appearance
+        How the training images look; in the evaluate phase alone, and None where it was not asked for or
+        there are too few to tell of.
     duration_s
         Seconds that the site computed, rounded up to steps of ten.
     checkpoint
@@ -244,6 +248,7 @@ class Contribution(Record):
     train_loss: Annotated[float, Field(allow_inf_nan=False)] | None
     evaluation: Evaluation | None
     personal_evaluation: Evaluation | None
+    appearance: Appearance | None
     duration_s: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     checkpoint: SignedCheckpoint
 

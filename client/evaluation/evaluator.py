@@ -18,6 +18,7 @@ from client.store.evaluations import Evaluations
 from client.store.labelled import LabelledExample, LabelledExamples
 from client.store.parts import Part
 from client.training.dataset import FittedDataset
+from shared.appearance import Appearance
 from shared.evaluation.records import Evaluation
 from shared.model import Weights, model_around
 from shared.plan import Plan
@@ -41,10 +42,13 @@ class Evaluated:
         Of the weights that were asked about; None if nothing may be told.
     personal
         Of these with the site's own layers in them, over the same images; None without such.
+    appearance
+        Of the training images; None unless it was asked for, and if nothing may be told.
     """
 
     shared: Evaluation | None
     personal: Evaluation | None = None
+    appearance: Appearance | None = None
 
 
 NOTHING = Evaluated(shared=None)

@@ -19,6 +19,18 @@ OVERLAP = 0.25
 """Of neighbouring windows, as a share of their side."""
 
 
+def predict_flipped_too(model: nn.Module, image_NCHW: Tensor, plan: ModelPlan) -> Logits:
+    """As `predict`, averaged with what is seen upside down: for a model that was trained to see both."""
+    upright, flipped = predict(model, image_NCHW, plan), predict(model, image_NCHW.flip(2), plan)
+    both: Logits = {
+        "breast": (upright["breast"] + flipped["breast"].flip(2)) / 2,
+        "dense": (upright["dense"] + flipped["dense"].flip(2)) / 2,
+    }
+    if "features" in upright:
+        both["features"] = (upright["features"] + flipped["features"]) / 2
+    return both
+
+
 def predict(model: nn.Module, image_NCHW: Tensor, plan: ModelPlan) -> Logits:
     """Logits of a canvas that is at least as large as the network's input.
 

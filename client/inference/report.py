@@ -22,6 +22,12 @@ class DensityReport:
         What was measured.
     spacing
         Of the file's pixels in the plane of the breast; None when unknown, and then areas are too.
+    interval_percent
+        Where an expert's percent density lies for 95 % of the images that the model was tested on, as far
+        from this one's as there; None where the model's package does not tell.
+    uncertainty
+        Mean entropy, in bits, of what the network says of dense tissue over the breast: 0 where it is
+        certain of every pixel, 1 where it is of none.
     model_id
         The model that segmented.
     warnings
@@ -35,6 +41,8 @@ class DensityReport:
     """
 
     density: Density
+    interval_percent: tuple[float, float] | None
+    uncertainty: float
     spacing: Spacing | None
     view: View | None
     laterality: Laterality | None
@@ -72,15 +80,26 @@ class DensityReport:
         return (
             self._bands(),
             f"{shown}, {areas}",
+            f"{self._interval()}; uncertainty {self.uncertainty:.2f} (0 none, 1 all)",
             f"Model {self.model_id}" + (", with this site's own layers" if self.has_own_layers else ""),
             *self.warnings,
         )
+
+    def _interval(self) -> str:
+        if self.interval_percent is None:
+            return "No interval: the model's package has no limits of agreement"
+        lower, upper = self.interval_percent
+        return f"An expert's value: {lower:.1f} to {upper:.1f} %, as in 95 % of the sites' test images"
 
     def to_json(self) -> dict[str, object]:
         """The report as plain JSON values; null where something is unknown."""
         spacing, density = self.spacing, self.density
         return {
             "percent_density": round(density.percent_density, 2),
+            "interval_percent": None
+            if self.interval_percent is None
+            else [round(end, 2) for end in self.interval_percent],
+            "uncertainty": round(self.uncertainty, 4),
             "band": self.band,
             "band_calibration": "uncalibrated" if self.calibration is None else self.calibration.model_dump(),
             **self._bands_json(),

@@ -19,6 +19,7 @@ from shared.errors import (
     MaskError,
     NotMammogramError,
     UndecodableError,
+    UnfamiliarError,
 )
 
 MIN_FIELD_MM = 150.0
@@ -56,6 +57,7 @@ class Reason(StrEnum):
     UNDECODABLE = "undecodable"
     ARCHIVE = "archive"
     NO_BREAST = "no-breast"
+    UNFAMILIAR = "unfamiliar"
     DUPLICATE = "duplicate"
     ALTERED = "altered"
     WITHDRAWN = "withdrawn"
@@ -204,6 +206,11 @@ EXPLANATIONS: Mapping[Reason, Explanation] = {
         remedy="Check that it is a whole mammogram of one breast.",
         error=NotMammogramError,
     ),
+    Reason.UNFAMILIAR: Explanation(
+        message="The image is unlike those that the model was trained on.",
+        remedy="Density is not measured on it: have a reader assess it.",
+        error=UnfamiliarError,
+    ),
     Reason.DUPLICATE: Explanation(
         message="The same mammogram is here already, from another file.",
         remedy="Nothing to do.",
@@ -256,6 +263,7 @@ _REASONS_BY_ERROR: Mapping[type[IntakeError], Reason] = {
     MaskError: Reason.MASK,
     NotMammogramError: Reason.NO_BREAST,
     UndecodableError: Reason.UNDECODABLE,
+    UnfamiliarError: Reason.UNFAMILIAR,
 }
 
 

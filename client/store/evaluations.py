@@ -19,7 +19,12 @@ image_set = Table(
     metadata,
     Column("number", Integer, primary_key=True, comment="order of telling"),
     Column("part", String(10), nullable=False),
-    Column("images", Text, nullable=False, comment="random ids of examples with numbers of masks, JSON list"),
+    Column(
+        "images",
+        Text,
+        nullable=False,
+        comment="random ids of examples, with numbers of masks that count, JSON list",
+    ),
 )
 
 evaluation = Table(
@@ -98,6 +103,11 @@ class Evaluations:
                 "personal": None if personal is None else personal.model_dump_json(),
             }
             connection.execute(insert(evaluation).values(row).on_conflict_do_update(set_=row))
+
+    def keep_told(self, part: Part, told: frozenset[str]) -> None:
+        """Keep that something may be told over these images, before it leaves."""
+        with transaction(self._engine) as connection:
+            _number_of(connection, part, told)
 
     def of_run(self, run_id: str) -> list[KeptEvaluation]:
         """The evaluations of a run, by round; that of the final weights is the last."""

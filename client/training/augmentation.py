@@ -2,9 +2,10 @@
 
 The way of exposing, digitising and displaying varies between hospitals: gamma, contrast, tone curve and
 noise. So does positioning: small rotations, scale and shifts, and the breast yields as it is compressed: a
-smooth random displacement, as in the U-Net's own training (Ronneberger et al., MICCAI 2015). Nothing is
-mirrored: the chest wall is at the left and the pectoral muscle above in every prepared MLO view. Everything
-is done on whole batches where they lie, so that it costs little beside the network.
+smooth random displacement, as in the U-Net's own training (Ronneberger et al., MICCAI 2015). The chest wall
+stays at the left; images are turned upside down only if the plan says so, for in MLO views the pectoral
+muscle is above. Everything is done on whole batches where they lie, so that it costs little beside the
+network.
 
 Axes: N images, C channels, H rows, W columns, P pixels, K knots of a tone curve, L its levels,
 R rows and C columns of displaced points.
@@ -37,7 +38,7 @@ NUM_LEVELS = 4096
 MAX_NOISE = 0.04
 
 
-def augment(batch: Batch, generator: torch.Generator) -> Batch:
+def augment(batch: Batch, generator: torch.Generator, *, flip: bool = False) -> Batch:
     """A changed copy of a batch; the image stays in [0, 1] and its zeros outside the breast stay zero.
 
     Parameters
@@ -47,8 +48,10 @@ def augment(batch: Batch, generator: torch.Generator) -> Batch:
     generator
         A generator of the CPU, so that a seed means the same changes on every device; only the grains of the
         noise are the device's own.
+    flip
+        Turn half of the images upside down.
     """
-    moved = _move(batch, generator)
+    moved = _move(batch, generator, flip=flip)
     image_NCHW = _retone(moved.image_NCHW, generator)
     return replace(moved, image_NCHW=_add_noise(image_NCHW, generator))
 
@@ -57,8 +60,8 @@ def _uniform(low: float, high: float, shape: tuple[int, ...], generator: torch.G
     return torch.rand(shape, generator=generator) * (high - low) + low
 
 
-def _move(batch: Batch, generator: torch.Generator) -> Batch:
-    """Rotate, scale, shift, displace; what moves in from outside repeats the edge, as at the chest wall."""
+def _move(batch: Batch, generator: torch.Generator, *, flip: bool) -> Batch:
+    """Rotate, scale, shift, displace, flip; what moves in from outside repeats the edge."""
     num_images, _, height, width = batch.image_NCHW.shape
     angle_N = _uniform(-MAX_ROTATION_DEG, MAX_ROTATION_DEG, (num_images,), generator) * (math.pi / 180.0)
     zoom_N = 1.0 / _uniform(*SCALE_RANGE, (num_images,), generator)
@@ -66,6 +69,11 @@ def _move(batch: Batch, generator: torch.Generator) -> Batch:
     cosine_N, sine_N = torch.cos(angle_N) * zoom_N, torch.sin(angle_N) * zoom_N
     along_x_N2 = torch.stack([cosine_N, sine_N * (width / height)], dim=1)
     along_y_N2 = torch.stack([-sine_N * (height / width), cosine_N], dim=1)
+    if flip:
+        upright_N2 = torch.ones((num_images, 2))
+        upright_N2[:, 1] -= 2.0 * torch.randint(2, (num_images,), generator=generator)
+        along_x_N2, along_y_N2 = along_x_N2 * upright_N2, along_y_N2 * upright_N2
+        shift_N2 = shift_N2 * upright_N2
     across_N2W = along_x_N2[:, :, None] * _centres(width)
     down_N2H = along_y_N2[:, :, None] * _centres(height) + shift_N2[:, :, None]
     device = batch.image_NCHW.device

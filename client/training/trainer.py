@@ -116,7 +116,7 @@ def train(
         micro_batches=micro_batches or MicroBatches(device),
         ranks=ranks or Alone(),
     )
-    changes = torch.Generator().manual_seed(seed + 1)
+    changes, flip = torch.Generator().manual_seed(seed + 1), plan.training.flip
     num_steps = num_steps_per_round(plan.training, len(dataset))
     losses: list[float | None] = []
     with reproducible(wanted=plan.training.deterministic):
@@ -126,7 +126,8 @@ def train(
                     "Training was stopped.", "Start the site again to take part in the next round."
                 )
             rate = learning_rate(plan, round_number=round_number, step=number, num_steps=num_steps)
-            loss = stepper.step(augment(batch, changes) if plan.training.augment else batch, rate)
+            shown = augment(batch, changes, flip=flip) if plan.training.augment else batch
+            loss = stepper.step(shown, rate)
             losses.append(loss)
             on_step(Step(number=number + 1, num_steps=num_steps, loss=loss))
             _insist_on_hope(losses, num_steps)

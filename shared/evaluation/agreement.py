@@ -13,12 +13,14 @@ from statistics import NormalDist
 from shared.evaluation.records import Calibration, Moments, PairedMoments
 
 Z_95 = NormalDist().inv_cdf(0.975)
+LEAST_FOR_CORRELATION = 3
+"""A line goes through any two points."""
 
 
 def correlation(pairs: PairedMoments) -> float | None:
-    """Pearson's r, in [-1, 1]; None where either side does not vary."""
+    """Pearson's r, in [-1, 1]; None where either side does not vary, and of two images: it is 1 or -1."""
     product = pairs.variance_measured * pairs.variance_expert
-    if product <= 0:
+    if pairs.num_images < LEAST_FOR_CORRELATION or product <= 0:
         return None
     return max(-1.0, min(1.0, pairs.covariance / math.sqrt(product)))
 

@@ -12,8 +12,18 @@ from shared.band_calibration import BandCalibration
 from shared.files import write_file
 from shared.model import Weights, initial_model
 from shared.model.weights import to_bytes, weights_of
-from shared.package import MANIFEST, MANIFEST_TYPE, PLAN, SIGNATURE, WEIGHTS, Manifest, ManifestFile
+from shared.package import (
+    MANIFEST,
+    MANIFEST_TYPE,
+    PLAN,
+    REFERENCE,
+    SIGNATURE,
+    WEIGHTS,
+    Manifest,
+    ManifestFile,
+)
 from shared.plan import Plan
+from shared.reference import Reference
 from shared.transfer.blob_ref import BlobRef
 from shared.trust.anchors import Anchors
 from shared.trust.certificates import new_root
@@ -51,11 +61,14 @@ def publish(
     alter: Callable[[Weights], Weights] = lambda weights: weights,
     plan: Plan = PLAN_TOML,
     calibration: BandCalibration | None = None,
+    *,
+    reference: Reference | None = None,
 ) -> Path:
     """A model's folder, signed with this key; the weights are the initial ones, as altered."""
     files = {
         WEIGHTS: to_bytes(alter(weights_of(initial_model(plan)))),
         PLAN: plan.to_toml().encode(),
+        REFERENCE: (reference or Reference()).to_bytes(),
     }
     manifest = Manifest(
         model_id="test-1",

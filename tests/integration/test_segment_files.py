@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from client.imaging.example import Label
 from client.inference.reading import read_image
-from client.inference.segment import Segmentation, segment_image
+from client.inference.segment import LoadedModel, Segmentation, segment_image
 from deploy.demo.phantoms import HOLOGIC, WrittenImage, write_hospital
 from shared.errors import (
     EmptySourceError,
@@ -32,6 +32,7 @@ from shared.errors import (
 )
 from shared.model import build_model
 from shared.plan import ModelPlan
+from shared.reference import Reference
 
 DATA = Path(__file__).resolve().parents[2] / "../shared/data"
 
@@ -55,7 +56,8 @@ class Threshold(nn.Module):
 
 def segment(path: Path, model: nn.Module | None = None) -> Segmentation:
     plan = ModelPlan(input_height_px=256, input_width_px=128)
-    return segment_image(read_image(path), model or Threshold(), plan, model_id="threshold")
+    loaded = LoadedModel(network=model or Threshold(), plan=plan, model_id="threshold", reference=Reference())
+    return segment_image(read_image(path), loaded)
 
 
 @pytest.fixture(scope="module")

@@ -33,6 +33,7 @@ from server.lifecycle import AnswerState, RunState
 from server.rounds import run_rounds
 from server.store import Answer, Checkpoint, Run
 from server.store.memberships import RenewedKeys
+from shared.appearance import Appearance
 from shared.audit import checkpoints
 from shared.audit.chain import GENESIS
 from shared.consent.records import STATED_DECISION_TYPE, Decision, StatedDecision, Verdict
@@ -171,6 +172,7 @@ class SimulatedSite:
     num_examples: int
     node_id: int
     coordinator: Coordinator
+    appearance: Appearance | None = None
     signing_key: SigningKey = field(default_factory=SigningKey.generate)
     tls_key: TlsKey = field(default_factory=TlsKey.generate)
     node_key: NodeKey = field(default_factory=NodeKey.generate)
@@ -264,6 +266,7 @@ class SimulatedSite:
             train_loss=1 / (1 + asked.occasion.round_number) if phase is Phase.TRAIN else None,
             evaluation=None if phase is Phase.COUNT else EVALUATION,
             personal_evaluation=None,
+            appearance=self.appearance if phase is Phase.EVALUATE else None,
             duration_s=1.5,
             checkpoint=self.checkpoint(),
         )

@@ -306,6 +306,7 @@ def test_a_second_answer_for_the_same_occasion_is_refused_and_the_first_stays(ru
         train_loss=0.5,
         evaluation=None,
         personal_evaluation=None,
+        appearance=None,
         duration_s=1.0,
         checkpoint="{}",
     )

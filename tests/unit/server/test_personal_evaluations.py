@@ -55,6 +55,7 @@ def answer(evaluation: Evaluation | None, personal: Evaluation | None) -> bytes:
         duration_s=10.0,
         checkpoint="-",
         personal_evaluation=personal,
+        appearance=None,
     )
     return sign(CONTRIBUTION_TYPE, contribution.to_bytes(), KEY).to_bytes()
 

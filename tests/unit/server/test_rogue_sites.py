@@ -18,6 +18,7 @@ import safetensors.torch
 import torch
 
 from server.lifecycle import AnswerState, RunState
+from shared.appearance import QUANTITIES
 from shared.errors import QuorumError
 from shared.evaluation.records import NUM_BINS
 from shared.fixed_point.planes import PlanePacker
@@ -269,6 +270,16 @@ ATTACKS = {
     "an evaluation of a model of its own that nobody asked for": (
         changed_contribution(personal_evaluation={"num_examples": 8}),
         "a model of its own that nobody asked for",
+    ),
+    "looks of its images that were not asked for": (
+        changed_contribution(
+            appearance={
+                "num_examples": 30,
+                "mean": [0.0] * len(QUANTITIES),
+                "covariance": [0.0] * (len(QUANTITIES) * (len(QUANTITIES) + 1) // 2),
+            }
+        ),
+        "not asked for",
     ),
     "a loss that is not a number": (changed_contribution(train_loss=float("nan")), "unknown form"),
     "a field that nobody knows": (changed_contribution(note="patient 17"), "unknown form"),

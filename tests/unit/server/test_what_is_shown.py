@@ -13,6 +13,7 @@ from server.curves import draw_curves
 from server.model_card import write_model_card
 from server.progress import show_run
 from server.summary import RunSummary, summarize
+from shared.reference import Reference
 from shared.terminal import Output
 from tests.unit.server.simulated_federation import EVALUATION, RUN_ID, SimulatedFederation
 
@@ -51,7 +52,7 @@ def test_the_model_card_tells_every_measure_of_every_site(
     federation, summary = finished
 
     card = write_model_card(
-        "m", summary, federation.plan, created_at="now", software="this", calibration=None
+        "m", summary, federation.plan, Reference(), created_at="now", software="this", calibration=None
     )
 
     assert "### Percent density, with 95 % limits of agreement" in card

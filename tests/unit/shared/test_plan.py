@@ -25,6 +25,7 @@ metrics = [
     "percent_density",
     "density_categories",
     "calibration",
+    "appearance",
 ]
 
 [rounds]
@@ -49,6 +50,7 @@ learning_rate = 0.001
 weight_decay = 0.01
 warmup_fraction = 0.05
 augment = true
+flip = false
 deterministic = false
 
 [aggregation]
@@ -69,7 +71,7 @@ learning_rate = 0.001
 """
 """What every coordinator and site must make of the shortest plan. Changing it changes all identities."""
 
-CANONICAL_SHA256 = "b45f23c722f0baab6519f95a88eb58b1877fe9e8853c4b3727d12d9bb07ba4f2"
+CANONICAL_SHA256 = "1608232b675e17a9e05729a923b9ba0a0d1e944bfc91e8099095e3e65980d060"
 
 
 def with_setting(name: str, value: str) -> str:
@@ -132,6 +134,7 @@ def test_layout_comments_and_written_defaults_do_not_change_the_identity() -> No
         ("training.weight_decay", "0"),
         ("training.warmup_fraction", "0.1"),
         ("training.augment", "false"),
+        ("training.flip", "true"),
         ("aggregation.strategy", '"scaffold"'),
         ("aggregation.bits", "8"),
         ("aggregation.compression", '"none"'),
@@ -180,6 +183,11 @@ def test_an_encoder_for_a_network_that_has_its_own_is_refused() -> None:
         Plan.from_toml('name = "a"\nrounds.count = 3\nmodel = { network = "unet", encoder = "resnet18" }')
 
 
+def test_flips_without_augmentation_are_refused_for_nothing_would_be_flipped() -> None:
+    with pytest.raises(PlanError, match=r"training\.augment"):
+        Plan.from_toml(f"{SHORTEST}[training]\nflip = true\naugment = false\n")
+
+
 def test_every_setting_is_in_the_lists_of_legal_and_illegal_values() -> None:
     document = tomllib.loads(CANONICAL)
     settings = {
@@ -214,6 +222,7 @@ LEGAL = {
     "training.weight_decay": ["0", "1.0"],
     "training.warmup_fraction": ["0", "0.5"],
     "training.augment": ["true", "false"],
+    "training.flip": ["true", "false"],
     "training.deterministic": ["true", "false"],
     "aggregation.strategy": [
         f'"{name}"' for name in ("fedavg", "fedprox", "fedadam", "fedyogi", "fedbn", "scaffold")
@@ -252,6 +261,7 @@ ILLEGAL = {
     "training.weight_decay": ["-0.1", "1.1", "nan"],
     "training.warmup_fraction": ["-0.1", "0.6", "nan"],
     "training.augment": ["1", "0", '"true"'],
+    "training.flip": ["1", '"true"'],
     "training.deterministic": ["1", "0", '"true"'],
     "aggregation.strategy": ['"krum"', '"FedAvg"', "1"],
     "aggregation.bits": ["4", "32", "true", '"16"'],

@@ -47,6 +47,7 @@ CONTRIBUTION = Contribution(
     train_loss=0.25,
     evaluation=EVALUATION,
     personal_evaluation=None,
+    appearance=None,
     duration_s=1.5,
     checkpoint="{}",
 )
@@ -82,7 +83,7 @@ def test_a_record_survives_the_way_and_has_one_form(record: Any) -> None:
 
 def test_the_canonical_bytes_of_a_contribution_are_pinned() -> None:
     assert CONTRIBUTION.to_bytes() == (
-        b'{"checkpoint":"{}","duration_s":1.5,"evaluation":{"calibration":null,"density_categories":null,'
+        b'{"appearance":null,"checkpoint":"{}","duration_s":1.5,"evaluation":{"calibration":null,"density_categories":null,'
         b'"dice":{"breast":null,"dense":{"interval":[0.7,0.8],"mean":0.75,"num_images":6,"variance":0.02},"pectoral":null},"hausdorff":null,'
         b'"loss":{"interval":null,"mean":0.5,"num_images":8,"variance":0.1},"num_examples":8,'
         b'"percent_density":null},"num_clipped":7,"num_examples":12,"occasion":{"attempt":1,'
@@ -140,6 +141,7 @@ def test_the_canonical_bytes_of_a_contribution_are_pinned() -> None:
         ("evaluation.dice.dense.interval", [0.7, 0.75, 0.8]),
         ("evaluation.calibration", {"num_images": 8, "mean": 0.1, "variance": 0.0, "bins": [None] * 9}),
         ("evaluation.calibration", {"num_images": 8, "mean": 0.1, "variance": 0.0, "bins": [None] * 11}),
+        ("appearance", {"num_examples": 99, "mean": [0.0], "covariance": [1.0]}),
         ("checkpoint", ""),
         ("checkpoint", None),
         ("checkpoint", "x" * 4097),

@@ -21,6 +21,7 @@ from client.annotation.presegment import DraftForm, DraftReport, presegment
 from client.annotation.reading import DraftTask
 from client.imaging.example import CLASSES, Label
 from client.inference.reading import read_image
+from client.inference.segment import LoadedModel
 from client.intake.dicom_file import read_mammogram
 from client.intake.exclusions import Reason
 from client.intake.masks import digest_of, open_masks
@@ -29,6 +30,7 @@ from deploy.demo.phantoms import HOLOGIC, WrittenImage, write_hospital
 from shared.model import build_model
 from shared.package import Manifest, VerifiedPackage
 from shared.plan import ModelPlan, Plan, RoundsPlan
+from shared.reference import Reference
 
 MODEL_ID = "pilot-3"
 Labels = npt.NDArray[np.uint8]
@@ -66,8 +68,11 @@ def usable(network: nn.Module) -> UsableModel:
         software="mammofed",
         files=[],
     )
-    package = VerifiedPackage(manifest=manifest, manifest_sha256="0" * 64, plan=plan, weights=b"")
-    return UsableModel(package=package, network=network)  # type: ignore[arg-type]
+    package = VerifiedPackage(
+        manifest=manifest, manifest_sha256="0" * 64, plan=plan, weights=b"", reference=Reference()
+    )
+    loaded = LoadedModel(network=network, plan=plan.model, model_id=MODEL_ID, reference=Reference())
+    return UsableModel(package=package, loaded=loaded)
 
 
 @pytest.fixture(scope="module")

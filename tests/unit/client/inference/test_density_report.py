@@ -12,6 +12,8 @@ from shared.model.density_band import DensityBand
 
 KNOWN = DensityReport(
     density=Density(percent_density=31.257, breast_area_mm2=12345.678, dense_area_mm2=3858.9),
+    interval_percent=(24.0, 38.456),
+    uncertainty=0.21337,
     spacing=Spacing(row_mm=0.1, column_mm=0.1),
     view=View.MLO,
     laterality=Laterality.RIGHT,
@@ -20,6 +22,8 @@ KNOWN = DensityReport(
 )
 UNKNOWN = DensityReport(
     density=Density(percent_density=5.0, breast_area_mm2=None, dense_area_mm2=None),
+    interval_percent=None,
+    uncertainty=0.5,
     spacing=None,
     view=None,
     laterality=None,
@@ -31,6 +35,8 @@ UNKNOWN = DensityReport(
 def test_the_json_form_holds_every_figure_and_the_cut_points() -> None:
     assert json.loads(json.dumps(KNOWN.to_json())) == {
         "percent_density": 31.26,
+        "interval_percent": [24.0, 38.46],
+        "uncertainty": 0.2134,
         "band": "c",
         "band_calibration": "uncalibrated",
         "cut_points_percent": [8.0, 22.0, 45.0],
@@ -56,6 +62,7 @@ def test_a_measurement_by_a_sites_own_model_says_so() -> None:
 
 def test_what_is_unknown_is_null_and_never_a_number() -> None:
     document = UNKNOWN.to_json()
+    assert document["interval_percent"] is None
     for key in ("breast_area_mm2", "dense_area_mm2", "spacing_mm", "view", "laterality"):
         assert document[key] is None
 
@@ -65,6 +72,8 @@ def test_the_lines_for_people_name_band_cut_points_and_warnings() -> None:
     text = "\n".join(KNOWN.details())
     assert "uncalibrated" in text
     assert "Right breast, MLO, dense 38.6 cm2 of breast 123.5 cm2" in text
+    assert "An expert's value: 24.0 to 38.5 %" in text
+    assert "uncertainty 0.21" in text
     unknown = UNKNOWN.details()
     assert unknown[-1] == "The image is small."
     assert "Side unknown, view unknown, areas unknown (no pixel spacing)" in unknown

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from client.inference.prediction import predict
+from client.inference.prediction import predict, predict_flipped_too
 from shared.plan import ModelPlan
 
 PLAN = ModelPlan(input_height_px=64, input_width_px=64)
@@ -69,3 +69,19 @@ def test_windows_are_averaged_with_weights_that_favour_their_middles() -> None:
     middle_W = predict(DarkAtItsEdges(), image_NCHW, PLAN)["dense"][0, 0, 32]
     # Columns 48 to 63 are seen by both windows; an edge counts far less there than the other's inside.
     assert float(middle_W[48:64].min()) > 0.5 - 10 / 10
+
+
+def test_flips_average_what_is_seen_upright_and_upside_down_in_its_place() -> None:
+    class SeesRows(nn.Module):
+        """Calls dense what lies in the upper half of what it is shown."""
+
+        def forward(self, image_NCHW: Tensor) -> dict[str, Tensor]:
+            upper_NCHW = torch.zeros_like(image_NCHW)
+            upper_NCHW[:, :, :32] = 4.0
+            return {"breast": image_NCHW.repeat(1, 3, 1, 1), "dense": upper_NCHW}
+
+    image_NCHW = torch.rand(1, 1, 64, 64)
+    logits = predict_flipped_too(SeesRows(), image_NCHW, PLAN)
+    # Each half is called dense by one of the two looks.
+    torch.testing.assert_close(logits["dense"], torch.full_like(image_NCHW, 2.0))
+    torch.testing.assert_close(logits["breast"], image_NCHW.repeat(1, 3, 1, 1))

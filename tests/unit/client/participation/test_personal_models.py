@@ -308,10 +308,10 @@ def test_the_own_model_is_used_with_the_weights_that_it_was_made_of(
 
     model, common = load_model(coordinator.home, folder, personal=True), load_model(coordinator.home, folder)
 
-    assert (model.has_own_layers, common.has_own_layers) == (True, False)
+    assert (model.loaded.has_own_layers, common.loaded.has_own_layers) == (True, False)
     expected = with_layers(final(), made(workplace).layers or b"")
-    assert to_bytes(weights_of(model.network)) == to_bytes(expected) != to_bytes(final())
-    assert to_bytes(weights_of(common.network)) == to_bytes(final())
+    assert to_bytes(weights_of(model.loaded.network)) == to_bytes(expected) != to_bytes(final())
+    assert to_bytes(weights_of(common.loaded.network)) == to_bytes(final())
 
 
 @pytest.mark.usefixtures("enough")
@@ -334,8 +334,8 @@ def test_a_site_that_keeps_the_common_model_uses_that(
 
     model = load_model(coordinator.home, folder, personal=True)
 
-    assert not model.has_own_layers
-    assert to_bytes(weights_of(model.network)) == to_bytes(final())
+    assert not model.loaded.has_own_layers
+    assert to_bytes(weights_of(model.loaded.network)) == to_bytes(final())
 
 
 def test_layers_of_another_network_are_refused() -> None:

@@ -7,6 +7,7 @@ import logging
 from dataclasses import replace
 from typing import TypeVar
 
+import numpy as np
 import pytest
 import torch
 from sqlalchemy import create_engine, text
@@ -14,12 +15,15 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from client.catalog import Catalog, Part
 from client.egress import Egress
+from client.evaluation.evaluator import Evaluated
 from client.home import STORE_FILE, SiteHome
+from client.imaging.appearance import appearance_of
 from client.participation import take_part
 from client.policy.policy import EgressTable
 from client.training.local_round import rounding_of
 from client.training.trainer import TrainingResult
 from client.workplace import Workplace, open_workplace
+from shared.appearance import QUANTITIES, describe
 from shared.audit.checkpoints import open_checkpoint
 from shared.errors import EgressError, MammofedError, StoreError, TamperedError, TrustError
 from shared.model import Weights, initial_model
@@ -207,6 +211,80 @@ def test_the_evaluate_phase_measures_the_test_part_and_sends_no_update(
     assert contribution.evaluation.num_examples == len(workplace.catalog.examples(Part.TEST))
     assert coordinator.ledger_at_send == {}
     assert [row.kind for row in ledger_rows(coordinator.home)] == ["contribution"]
+
+
+def test_with_the_final_evaluation_a_site_tells_how_its_training_images_look_if_they_are_enough(
+    coordinator: MinimalCoordinator, workplace: Workplace
+) -> None:
+    announcement = coordinator.announcement(phase=Phase.EVALUATE, round_number=3)
+
+    few = read(take_part(coordinator.ask(announcement), workplace), Contribution, coordinator.home)
+    for seed in range(100, 140):
+        add_example(workplace.catalog, patient=f"patient-{seed}", seed=seed)
+    many = read(take_part(coordinator.ask(announcement), workplace), Contribution, coordinator.home)
+
+    assert few.appearance is None
+    assert many.appearance is not None
+    example_ids = workplace.catalog.examples(Part.TRAIN)
+    assert many.appearance.num_examples == len(example_ids) >= 20
+    values = np.array([appearance_of(workplace.catalog.load(each).image_HW) for each in example_ids])
+    np.testing.assert_allclose(many.appearance.mean, values.mean(axis=0))
+    assert {"appearance.mean", "appearance.covariance"} <= set(ledger_rows(coordinator.home)[-1].names)
+
+
+def test_looks_are_never_told_over_two_sets_of_images_that_differ_in_a_few(
+    coordinator: MinimalCoordinator, workplace: Workplace
+) -> None:
+    """A coordinator that asks again after a few images came in, or went, learns nothing of those."""
+
+    def asked_again() -> Contribution:
+        announcement = coordinator.announcement(phase=Phase.EVALUATE, round_number=3)
+        return read(take_part(coordinator.ask(announcement), workplace), Contribution, coordinator.home)
+
+    for seed in range(100, 140):
+        add_example(workplace.catalog, patient=f"patient-{seed}", seed=seed)
+    first = asked_again().appearance
+    for seed in range(200, 206):
+        add_example(workplace.catalog, patient=f"patient-{seed}", seed=seed)
+    few_came = asked_again().appearance
+    with workplace.catalog.importing():
+        for seed in range(100, 110):
+            workplace.catalog.remove_patient(f"patient-{seed}", actor="test")
+    few_went = asked_again().appearance
+    for seed in range(300, 340):
+        add_example(workplace.catalog, patient=f"patient-{seed}", seed=seed)
+    many_came = asked_again().appearance
+
+    assert first is not None
+    assert few_came == first
+    assert few_went is None
+    assert many_came is not None
+    assert many_came.num_examples > first.num_examples
+
+
+def test_looks_of_fewer_images_than_may_be_told_of_never_leave(
+    egress: Egress, coordinator: MinimalCoordinator
+) -> None:
+    values = np.random.default_rng(0).standard_normal((40, len(QUANTITIES)))
+    occasion = coordinator.announcement(phase=Phase.EVALUATE, round_number=3).occasion
+
+    def told(rules: EgressTable, num_examples: int = 40) -> int | None:
+        appearance = describe(values, told=num_examples)
+        contribution = egress.compose_contribution(
+            occasion,
+            num_examples=None,
+            evaluated=Evaluated(shared=None, appearance=appearance),
+            asked=PLAN.metrics,
+            rules=rules,
+            duration_s=1.0,
+        )
+        return contribution.appearance and contribution.appearance.num_examples
+
+    assert told(EgressTable()) == 40
+    assert told(EgressTable(smallest_count=41)) is None
+    assert told(EgressTable(smallest_count=16, round_counts_to=16)) == 32
+    assert told(EgressTable(smallest_count=16, round_counts_to=16), num_examples=31) is None  # 16 is below 20
+    assert told(EgressTable(metrics=("dice",))) is None
 
 
 def test_everything_that_leaves_is_in_the_ledger_before_it_leaves(

@@ -13,8 +13,18 @@ from client.using import load_model
 from shared.errors import HomeError, NonFiniteError, NotFoundError, TrustError, WeightsError
 from shared.model import initial_model
 from shared.model.weights import to_bytes, weights_of
-from shared.package import MANIFEST, MANIFEST_TYPE, PLAN, SIGNATURE, WEIGHTS, Manifest, ManifestFile
+from shared.package import (
+    MANIFEST,
+    MANIFEST_TYPE,
+    PLAN,
+    REFERENCE,
+    SIGNATURE,
+    WEIGHTS,
+    Manifest,
+    ManifestFile,
+)
 from shared.plan import Plan
+from shared.reference import Reference
 from shared.trust.envelope import sign
 from shared.trust.keys import SigningKey
 from tests.unit.client.participation.conftest import PLAN as TRAINED_UNDER
@@ -32,6 +42,7 @@ def publish(
     """A signed package of the plan's first weights, or of other bytes in their place."""
     contents = {
         PLAN: plan.to_toml().encode(),
+        REFERENCE: Reference().to_bytes(),
         WEIGHTS: to_bytes(weights_of(initial_model(plan))) if weights is None else weights,
     }
     manifest = Manifest(
@@ -61,10 +72,11 @@ def test_a_model_of_this_sites_coordinator_is_loaded_ready_to_segment(
 
     model = load_model(home, folder)
 
-    assert not model.network.training
+    network = model.loaded.network
+    assert not network.training
     assert model.package.manifest.model_id == "density-1"
     expected = weights_of(initial_model(TRAINED_UNDER))
-    assert all(torch.equal(tensor, expected[name]) for name, tensor in weights_of(model.network).items())
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in weights_of(network).items())
 
 
 def test_a_model_of_another_coordinator_is_refused(

@@ -25,6 +25,37 @@ def _augmented(seed: int) -> Batch:
     return augment(_batch(), torch.Generator().manual_seed(seed))
 
 
+def _halves(batch: Batch) -> Batch:
+    """The upper half of the image is dark and has labels of its own."""
+    batch.image_NCHW[:, :, :48] *= 0.25
+    batch.labels_NHW[:, :48] *= 2
+    return batch
+
+
+def _is_lower_above(values_NHW: torch.Tensor, labels_NHW: torch.Tensor) -> torch.Tensor:
+    """Whether values of tissue are smaller in the upper third than in the lower one, for each image."""
+    inside_NHW = labels_NHW > 0
+    above, below = (
+        (values_NHW * inside_NHW)[:, rows].sum((1, 2)) / inside_NHW[:, rows].sum((1, 2))
+        for rows in (slice(32), slice(64, None))
+    )
+    return above < below
+
+
+def test_with_flips_half_of_the_images_are_upside_down_and_their_labels_with_them():
+    changed = augment(_halves(_batch(64)), torch.Generator().manual_seed(4), flip=True)
+
+    dark_above_N = _is_lower_above(changed.image_NCHW[:, 0], changed.labels_NHW)
+    assert 20 <= int(dark_above_N.sum()) <= 44
+    assert torch.equal(dark_above_N, ~_is_lower_above(changed.labels_NHW, changed.labels_NHW))
+
+
+def test_without_flips_none_is():
+    changed = augment(_halves(_batch(32)), torch.Generator().manual_seed(4))
+
+    assert _is_lower_above(changed.image_NCHW[:, 0], changed.labels_NHW).all()
+
+
 def test_the_same_seed_makes_the_same_changes():
     first, again, other = _augmented(1), _augmented(1), _augmented(2)
 
@@ -90,7 +121,9 @@ def test_tissue_is_displaced_smoothly_and_not_only_turned_and_shifted():
     along_HW = torch.linspace(0.2, 0.8, 64).expand(96, -1)
     batch = replace(_batch(1), image_NCHW=along_HW.expand(1, 1, -1, -1).clone())
 
-    moved_HW = augmentation._move(batch, torch.Generator().manual_seed(0)).image_NCHW[0, 0, 20:-20, 20:-20]
+    moved_HW = augmentation._move(batch, torch.Generator().manual_seed(0), flip=False).image_NCHW[
+        0, 0, 20:-20, 20:-20
+    ]
 
     down_HW, across_HW = moved_HW.diff(n=2, dim=0)[:, 1:-1], moved_HW.diff(n=2, dim=1)[1:-1]
     slope = moved_HW.diff(dim=1).mean()

@@ -44,6 +44,11 @@ def test_pearsons_r_is_the_covariance_over_both_spreads() -> None:
     assert correlation(PAIRS) == pytest.approx(70 / math.sqrt(5200))  # 0.9707
 
 
+def test_two_images_have_no_correlation_for_it_would_be_1_or_minus_1() -> None:
+    assert correlation(PAIRS.model_copy(update={"num_images": 2})) is None
+    assert correlation(PAIRS.model_copy(update={"num_images": 3})) is not None
+
+
 def test_there_is_no_correlation_with_what_does_not_vary() -> None:
     assert correlation(PAIRS.model_copy(update={"variance_expert": 0.0, "covariance": 0.0})) is None
 
