@@ -19,7 +19,7 @@ KEY ?=
 WHEELS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install tools demo test faults soak deployment check bundle lint-deploy study bench-intake bench-rounds bench-scale bench-familiarity bench-frugal bench-hostile bench-bands bench-train format lock protos docs clean
+.PHONY: help install tools demo test faults soak deployment check bundle lint-deploy study bench-intake bench-rounds bench-scale bench-familiarity bench-segment bench-frugal bench-hostile bench-bands bench-train format lock protos docs clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -98,6 +98,9 @@ bench-scale: install ## Measure what 10, 50 and 200 sites cost the coordinator (
 
 bench-bands: install ## Measure how well density bands are learnt (BENCH='--msynth FOLDER' adds M-SYNTH images)
 	$(BIN)/python -m bench.bands $(BENCH)
+
+bench-segment: install ## Measure how long one large mammogram takes, from the command line and in a warm process
+	OMP_NUM_THREADS=2 $(BIN)/python -m bench.segment $(BENCH)
 
 bench-familiarity: install ## Measure what is told apart from mammograms (DATA=folder for open data)
 	$(BIN)/python -m bench.familiarity $(if $(DATA),--data $(DATA))

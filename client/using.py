@@ -15,14 +15,11 @@ from client.inference.segment import LoadedModel, Segmentation, segment_image
 from client.intake.candidates import Progress, Refusal
 from client.intake.exclusions import Reason
 from client.intake.workers import Failure, Workers
-from client.personalising import with_layers
-from client.store.opening import open_site_store
-from client.store.personal_models import PersonalModels
 from client.training.device import choose_device
 from shared.audit.events import ModelUsed
 from shared.errors import ConfigError, IntakeError, NotFoundError, StoreError
 from shared.files import write_file
-from shared.model import blank_model, model_around
+from shared.model import Weights, blank_model, model_around
 from shared.model.weights import from_bytes
 from shared.package import VerifiedPackage, verify_package
 
@@ -74,8 +71,8 @@ def load_model(home: SiteHome, folder: Path, *, flips: bool = False, personal: b
             "Leave out --flips, or train a model under a plan with `training.flip`.",
         )
     weights = from_bytes(package.weights, like=blank_model(plan).state_dict())
-    layers = _own_layers(home, package) if personal else None
-    network = model_around(weights if layers is None else with_layers(weights, layers), plan)
+    own = _with_own_layers(weights, home, package) if personal else None
+    network = model_around(weights if own is None else own, plan)
     network.to(choose_device(home.settings().device)).eval()
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     loaded = LoadedModel(
@@ -83,15 +80,20 @@ def load_model(home: SiteHome, folder: Path, *, flips: bool = False, personal: b
         plan=plan,
         model_id=package.manifest.model_id,
         reference=package.reference,
-        has_own_layers=layers is not None,
+        has_own_layers=own is not None,
         calibration=package.manifest.band_calibration,
         flips=flips,
     )
     return UsableModel(package=package, loaded=loaded)
 
 
-def _own_layers(home: SiteHome, package: VerifiedPackage) -> bytes | None:
-    """What this site has made of the model's very weights; None if it keeps them as they are."""
+def _with_own_layers(weights: Weights, home: SiteHome, package: VerifiedPackage) -> Weights | None:
+    """With what this site has made of the model's very weights; None if it keeps them as they are."""
+    # With these comes training, with all that it needs: only who asks for such layers waits for it.
+    from client.personalising import with_layers
+    from client.store.opening import open_site_store
+    from client.store.personal_models import PersonalModels
+
     made = PersonalModels(open_site_store(home.folder)).of_run(package.manifest.run_id)
     if made is None or made.weights_sha256 != hashlib.sha256(package.weights).hexdigest():
         raise NotFoundError(
@@ -99,7 +101,7 @@ def _own_layers(home: SiteHome, package: VerifiedPackage) -> bytes | None:
             "It is made at the end of a run whose plan says so, and erased with the patients that it learnt "
             "from. Leave --personal out.",
         )
-    return made.layers
+    return None if made.layers is None else with_layers(weights, made.layers)
 
 
 def segment(model: UsableModel, image: ReadImage) -> Segmentation:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import cast
 
 import torch
-from monai.inferers.utils import sliding_window_inference
 from torch import Tensor, nn
 
 from shared.model import Logits, Network
@@ -42,6 +41,9 @@ def predict(model: nn.Module, image_NCHW: Tensor, plan: ModelPlan) -> Logits:
     if tuple(image_NCHW.shape[2:]) == size:
         logits: Logits = model(image_NCHW)
         return logits
+    # Where one window is enough, MONAI is not needed: it takes longer to import than torch.
+    from monai.inferers.utils import sliding_window_inference
+
     features_1C11: list[Tensor] = []
 
     def look(window_1CHW: Tensor) -> dict[str, Tensor]:

@@ -6,18 +6,30 @@ from collections.abc import Callable, Mapping
 
 from shared.model.networks.architecture import ARCHITECTURES, Architecture
 from shared.model.networks.contract import TASKS, Logits, Segmenter, Task
-from shared.model.networks.dyn_unet import DynUNet
 from shared.model.networks.mild_unet import MildUNet
 from shared.model.networks.mtl_unet import MtlUNet
 from shared.model.networks.network import Network
-from shared.model.networks.unet import UNet
 from shared.plan import ModelPlan, NetworkName
 
+
+# MONAI is imported by those networks alone that are made of it: it takes longer than torch.
+def _unet(size: Architecture, _plan: ModelPlan) -> Segmenter:
+    from shared.model.networks.unet import UNet
+
+    return UNet(size)
+
+
+def _dyn_unet(size: Architecture, _plan: ModelPlan) -> Segmenter:
+    from shared.model.networks.dyn_unet import DynUNet
+
+    return DynUNet(size)
+
+
 NETWORKS: Mapping[NetworkName, Callable[[Architecture, ModelPlan], Segmenter]] = {
-    "unet": lambda size, _plan: UNet(size),
+    "unet": _unet,
     "mtl_unet": lambda size, plan: MtlUNet(size, plan.encoder),
     "mild_unet": lambda size, _plan: MildUNet(size),
-    "dyn_unet": lambda size, _plan: DynUNet(size),
+    "dyn_unet": _dyn_unet,
 }
 
 __all__ = ["ARCHITECTURES", "NETWORKS", "TASKS", "Architecture", "Logits", "Network", "Segmenter", "Task"]

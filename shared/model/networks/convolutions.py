@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from itertools import pairwise
 
-from monai.networks.blocks.convolutions import Convolution
 from torch import nn
 
+NEGATIVE_SLOPE = 0.01
 NORM = ("instance", {"affine": True})
-ACTIVATION = ("leakyrelu", {"negative_slope": 0.01})
+ACTIVATION = ("leakyrelu", {"negative_slope": NEGATIVE_SLOPE})
+"""The same norm and activation, as MONAI's blocks are told."""
 
 
 def convolution(
     in_channels: int, out_channels: int, *, kernel_size: int = 3, stride: int = 1, dilation: int = 1
-) -> nn.Module:
+) -> nn.Sequential:
     """One convolution with its norm and activation; without a stride the size stays."""
-    return Convolution(
-        spatial_dims=2,
-        in_channels=in_channels,
-        out_channels=out_channels,
-        strides=stride,
-        kernel_size=kernel_size,
-        dilation=dilation,
-        norm=NORM,
-        act=ACTIVATION,
-        adn_ordering="NA",
-        bias=False,
+    return nn.Sequential(
+        OrderedDict(
+            conv=nn.Conv2d(
+                in_channels,
+                out_channels,
+                kernel_size,
+                stride=stride,
+                padding=dilation * (kernel_size // 2),
+                dilation=dilation,
+                bias=False,
+            ),
+            norm=nn.InstanceNorm2d(out_channels, affine=True),
+            activation=nn.LeakyReLU(NEGATIVE_SLOPE),
+        )
     )
 
 

@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
-from monai.networks.blocks.upsample import UpSample
 from torch import Tensor, nn
 
 from shared.model.networks.architecture import Architecture
@@ -51,16 +50,12 @@ class Decoder(nn.Module):
         self.narrow = nn.ModuleList(
             nn.Conv2d(coarser, finer, kernel_size=1) for finer, coarser in pairwise(channels)
         )
-        self.enlarge = UpSample(
-            spatial_dims=2, scale_factor=2, mode="nontrainable", interp_mode="nearest", align_corners=None
-        )
+        self.enlarge = nn.Upsample(scale_factor=2, mode="nearest")
         self.levels = nn.ModuleList(
             convolutions(width, width, depth=architecture.decoder_depth) for width in channels[:-1]
         )
         self.head = nn.Conv2d(channels[0], out_channels, kernel_size=1)
-        self.to_input_size = UpSample(
-            spatial_dims=2, scale_factor=architecture.stem_stride, mode="nontrainable", align_corners=False
-        )
+        self.to_input_size = nn.Upsample(scale_factor=architecture.stem_stride, mode="bilinear")
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         *skips, coarsest_NCHW = features

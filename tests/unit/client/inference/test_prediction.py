@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -85,3 +88,19 @@ def test_flips_average_what_is_seen_upright_and_upside_down_in_its_place() -> No
     # Each half is called dense by one of the two looks.
     torch.testing.assert_close(logits["dense"], torch.full_like(image_NCHW, 2.0))
     torch.testing.assert_close(logits["breast"], image_NCHW.repeat(1, 3, 1, 1))
+
+
+def test_the_default_network_is_built_and_used_without_monai_which_is_slow_to_import() -> None:
+    program = (
+        "import sys, torch, client.using\n"
+        "from client.inference.prediction import predict\n"
+        "from shared.model import build_model\n"
+        "from shared.plan import ModelPlan\n"
+        "plan = ModelPlan(size='tiny', input_height_px=64, input_width_px=64)\n"
+        "predict(build_model(plan).eval(), torch.zeros(1, 1, 64, 64), plan)\n"
+        "print(*{'monai', 'matplotlib', 'scipy.stats', 'flwr'} & set(sys.modules))"
+    )
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == ""
