@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from client.training import stepping
 from client.training.dataset import Batch
 from client.training.micro_batches import MicroBatches, activation_bytes
-from client.training.ranks import Alone
+from client.training.ranks import Alone, Ranks
 from client.training.stepping import Stepper
 from shared.model import initial_model
 from shared.model.weights import weights_of
@@ -55,10 +55,25 @@ def _stepper(
     *,
     correct: Callable[[nn.Module], None] = lambda _model: None,
     micro_batches: MicroBatches | None = None,
+    ranks: Ranks | None = None,
 ) -> Stepper:
     return Stepper(
-        model, PLAN, CPU, correct=correct, micro_batches=micro_batches or MicroBatches(CPU), ranks=Alone()
+        model,
+        PLAN,
+        CPU,
+        correct=correct,
+        micro_batches=micro_batches or MicroBatches(CPU),
+        ranks=ranks or Alone(),
     )
+
+
+class Together(Alone):
+    """As if others had added gradients by every weight."""
+
+    def add_gradients(self, model: nn.Module) -> bool:
+        for weight in model.parameters():
+            weight.grad = torch.ones_like(weight)
+        return True
 
 
 @pytest.fixture
@@ -160,3 +175,20 @@ def test_in_float16_the_loss_is_scaled_until_gradients_are_finite(monkeypatch: p
     assert len(taken) >= 16
     assert taken[-1] < taken[0]
     assert all(tensor.dtype == torch.float32 for tensor in weights_of(model).values())
+
+
+@pytest.mark.parametrize("ranks", [Alone(), Together()], ids=["alone", "together"])
+def test_what_wants_no_gradient_stays_as_it_is_and_does_not_decay(ranks: Ranks) -> None:
+    model = initial_model(PLAN)
+    frozen = [name for name, weight in model.named_parameters() if "breast_decoder" in name]
+    for name, weight in model.named_parameters():
+        weight.requires_grad_(name not in frozen)
+    before = weights_of(model)
+
+    assert _stepper(model, ranks=ranks).step(_batch(), 1e-2) is not None
+
+    after = weights_of(model)
+    unchanged = [name for name in before if torch.equal(after[name], before[name])]
+    assert frozen
+    assert set(unchanged) >= set(frozen)
+    assert any("dense_decoder" in name for name in before.keys() - set(unchanged))
