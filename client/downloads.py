@@ -57,6 +57,7 @@ class Downloads:
         for digest in self.blobs.digests():
             if digest not in needed:
                 self.blobs.remove(digest)
+        self.blobs.discard_unfinished(may_resume=needed.__contains__)
 
     def fetch(self, blob: BlobRef) -> Path:
         """Where a blob's bytes are."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from server.open_files import allow_open_files
 from server.strategies.strategy import Array, Change, ReadUpdate, RobustStrategy, Step, Strategy
 from shared.errors import AggregationError, NonFiniteError
 from shared.fixed_point.grid import Block, Grid
@@ -72,9 +73,10 @@ def changes_by_robust_mean(
     Raises
     ------
     AggregationError
-        Fewer updates than the strategy needs.
+        Fewer updates than the strategy needs, or more than this process may have open.
     """
     _insist_on_several(len(updates), least=strategy.plan.least_answers)
+    allow_open_files(len(updates))
     for block, mean in zip(grid.blocks(), strategy.mean_blocks(grid, updates), strict=True):
         yield Change(weights=mean * (grid.step(block.name) / share))
 

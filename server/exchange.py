@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -72,9 +73,23 @@ class _Asked:
     asked_at: float
 
 
-def open_round(session: Session, cohort: list[Site], base: Checkpoint, *, number: int, phase: Phase) -> Round:
-    """Record an attempt at a phase before any site is asked."""
-    now, wait_s = time.time(), session.plan.rounds.timeout_s
+def open_round(
+    session: Session,
+    cohort: list[Site],
+    base: Checkpoint,
+    *,
+    number: int,
+    phase: Phase,
+    at_most_s: float = math.inf,
+) -> Round:
+    """Record an attempt at a phase before any site is asked.
+
+    Parameters
+    ----------
+    at_most_s
+        How long it may wait, where that is less than the plan's timeout.
+    """
+    now, wait_s = time.time(), min(session.plan.rounds.timeout_s, at_most_s)
     if phase is Phase.TRAIN:
         took_s = training_times_s(session.coordinator.runs.timings(session.run.run_id))
         wait_s = patience_s(wait_s, [*took_s, *session.lateness.training_times_s()])

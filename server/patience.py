@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 from server.lifecycle import AnswerState
@@ -57,3 +58,14 @@ def patience_s(timeout_s: float, took_s: Iterable[float]) -> float:
     if slowest_s is None:
         return timeout_s
     return min(timeout_s, max(SHORTEST_S, TIMES_THE_SLOWEST * slowest_s))
+
+
+def counting_patience_s(*, is_late: bool) -> float:
+    """How long sites are waited for that count their examples, within the plan's timeout.
+
+    Parameters
+    ----------
+    is_late
+        The run goes on already: all others wait for those that have come later.
+    """
+    return SHORTEST_S if is_late else math.inf

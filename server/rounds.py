@@ -10,6 +10,7 @@ from server.channel import SiteChannel
 from server.coordinator import Coordinator
 from server.exchange import exchange, open_round
 from server.lifecycle import RoundState, RunState
+from server.patience import counting_patience_s
 from server.publication import publish
 from server.session import Session, gather, present, require_going_on
 from server.store import Checkpoint, Run, Site
@@ -155,9 +156,11 @@ def _run_round(session: Session, base: Checkpoint) -> Checkpoint:
 
 def _weigh(session: Session, there: list[Site], base: Checkpoint) -> SiteWeights | None:
     """The weights of all sites that were ever counted; those that are new to the run are asked to count."""
-    counted = {site_id for batch in _counts(session) for site_id in batch}
+    before = _counts(session)
+    counted = {site_id for batch in before for site_id in batch}
     if new := [site for site in there if site.site_id not in counted]:
-        opened = open_round(session, new, base, number=0, phase=Phase.COUNT)
+        at_most_s = counting_patience_s(is_late=weights_of_run(session.plan, before) is not None)
+        opened = open_round(session, new, base, number=0, phase=Phase.COUNT, at_most_s=at_most_s)
         exchange(session, opened, new, needed=session.plan.rounds.quorum - len(counted))
         session.coordinator.runs.close_round(opened, None, state=RoundState.AGGREGATED, at=time.time())
     return weights_of_run(session.plan, _counts(session))
@@ -169,7 +172,7 @@ def _counts(session: Session) -> list[Mapping[str, int]]:
 
 
 def _forget_blobs(coordinator: Coordinator, newest: Checkpoint | None = None) -> None:
-    """Single sites' updates, admitted or not, are kept no longer than their round lasts.
+    """Single sites' updates, admitted or not, whole or not, are kept no longer than their round lasts.
 
     A delta is kept as long as its checkpoint is the newest one.
     """
@@ -180,6 +183,7 @@ def _forget_blobs(coordinator: Coordinator, newest: Checkpoint | None = None) ->
     for digest in here:
         if digest not in kept:
             coordinator.blobs.remove(digest)
+    coordinator.blobs.discard_unfinished(may_resume=lambda _digest: False)
 
 
 def _evaluate(session: Session, final: Checkpoint) -> None:

@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import grpc
 
@@ -54,11 +54,16 @@ UPDATE_OVERHEAD = 1.1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlobPolicy:
-    """What each site may move: what it is now being asked for, and nothing else."""
+    """What each site may move: what it is now being asked for, and nothing else.
+
+    An attempt does not outlast the process that serves it, so that what sites have named in it is kept here.
+    """
 
     federation: Federation
     memberships: Memberships
     runs: Runs
+    _named: dict[str, tuple[tuple[str, int, int], str]] = field(init=False, default_factory=dict)
+    _lock: threading.Lock = field(init=False, default_factory=threading.Lock)
 
     def is_active(self, site_id: str) -> bool:
         """Whether the site is enrolled and not revoked."""
@@ -73,8 +78,21 @@ class BlobPolicy:
         return self.runs.may_fetch(site_id, digest)
 
     def may_send(self, site_id: str, digest: str, size_bytes: int) -> bool:
-        """One update's worth of bytes, while the site is being asked for one."""
-        return 0 < size_bytes <= UPDATE_OVERHEAD * self.runs.largest_expected(site_id)
+        """One blob of an update's size, the first that the site names in the attempt that it is asked in."""
+        expected = self.runs.expected_update(site_id)
+        if expected is None or not 0 < size_bytes <= UPDATE_OVERHEAD * expected.base_bytes:
+            return False
+        with self._lock:
+            attempt, _ = self._named.get(site_id, (None, None))
+            if attempt != expected.attempt:
+                self._named[site_id] = (expected.attempt, digest)
+            return self._named[site_id] == (expected.attempt, digest)
+
+
+def discard_abandoned(coordinator: Coordinator) -> None:
+    """Drop what ended processes were writing, and uploads that are of no round any more."""
+    goes_on = bool(coordinator.runs.unfinished())
+    coordinator.blobs.discard_unfinished(may_resume=lambda _digest: goes_on)
 
 
 def serve(home: CoordinatorHome, on_ready: Callable[[], None]) -> None:
@@ -94,6 +112,7 @@ def serve(home: CoordinatorHome, on_ready: Callable[[], None]) -> None:
         signal.signal(number, lambda *_: stopping.set())
     with hold_folder(home.folder):
         coordinator = Coordinator.open(home)
+        discard_abandoned(coordinator)
         now = time.time()
         if not coordinator.clock.contradicts_own_records(now=now) and renew_server_certificate(home, now=now):
             log.info("The listeners have a new certificate")

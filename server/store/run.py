@@ -112,6 +112,20 @@ class Timing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ExpectedUpdate:
+    """What a site is now asked to train on.
+
+    Attributes
+    ----------
+    attempt
+        Run, round and attempt that it is asked in.
+    """
+
+    attempt: tuple[str, int, int]
+    base_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
     """The weights after a finished round, and the strategy's state beside them.
 

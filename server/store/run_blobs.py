@@ -26,10 +26,13 @@ def kept_digests() -> list[Select[Any]]:
     ]
 
 
-def asked_of(site_id: str) -> Select[tuple[str, str, int, str, str]]:
+def asked_of(site_id: str) -> Select[tuple[str, int, int, str, str, int, str, str]]:
     """The open attempts that a site is to answer under a plan that it approves, with their blobs."""
     return (
         select(
+            round_.c.run_id,
+            round_.c.number,
+            round_.c.attempt,
             run.c.plan_sha256,
             round_.c.base_digest,
             round_.c.base_bytes,

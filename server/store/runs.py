@@ -25,7 +25,17 @@ from server.lifecycle import (
     require_transition,
 )
 from server.store.audit import append
-from server.store.run import INTERRUPTED, NO_ANSWER, STOPPED, Answer, Checkpoint, Round, Run, Timing
+from server.store.run import (
+    INTERRUPTED,
+    NO_ANSWER,
+    STOPPED,
+    Answer,
+    Checkpoint,
+    ExpectedUpdate,
+    Round,
+    Run,
+    Timing,
+)
 from server.store.run_blobs import asked_of, kept_digests
 from server.store.run_rows import (
     ANSWER_EVENTS,
@@ -309,12 +319,15 @@ class Runs:
             for row in rows
         )
 
-    def largest_expected(self, site_id: str) -> int:
-        """Size in bytes of the largest base that the site is now asked to train on; 0 if it is not asked."""
+    def expected_update(self, site_id: str) -> ExpectedUpdate | None:
+        """The largest base that the site is now asked to train on; None if it is not asked."""
         with transaction(self._engine) as connection:
             trains = asked_of(site_id).where(round_.c.phase == Phase.TRAIN.value)
             rows = connection.execute(trains).all()
-        return max((row.base_bytes for row in rows), default=0)
+        if not rows:
+            return None
+        row = max(rows, key=lambda row: row.base_bytes)
+        return ExpectedUpdate(attempt=(row.run_id, row.number, row.attempt), base_bytes=row.base_bytes)
 
 
 def _load_run(connection: Connection, run_id: str) -> Run:

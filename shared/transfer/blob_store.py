@@ -2,8 +2,8 @@
 
     blobs/<first two hex digits>/<digest>     whole and verified; never changed
     partial/<digest>.<owner>                  still arriving, locked by its writer
-    partial/put.<random>                      being written by `put_bytes`
-    partial/draft.<random>                    being written by the holder of a `draft`
+    partial/put.<random>                      being written by `put_bytes`, and locked
+    partial/draft.<random>                    being written by the holder of a `draft`, who has it locked
 
 Several processes may use one folder at once: a blob appears by rename only, and two that write the same
 digest write the same bytes.
@@ -11,11 +11,12 @@ digest write the same bytes.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
@@ -23,7 +24,7 @@ from pathlib import Path
 from shared.errors import NotFoundError, TamperedError
 from shared.files import PRIVATE_FILE
 from shared.transfer.blob_ref import BlobRef, check_digest
-from shared.transfer.partial_blob import PartialBlob, disk_errors, publish
+from shared.transfer.partial_blob import PartialBlob, disk_errors, is_same_file, publish
 
 LOCAL_OWNER = "self"
 """Whose unfinished blobs those are that this side fetches for itself."""
@@ -45,12 +46,10 @@ class BlobStore:
     def put_bytes(self, content: bytes) -> BlobRef:
         """Keep these bytes."""
         ref = BlobRef.of(content)
-        temporary = self._partial / f"put.{secrets.token_hex(8)}"
         with disk_errors():
+            descriptor, temporary = self._new_file("put")
             try:
-                descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE)
                 with os.fdopen(descriptor, "wb") as file:
-                    fcntl.flock(file, fcntl.LOCK_EX)
                     file.write(content)
                     file.flush()
                     os.fsync(file.fileno())
@@ -63,13 +62,13 @@ class BlobStore:
     @contextmanager
     def draft(self) -> Iterator[Path]:
         """A file of this disk to write in any order and then to `put_draft`; else it is gone afterwards."""
-        path = self._partial / f"draft.{secrets.token_hex(8)}"
-        try:
-            with disk_errors():
-                os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE))
+        with disk_errors():
+            descriptor, path = self._new_file("draft")
+            try:
                 yield path
-        finally:
-            path.unlink(missing_ok=True)
+            finally:
+                path.unlink(missing_ok=True)
+                os.close(descriptor)
 
     def put_draft(self, draft: Path, expected: BlobRef | None = None) -> BlobRef:
         """Keep a draft that is written and closed: the file itself, and no copy of it.
@@ -169,19 +168,29 @@ class BlobStore:
                 self._partial_path(ref.digest, owner), self._final_path(ref.digest), ref
             )
 
-    def discard_partials(self, untouched_since: float) -> int:
-        """Drop unfinished blobs without a writer; returns how many.
+    def discard_unfinished(self, *, may_resume: Callable[[str], bool]) -> None:
+        """Drop what has no writer and will get none: drafts, and unfinished blobs that nobody goes on with.
 
         Parameters
         ----------
-        untouched_since
-            Seconds since the Unix epoch; those written to later are kept.
+        may_resume
+            Whether the unfinished blob of a digest is kept for who sent or fetched the first part of it.
         """
-        count = 0
         with disk_errors():
             for path in self._partial.iterdir():
-                count += _discard_if_stale(path, untouched_since)
-        return count
+                digest, _, _ = path.name.partition(".")
+                if digest in {"put", "draft"} or not may_resume(digest):
+                    _discard_if_abandoned(path)
+
+    def _new_file(self, kind: str) -> tuple[int, Path]:
+        """A file to write, locked while it is written, so that nobody takes it for abandoned."""
+        while True:
+            path = self._partial / f"{kind}.{secrets.token_hex(8)}"
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE_FILE)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if is_same_file(descriptor, path):
+                return descriptor, path
+            os.close(descriptor)  # taken for abandoned before it was locked
 
     def _final_path(self, digest: str) -> Path:
         check_digest(digest)
@@ -192,16 +201,11 @@ class BlobStore:
         return self._partial / f"{digest}.{owner}"
 
 
-def _discard_if_stale(path: Path, untouched_since: float) -> bool:
-    try:
-        with path.open("rb") as file:
-            if os.fstat(file.fileno()).st_mtime >= untouched_since:
-                return False
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+def _discard_if_abandoned(path: Path) -> None:
+    with contextlib.suppress(FileNotFoundError, BlockingIOError), path.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if is_same_file(file.fileno(), path):
             path.unlink()
-            return True
-    except (FileNotFoundError, BlockingIOError):
-        return False
 
 
 def _not_found() -> NotFoundError:

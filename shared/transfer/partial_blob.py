@@ -57,7 +57,7 @@ class PartialBlob:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, PRIVATE_FILE)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if _is_same_file(descriptor, path):
+                if is_same_file(descriptor, path):
                     return cls(descriptor, path, final, ref)
             except BlockingIOError:
                 os.close(descriptor)
@@ -135,7 +135,8 @@ def publish(written: Path, final: Path) -> None:
     sync_folder(final.parent)
 
 
-def _is_same_file(descriptor: int, path: Path) -> bool:
+def is_same_file(descriptor: int, path: Path) -> bool:
+    """Whether a file that was opened still has this name."""
     try:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:

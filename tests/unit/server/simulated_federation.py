@@ -253,7 +253,9 @@ class SimulatedSite:
 
     def upload(self, content: bytes) -> BlobRef:
         blob = BlobRef.of(content)
-        assert blob.size_bytes <= 1.1 * self.coordinator.runs.largest_expected(self.site_id)
+        expected = self.coordinator.runs.expected_update(self.site_id)
+        assert expected is not None
+        assert blob.size_bytes <= 1.1 * expected.base_bytes
         return self.coordinator.blobs.put_bytes(content)
 
     def contribution(self, asked: Asked, update: BlobRef | None) -> Contribution:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from server.service import BlobPolicy
+from server.service import BlobPolicy, discard_abandoned
 from shared.records import Phase
+from shared.transfer.blob_ref import BlobRef
 from tests.unit.server.simulated_federation import Asked, SimulatedFederation, SimulatedSite, honest
 
 
@@ -47,3 +48,53 @@ def test_a_site_that_is_not_asked_may_move_nothing_at_all(federation: SimulatedF
     assert not any(policy.may_send("site-bergen", "0" * 64, size) for size in (0, 1, 1000))
     assert policy.is_active("site-bergen")
     assert not policy.is_active("site-nobody")
+
+
+def test_a_site_that_sends_one_blob_after_another_may_send_one_in_each_attempt(
+    federation: SimulatedFederation,
+) -> None:
+    policy, allowed = policy_of(federation), []
+
+    def fill_the_disk(site: SimulatedSite, asked: Asked) -> bytes:
+        if asked.occasion.phase is Phase.TRAIN:
+            size = asked.announcement.base.size_bytes
+            assert not policy.may_send(site.site_id, "f" * 64, 100 * size)  # not even named
+            named = [f"{asked.occasion.round_number}{number}".ljust(64, "0") for number in (1, 2, 3, 1)]
+            allowed.append([policy.may_send(site.site_id, digest, size) for digest in named])
+        return honest(site, asked)
+
+    federation["bergen"].does(fill_the_disk)
+
+    federation.run()
+
+    assert allowed == [[True, False, False, True]] * 2
+
+
+def test_unfinished_uploads_outlast_a_restart_in_their_round_and_no_more(
+    federation: SimulatedFederation,
+) -> None:
+    blobs, upload = federation.coordinator.blobs, BlobRef.of(b"an update that a site has begun to send")
+
+    def send_a_part(site: SimulatedSite, asked: Asked) -> bytes:
+        with blobs.try_partial(upload, site.site_id) as partial:
+            partial.append(b"an update")
+        return honest(site, asked)
+
+    federation["bergen"].does(send_a_part, in_round=2)
+    federation["cork"].does(send_a_part, in_round=1)
+    federation.channel.breaks_in_round = 2
+    with pytest.raises(ConnectionError):
+        federation.run()
+    assert blobs.partial_bytes(upload.digest, "site-cork") == 0  # its round is over
+
+    with blobs.try_partial(upload, "site-bergen") as partial:
+        partial.append(b"an update")
+    discard_abandoned(federation.coordinator)
+    assert blobs.partial_bytes(upload.digest, "site-bergen") == 9
+
+    federation.resume()
+    assert blobs.partial_bytes(upload.digest, "site-bergen") == 0
+    with blobs.try_partial(upload, "site-bergen") as partial:
+        partial.append(b"an update")
+    discard_abandoned(federation.coordinator)
+    assert blobs.partial_bytes(upload.digest, "site-bergen") == 0

@@ -2,11 +2,10 @@
 
 import fcntl
 import hashlib
-import os
+import signal
 import stat
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -291,14 +290,33 @@ def test_a_full_disk_is_said_so_and_leaves_no_half_blob(store, folder):
 
 
 def test_only_abandoned_unfinished_blobs_are_discarded(store, folder):
-    old, held, fresh = (BlobRef.of(bytes([value])) for value in range(3))
-    for ref in (old, fresh):
+    useless, held, wanted = (BlobRef.of(bytes([value])) for value in range(3))
+    for ref in (useless, wanted):
         with store.try_partial(ref):
             pass
     with store.try_partial(held):
-        for ref in (old, held):
-            os.utime(folder / "partial" / f"{ref.digest}.self", (1000, 1000))
+        store.discard_unfinished(may_resume={wanted.digest}.__contains__)
 
-        assert store.discard_partials(untouched_since=time.time() - 3600) == 1
+    assert leftovers(folder) == sorted(f"{ref.digest}.self" for ref in (held, wanted))
 
-    assert leftovers(folder) == sorted(f"{ref.digest}.self" for ref in (held, fresh))
+
+def test_what_a_killed_process_was_writing_is_discarded_and_what_a_living_one_writes_is_not(store, folder):
+    script = f"""
+import os, pathlib, signal
+from shared.transfer.blob_store import BlobStore
+with BlobStore(pathlib.Path({str(folder)!r})).draft() as draft:
+    draft.write_bytes(b"half of it")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    killed = subprocess.run([sys.executable, "-c", script], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert len(leftovers(folder)) == 1
+
+    with store.draft() as draft:
+        draft.write_bytes(CONTENT)
+        store.discard_unfinished(may_resume=lambda _digest: True)
+        assert leftovers(folder) == [draft.name]
+        ref = store.put_draft(draft)
+
+    assert store.path(ref.digest).read_bytes() == CONTENT
+    assert leftovers(folder) == []
