@@ -24,7 +24,14 @@ from client.intake.exclusions import IntakeRules
 from client.intake.loading import load
 from client.intake.sources import open_source
 from client.training.dataset import FittedDataset
-from client.training.local_round import LocalRound, own_weights, residual_state, rounding_of, train_round
+from client.training.local_round import (
+    LocalRound,
+    control_state,
+    own_weights,
+    residual_state,
+    rounding_of,
+    train_round,
+)
 from client.training.schedule import training_seed
 from client.training.trainer import train
 from deploy.demo.phantoms.three_hospitals import write_hospitals
@@ -33,7 +40,7 @@ from server.strategies import strategy_of
 from server.weighting import SiteWeights
 from shared.bands import BANDS
 from shared.fixed_point.grid import Bits
-from shared.fixed_point.update_file import write_update
+from shared.fixed_point.update_file import read_update, write_update
 from shared.model import Weights, build_model, initial_model
 from shared.model.weights import from_bytes, load_into, weights_of
 from shared.plan import Plan
@@ -266,7 +273,9 @@ def _rounds(
                     values = {name: tensor.numpy() for name, tensor in trained.update.items()}
                     write_update(file, rounding.grid, rounding.blocks(values), compress=True)
                 update = blobs.put_draft(draft)
-            states[site.name] = {**trained.state, **residual_state(rounding)}
+            with blobs.path(update.digest).open("rb") as sent:
+                control = control_state(states[site.name], rounding, read_update(sent, rounding.grid))
+            states[site.name] = {**trained.state, **residual_state(rounding), **control}
             contribution = Contribution(
                 occasion=occasion,
                 num_examples=len(site.train),

@@ -35,6 +35,7 @@ from client.training.local_round import (
     Correct,
     Train,
     control_like,
+    control_state,
     leave,
     own_weights,
     residual_state,
@@ -53,6 +54,7 @@ from shared.errors import (
     TransferError,
     TrustError,
 )
+from shared.fixed_point.update_file import read_update
 from shared.model import Weights, blank_model
 from shared.model.sent import EXPONENTS, control_of
 from shared.model.weights import load
@@ -192,6 +194,8 @@ def _train_round(
         log.warning("%d values of the update lay beyond the round's grid", rounding.num_clipped)
     if rounding.factor < 1:
         log.warning("the update was shortened to %.3g of its length: the plan bounds it", rounding.factor)
+    with workplace.blobs.path(update.digest).open("rb") as file:
+        control = control_state(state, rounding, read_update(file, rounding.grid))
     return RoundRecord(
         occasion=occasion,
         terms=announcement.terms,
@@ -203,7 +207,7 @@ def _train_round(
         num_clipped=rounding.num_clipped,
         evaluation=evaluation,
         duration_s=time.monotonic() - began,
-        state={**trained.state, **residual_state(rounding)},
+        state={**trained.state, **residual_state(rounding), **control},
     )
 
 

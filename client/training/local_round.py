@@ -6,16 +6,17 @@ A site's state between rounds is named tensors: `local:` layers that stay here (
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from client.training.corrections import ControlVariates, Proximal
 from client.training.trainer import TrainingResult
 from shared.errors import TrustError
-from shared.fixed_point.grid import Grid
+from shared.fixed_point.grid import Grid, Integers
 from shared.fixed_point.rounding import Rounding, no_residual, rounding_key
 from shared.model import Weights, blank_model, model_around
 from shared.model.sent import CONTROL, control_of, local_names, norm_bound, sent_shapes
@@ -39,7 +40,7 @@ class LocalRound:
     update
         Exactly the tensors that the plan's strategy sends.
     state
-        What the next round needs, but for what rounding will owe.
+        What the next round needs, but for what follows from rounding: `residual_state` and `control_state`.
     """
 
     result: TrainingResult
@@ -89,7 +90,6 @@ def train_round(
     kept = {LOCAL + name: after[name] for name in local}
     if variates is not None:
         update |= {control_of(name): tensor for name, tensor in variates.change_of_own().items()}
-        kept |= {control_of(name): tensor for name, tensor in variates.new_own().items()}
     return LocalRound(result=result, update=update, state=kept)
 
 
@@ -113,7 +113,9 @@ def rounding_of(terms: Terms | None, plan: Plan, occasion: Occasion, state: Mapp
     grid = Grid(bits=terms.bits, shapes=sent, exponents=dict(zip(sent, terms.exponents, strict=True)))
     residual = None
     if terms.bits == 8:
-        residual = no_residual(grid)
+        # What a control variate's change lacks is in the next change, see `control_state`.
+        owed = no_residual(grid)
+        residual = {name: values for name, values in owed.items() if not name.startswith(CONTROL)}
         for name in residual.keys() & {
             key.removeprefix(RESIDUAL) for key in state if key.startswith(RESIDUAL)
         }:
@@ -133,6 +135,30 @@ def rounding_of(terms: Terms | None, plan: Plan, occasion: Occasion, state: Mapp
 def residual_state(rounding: Rounding) -> Weights:
     """What rounding owes after an update was written, as state of the site."""
     return {RESIDUAL + name: torch.from_numpy(owed) for name, owed in (rounding.residual or {}).items()}
+
+
+def control_state(state: Mapping[str, Tensor], rounding: Rounding, sent: Iterable[Integers]) -> Weights:
+    """The site's control variate after an update: moved by what was sent, as the coordinator moves its own.
+
+    What rounding and clipping left out of its change is in the next round's change.
+
+    Parameters
+    ----------
+    state
+        The site's state before the update.
+    sent
+        The update's blocks, read only if a control variate is among them.
+    """
+    grid = rounding.grid
+    moved = {name: np.zeros(grid.size(name), np.float32) for name in grid.shapes if name.startswith(CONTROL)}
+    if not moved:
+        return {}
+    for block, integers in zip(grid.blocks(), sent, strict=True):
+        if block.name in moved:
+            step = grid.step(block.name) / rounding.share
+            moved[block.name][block.start : block.stop] = integers * step
+    changes = {name: torch.from_numpy(flat).reshape(grid.shapes[name]) for name, flat in moved.items()}
+    return {name: state.get(name, torch.zeros_like(change)) + change for name, change in changes.items()}
 
 
 def control_like(base: Weights) -> Weights:

@@ -38,7 +38,7 @@ class Rounding:
         The site's share: every value is scaled by it first.
     residual
         What earlier rounds still owe, scaled by the share, each tensor flat and float32; replaced in place by
-        what is owed after this one. None rounds without feedback.
+        what is owed after this one. What is not in it is rounded without feedback, None all.
     bound
         On the norm of the scaled values with what is owed; None if there is none.
     num_clipped
@@ -68,7 +68,7 @@ class Rounding:
     def _meant(self, block: Block, update: Mapping[str, Reals]) -> NDArray[np.float64]:
         values = update[block.name].reshape(-1)[block.start : block.stop].astype(np.float64)
         values *= self.share
-        if self.residual is not None:
+        if self.residual is not None and block.name in self.residual:
             values += self.residual[block.name][block.start : block.stop]
         return values
 
@@ -79,7 +79,7 @@ class Rounding:
         np.floor(integers, out=integers)
         clipped = np.clip(integers, -self.grid.largest, self.grid.largest)
         self.num_clipped += int(np.count_nonzero(clipped != integers))
-        if self.residual is not None:
+        if self.residual is not None and block.name in self.residual:
             self.residual[block.name][block.start : block.stop] = values - clipped * step
         return clipped.astype(np.int16) if self.grid.bits == 16 else clipped.astype(np.int8)
 

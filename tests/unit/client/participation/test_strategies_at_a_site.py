@@ -123,9 +123,34 @@ def test_under_scaffold_a_site_sends_the_change_of_its_variate_and_keeps_the_new
     assert update.keys() == {*base, *common}
     step = 2**-15 * 2  # of the grid, for a site with half of all weight
     for name in common:
-        torch.testing.assert_close(update[name], own[name], rtol=0, atol=step)
-        torch.testing.assert_close(second[name], own_then[name] - own[name], rtol=0, atol=step)
+        torch.testing.assert_close(update[name], own[name])
+        torch.testing.assert_close(second[name], own_then[name] - own[name], rtol=1e-5, atol=1e-6)
     assert any(bool(tensor.abs().max() > step) for name, tensor in own.items())
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_under_scaffold_a_variate_moves_by_what_was_sent_however_much_was_clipped(
+    bits: int, coordinator: MinimalCoordinator, workplace: Workplace
+) -> None:
+    plan = plan_with(strategy="scaffold", bits=bits)
+    base = weights_of(initial_model(plan))
+    common = {control_of(name): torch.zeros_like(tensor) for name, tensor in base.items()}
+    state = coordinator.blobs.put_bytes(to_bytes({**common, EXPONENTS: torch.zeros(2 * len(base))}))
+    reach = 2.0**-12  # nearly all that a site may say of a gradient is clipped to this
+    exponents = [-11 - bits if name in common else -9 for name in sorted({**base, **common})]
+    terms = {"state": state, "exponents": exponents}
+
+    first, update = asked(coordinator, workplace, plan, terms=terms)
+    own = kept_after(workplace, first, round_number=1)
+    second, then = asked(coordinator, workplace, plan, terms=terms, round_number=2)
+    own_then = kept_after(workplace, second, round_number=2)
+
+    assert first.num_clipped > 100
+    for name in common:
+        assert float(own[name].abs().max()) <= 2 * reach
+        torch.testing.assert_close(own[name], update[name])
+        torch.testing.assert_close(own_then[name], update[name] + then[name])
+    assert not any(name.startswith("residual:control:") for name in own)
 
 
 def test_with_eight_bits_what_rounding_owes_is_kept_and_paid_in_the_next_round(
