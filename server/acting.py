@@ -64,7 +64,7 @@ def open_side(folder: Path | None) -> Side:
         Its database cannot be opened.
     """
     from server.store import AuditLog, Persons, open_coordinator_store
-    from server.store.runs import COORDINATOR
+    from server.store.audit import COORDINATOR
     from shared.persons.side import Side
 
     home = CoordinatorHome(folder or default_home())

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Collection
 
 from server.store import AuditLog
-from server.store.runs import COORDINATOR
+from server.store.audit import COORDINATOR
 from shared.audit.events import ClockJudged
 from shared.errors import ClockError
 

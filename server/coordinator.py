@@ -20,9 +20,9 @@ from server.store import (
     open_coordinator_store,
 )
 from server.store.applications import Applications
+from server.store.audit import COORDINATOR
 from server.store.consents import Consents
 from server.store.memberships import Memberships
-from server.store.runs import COORDINATOR
 from server.store.sign_ins import Passwords, SignIns
 from shared.errors import AdmissionError, TrustError
 from shared.transfer.blob_store import BlobStore

@@ -22,8 +22,8 @@ from server.launching import Launcher
 from server.nodes import FOLLOW_EVERY_S, Nodes
 from server.renewal import RenewalService
 from server.store import Federation, Runs
+from server.store.audit import COORDINATOR
 from server.store.memberships import Memberships
-from server.store.runs import COORDINATOR
 from shared.audit.settings import note_settings
 from shared.disk_watch import DiskWatch
 from shared.errors import ClockError, StoreError

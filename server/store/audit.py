@@ -8,7 +8,10 @@ from shared.audit.schema import declare_audit
 from shared.persons.register import Persons
 from shared.persons.schema import declare_persons
 
-__all__ = ["AuditLog", "Persons", "append"]
+__all__ = ["COORDINATOR", "AuditLog", "Persons", "append"]
+
+COORDINATOR = "coordinator"
+"""Who acts where no person and no site does."""
 
 declare_audit(metadata)
 declare_persons(metadata)

@@ -17,14 +17,14 @@ from sqlalchemy import (
 
 from server.lifecycle import (
     ANSWER_TRANSITIONS,
-    ROUND_TRANSITIONS,
     RUN_TRANSITIONS,
     AnswerState,
     RoundState,
     RunState,
     require_transition,
 )
-from server.store.audit import append
+from server.store.attempts import close_round, load_rounds, void_open_rounds
+from server.store.audit import COORDINATOR, append
 from server.store.run import (
     INTERRUPTED,
     NO_ANSWER,
@@ -47,23 +47,17 @@ from server.store.run_rows import (
     event_of_move,
     key_of,
     to_answer,
-    to_round,
     to_run,
 )
 from server.store.schema import ATTEMPT_KEY, answer, round_, run
 from shared.audit.events import (
-    AnswerLost,
-    RoundAggregated,
     RoundOpened,
-    RoundVoid,
     RunSubmitted,
 )
 from shared.audit.log import take_write_lock
 from shared.errors import AggregationError, NotFoundError
 from shared.records import Contribution, Occasion, Phase
 from shared.store import transaction
-
-COORDINATOR = "coordinator"
 
 
 class Runs:
@@ -105,7 +99,7 @@ class Runs:
         with transaction(self._engine) as connection:
             take_write_lock(connection)
             _move(connection, run_id, RunState.STOPPED, at=at, actor=actor)
-            _void_open_rounds(connection, run_id, at=at, unanswered=STOPPED)
+            void_open_rounds(connection, run_id, at=at, unanswered=STOPPED)
 
     def resume(self, run_id: str, *, actor: str, at: float) -> None:
         """Let a run go on that was stopped or has failed; one that is not over goes on as it does.
@@ -147,7 +141,7 @@ class Runs:
         """Close attempts that an interrupted process left open."""
         with transaction(self._engine) as connection:
             take_write_lock(connection)
-            _void_open_rounds(connection, run_id, at=at, unanswered=INTERRUPTED)
+            void_open_rounds(connection, run_id, at=at, unanswered=INTERRUPTED)
 
     def open_round(self, opened: Round, cohort: Sequence[str]) -> None:
         """Record an attempt and the sites that it asks, before any of them is asked.
@@ -242,7 +236,7 @@ class Runs:
         """
         with transaction(self._engine) as connection:
             take_write_lock(connection)
-            _close_round(connection, closed, aggregate, state=state, at=at, unanswered=NO_ANSWER)
+            close_round(connection, closed, aggregate, state=state, at=at, unanswered=NO_ANSWER)
 
     def last_checkpoint(self, run_id: str) -> Checkpoint | None:
         """The weights of the last finished training round."""
@@ -264,7 +258,7 @@ class Runs:
     def rounds(self, run_id: str) -> list[Round]:
         """Every attempt of a run, in order of opening."""
         with transaction(self._engine) as connection:
-            return _load_rounds(connection, run_id)
+            return load_rounds(connection, run_id)
 
     def answers(self, run_id: str, phase: Phase | None = None) -> list[Answer]:
         """Every site's part in a run, or in the exchanges of one phase, by round and site."""
@@ -337,11 +331,6 @@ def _load_run(connection: Connection, run_id: str) -> Run:
     return to_run(row)
 
 
-def _load_rounds(connection: Connection, run_id: str) -> list[Round]:
-    query = select(round_).where(round_.c.run_id == run_id).order_by(round_.c.opened_at)
-    return [to_round(row) for row in connection.execute(query).mappings()]
-
-
 def _move(
     connection: Connection,
     run_id: str,
@@ -355,50 +344,3 @@ def _move(
     columns = columns_of_move(state, at=at, failure=failure)
     connection.execute(update(run).where(run.c.run_id == run_id).values(**columns))
     append(connection, event_of_move(run_id, state, failure), actor=actor, at=at)
-
-
-def _void_open_rounds(connection: Connection, run_id: str, *, at: float, unanswered: str) -> None:
-    for left in _load_rounds(connection, run_id):
-        if left.state is RoundState.OPEN:
-            _close_round(connection, left, None, state=RoundState.VOID, at=at, unanswered=unanswered)
-
-
-def _close_round(
-    connection: Connection,
-    closed: Round,
-    aggregate: Checkpoint | None,
-    *,
-    state: RoundState,
-    at: float,
-    unanswered: str,
-) -> None:
-    key = key_of(closed)
-    of_round = and_(*(round_.c[name] == value for name, value in key.items()))
-    of_answer = and_(*(answer.c[name] == value for name, value in key.items()))
-    old = connection.execute(select(round_.c.state).where(of_round)).scalar_one()
-    require_transition(ROUND_TRANSITIONS, RoundState(old), state)
-    connection.execute(
-        update(round_)
-        .where(of_round)
-        .values(
-            state=state,
-            closed_at=at,
-            **columns_of("aggregate", aggregate.weights if aggregate else None),
-            **columns_of("aggregate_state", aggregate.state if aggregate else None),
-        )
-    )
-    still_asked = and_(of_answer, answer.c.state == AnswerState.ASKED)
-    lost = select(answer.c.site_id).where(still_asked).order_by(answer.c.site_id)
-    for site_id in connection.execute(lost).scalars().all():
-        no_answer = AnswerLost(
-            subject=closed.run_id,
-            number=closed.number,
-            attempt=closed.attempt,
-            phase=closed.phase,
-            reason=unanswered,
-        )
-        append(connection, no_answer, actor=site_id, at=at)
-    connection.execute(update(answer).where(still_asked).values(state=AnswerState.LOST, reason=unanswered))
-    outcome = RoundAggregated if state is RoundState.AGGREGATED else RoundVoid
-    event = outcome(subject=closed.run_id, number=closed.number, attempt=closed.attempt, phase=closed.phase)
-    append(connection, event, actor=COORDINATOR, at=at)
