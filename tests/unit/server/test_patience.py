@@ -70,31 +70,6 @@ def test_a_site_that_hangs_when_it_is_counted_costs_one_deadline(found_federatio
     assert federation.state is RunState.FINISHED
 
 
-def test_a_newcomer_that_hangs_when_it_is_counted_holds_up_the_others_once_and_briefly(
-    found_federation: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(server.patience, "SHORTEST_S", 0.5)
-    federation = found_federation(4)
-    aarhus, bergen = federation["aarhus"], federation["bergen"]
-    aarhus.online_since, aarhus.counts = None, stay_silent
-
-    def bring_the_other(site: SimulatedSite, asked: Asked) -> bytes:
-        aarhus.online_since = aarhus.online_since or time.time()
-        return honest(site, asked)
-
-    bergen.does(bring_the_other, in_round=1)
-
-    federation.run()
-
-    counting = [one for one in federation.coordinator.runs.rounds(RUN_ID) if one.phase is Phase.COUNT]
-    waits = [one.deadline - one.opened_at for one in counting]
-    assert waits[0] == federation.plan.rounds.timeout_s
-    assert waits[1:] == pytest.approx([0.5] * 3)
-    held_up = [one.attempt for one in counting if (one.closed_at or 0) >= one.deadline]
-    assert held_up == [2]
-    assert federation.state is RunState.FINISHED
-
-
 def test_a_site_that_answers_too_late_is_waited_for_again(found_federation: Make) -> None:
     federation = found_federation(4)
     channel, receive = federation.channel, federation.channel.receive
