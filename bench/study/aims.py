@@ -20,10 +20,16 @@ PUBLISHED_FOUR_CLASS_DICE = 0.851
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Aim:
-    """One aim, as a reader sees it."""
+    """One aim, as a reader sees it.
+
+    Attributes
+    ----------
+    judged
+        What was reached, beside what was wanted.
+    """
 
     words: str
-    reached: str
+    judged: str
     is_met: bool
 
 
@@ -65,8 +71,10 @@ def _beside_own(arms: Mapping[str, ArmResults], name: str) -> list[Aim]:
 
 
 def _at_least(words: str, reached: float, least: float) -> Aim:
-    return Aim(words=f"{words}: at least {least:.3f}", reached=f"{reached:.3f}", is_met=reached >= least)
+    is_met = reached >= least
+    return Aim(words=words, judged=f"{reached:.3f} {'≥' if is_met else '<'} {least:.3f}", is_met=is_met)
 
 
 def _at_most(words: str, reached: float, most: float) -> Aim:
-    return Aim(words=f"{words}: at most {most:.1f}", reached=f"{reached:.1f}", is_met=reached <= most)
+    is_met = reached <= most
+    return Aim(words=words, judged=f"{reached:.1f} {'≤' if is_met else '>'} {most:.1f}", is_met=is_met)

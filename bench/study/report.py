@@ -223,7 +223,7 @@ def _aims(study: Study) -> list[str]:
 
 
 def _judged(aim: Aim) -> str:
-    return f"{aim.reached}, {'met' if aim.is_met else 'missed'}"
+    return f"{aim.judged}: {'met' if aim.is_met else 'missed'}"
 
 
 def _at_home(arms: Mapping[str, ArmResults]) -> ArmResults | None:
