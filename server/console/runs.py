@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Hashable, Mapping
 from typing import Any, Protocol
@@ -21,6 +22,7 @@ from server.learning_curves import panels
 from server.lifecycle import RunState
 from server.measure_tables import EXPLANATION, measure_tables
 from server.members import Contact
+from server.store import Run
 from server.submission import extend
 from server.summary import RunSummary, summarize
 from shared.errors import ConfigError, NotFoundError
@@ -31,6 +33,7 @@ from shared.plan import Plan
 MOST_ROUNDS_SHOWN = 12
 MOST_ROUNDS_IN_LANES = 20
 MOST_ROUNDS = 10_000
+MOST_RUNS_KEPT = 4
 PARTS = ("state", "actions", "approvals", "progress", "timeline", "sites", "rounds", "test", "curves")
 """Sections of a run's page that follow it; each is a template, and the content of the element of its name."""
 
@@ -60,6 +63,8 @@ class RunPages:
         self._coordinator = coordinator
         self._control = control
         self._desk = desk
+        self._read: dict[str, tuple[Hashable, RunSummary]] = {}
+        self._reading = threading.Lock()
 
     def routes(self) -> list[Route]:
         """Where they answer."""
@@ -102,7 +107,7 @@ class RunPages:
         last: list[Hashable] = []
 
         def look() -> Mapping[str, str] | None:
-            stamp = (self._coordinator.outcomes.stamp(run_id), *sorted(self._in_touch()), self._trouble())
+            stamp = (self._stamp(run_id), *sorted(self._in_touch()), self._trouble())
             if last == [stamp]:
                 return None
             last[:] = [stamp]
@@ -153,7 +158,7 @@ class RunPages:
     def _facts(self, run_id: str) -> dict[str, Any]:
         """All that the templates of a run name."""
         run = self._coordinator.runs.get(run_id)
-        summary, plan = summarize(run, self._coordinator), Plan.from_toml(run.plan_toml)
+        summary, plan = self._summary(run), Plan.from_toml(run.plan_toml)
         drawn = panels(summary)
         charts = charts_of(drawn, plan)
         return {
@@ -172,6 +177,23 @@ class RunPages:
             "most_shown": MOST_ROUNDS_SHOWN,
             "may_resume": run.state in {RunState.STOPPED, RunState.FAILED},
         }
+
+    def _summary(self, run: Run) -> RunSummary:
+        """A run's summary, which is read anew only after something has changed, however many look at it."""
+        with self._reading:
+            stamp = self._stamp(run.run_id)
+            last = self._read.get(run.run_id)
+            if last is not None and last[0] == stamp:
+                return last[1]
+            if len(self._read) >= MOST_RUNS_KEPT:
+                self._read.clear()
+            summary = summarize(run, self._coordinator)
+            self._read[run.run_id] = (stamp, summary)
+            return summary
+
+    def _stamp(self, run_id: str) -> Hashable:
+        sites = self._coordinator.federation.sites()
+        return self._coordinator.outcomes.stamp(run_id), tuple((site.site_id, site.state) for site in sites)
 
     def _in_touch(self) -> frozenset[str]:
         """Names of the sites whose nodes answer."""

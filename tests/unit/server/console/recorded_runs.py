@@ -113,6 +113,8 @@ def _contribution(plan: Plan, run_id: str, number: int, site_id: str, loss: floa
         num_clipped=0,
         train_loss=loss if "train_loss" in plan.metrics else None,
         evaluation=_evaluation(plan, loss, dice),
+        personal_evaluation=None,
+        appearance=None,
         duration_s=60.0,
         checkpoint="checkpoint",
     )

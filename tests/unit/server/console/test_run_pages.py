@@ -168,6 +168,25 @@ def test_a_page_that_follows_is_told_of_every_change_of_its_run_and_of_no_other(
     assert len(set(seen)) == len(seen)
 
 
+def test_a_run_is_read_once_for_all_who_look_and_again_after_a_change(
+    running: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = []
+    monkeypatch.setattr(
+        "server.console.runs.summarize", lambda run, where: read.append(run.state) or summarize(run, where)
+    )
+    browser = running.browser_of("vera")
+
+    for path in ("/runs/run-1", "/runs/run-1/rounds/2", "/runs/run-1"):
+        assert browser.get(path).status_code == 200
+    running.coordinator.runs.stop("run-1", actor="test", at=time.time())
+    assert "stopped" in browser.get("/runs/run-1").text
+    running.coordinator.memberships.revoke("cork", reason=None, now=time.time(), actor="test")
+    browser.get("/runs/run-1")
+
+    assert read == [RunState.RUNNING, RunState.STOPPED, RunState.STOPPED]
+
+
 def test_every_part_that_follows_has_its_place_on_the_page(running: Console) -> None:
     text = running.browser_of("otto").get("/runs/run-1").text
 
