@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 import server.exchange
 import server.publication
 import server.rounds
 import server.session
+from shared.files import write_file
 from shared.model.networks import ARCHITECTURES, Architecture
 from tests.unit.server.simulated_federation import SITES, SimulatedFederation, small_plan
 
@@ -31,19 +34,37 @@ def in_a_hurry():
 
 
 @pytest.fixture
-def found_federation(tmp_path: Path) -> Callable[..., SimulatedFederation]:
-    """Makes federations, each with a run of so many rounds."""
-    founded = []
+def database_kind(request: pytest.FixtureRequest) -> str:
+    """Where federations have their state: "sqlite", or "postgresql" where a module asks for both."""
+    return str(getattr(request, "param", "sqlite"))
 
-    def make(
-        rounds: int = 2, *, quorum: int = 2, timeout_s: float = 5, sites: Mapping[str, int] = SITES
-    ) -> SimulatedFederation:
-        folder = tmp_path / f"home-{len(founded)}"
-        plan = small_plan(rounds, quorum=quorum, timeout_s=timeout_s)
-        founded.append(SimulatedFederation(folder, plan, sites))
-        return founded[-1]
 
-    return make
+@pytest.fixture
+def found_federation(
+    tmp_path: Path, database_kind: str, request: pytest.FixtureRequest
+) -> Iterator[Callable[..., SimulatedFederation]]:
+    """Makes federations, each with a database of its own and a run of so many rounds."""
+    with contextlib.ExitStack() as databases:
+        founded = []
+
+        def new_database_file() -> Path | None:
+            if database_kind == "sqlite":
+                return None
+            database = request.getfixturevalue("postgresql").new_database()
+            address: SecretStr = databases.enter_context(database)
+            file = tmp_path / f"database-{len(founded)}"
+            write_file(file, address.get_secret_value().encode())
+            return file
+
+        def make(
+            rounds: int = 2, *, quorum: int = 2, timeout_s: float = 5, sites: Mapping[str, int] = SITES
+        ) -> SimulatedFederation:
+            folder = tmp_path / f"home-{len(founded)}"
+            plan = small_plan(rounds, quorum=quorum, timeout_s=timeout_s)
+            founded.append(SimulatedFederation(folder, plan, sites, database_file=new_database_file()))
+            return founded[-1]
+
+        yield make
 
 
 @pytest.fixture

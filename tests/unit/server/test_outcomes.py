@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
 from server.lifecycle import RoundState
 from shared.records import Announcement, Counted, Phase
 from tests.unit.server.simulated_federation import (
@@ -17,6 +19,7 @@ from tests.unit.server.simulated_federation import (
 )
 
 Make = Callable[..., SimulatedFederation]
+pytestmark = pytest.mark.parametrize("database_kind", ["sqlite", "postgresql"], indirect=True)
 
 
 def without_an_update(site: SimulatedSite, asked: Asked) -> bytes:
