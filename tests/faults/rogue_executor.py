@@ -82,7 +82,8 @@ class Rogue:
         plan = Plan.from_toml(blobs.path(announcement.plan.digest).read_bytes())
         network = build_model(plan.model)
         base = from_bytes(blobs.path(announcement.base.digest).read_bytes(), like=network.state_dict())
-        return Asked(announcement=announcement, base=base, sent=sent_shapes(network, plan.aggregation))
+        sent = sent_shapes(network, plan.aggregation)
+        return Asked(announcement=announcement, plan=plan, base=base, sent=sent)
 
     def rounded(self, asked: Asked, factor: float = 1.0) -> list[np.ndarray]:
         """The blocks of some update on the round's grid, or of one that is so many times as large."""
@@ -139,6 +140,7 @@ class Rogue:
         terms = asked.terms.model_copy(update={"exponents": [each + 10 for each in asked.terms.exponents]})
         wider = Asked(
             announcement=asked.announcement.model_copy(update={"terms": terms}),
+            plan=asked.plan,
             base=asked.base,
             sent=asked.sent,
         )

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import os
 import signal
+import subprocess
+import sys
 import time
 from enum import StrEnum
 from pathlib import Path
@@ -47,12 +50,48 @@ def kill_coordinator(federation: SmallFederation) -> None:
     wait_until(lambda: not processes_of(role.home), CHILD_GRACE_S, "the end of the coordinator")
 
 
+WRITE_LONG = """
+import sqlite3, sys, time
+writer = sqlite3.connect(sys.argv[1], isolation_level=None)
+writer.execute("PRAGMA cache_size=1")  # what does not fit goes into the journal before its commit
+writer.execute("BEGIN IMMEDIATE")
+numbers = "WITH RECURSIVE n(i) AS (VALUES(1) UNION ALL SELECT i + 1 FROM n WHERE i < 2000)"
+writer.execute(f"CREATE TABLE torn AS {numbers} SELECT i, hex(randomblob(100)) AS noise FROM n")
+print("written", flush=True)
+time.sleep(60)
+"""
+
+
 def tear_last_writes(home: Path) -> None:
-    """What a power cut leaves of writes that were not over: half a page in the journal, half a blob."""
-    (journal,) = home.glob("*-wal")
-    with journal.open("ab") as file:
-        file.write(os.urandom(HALF_A_PAGE_BYTES))
+    """What a power cut leaves of writes that were not over: a journal cut amid a frame, half a blob.
+
+    The frame is of a transaction that was being written: of one that was over, all is on the disk. Nobody
+    has the store open, so that the journal is read by whoever opens it first.
+    """
+    journal = home / "coordinator.db-wal"
+    before = journal.stat().st_size
+    command = [sys.executable, "-c", WRITE_LONG, str(home / "coordinator.db")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == b"written\n"
+        writer.kill()
+    assert journal.stat().st_size > before + HALF_A_PAGE_BYTES
+    os.truncate(journal, journal.stat().st_size - HALF_A_PAGE_BYTES)
     (home / "blobs" / "partial" / "put.0123456789abcdef").write_bytes(b"the first half of a checkpo")
+
+
+def wait_for_others(federation: SmallFederation, run_id: str, *, number: int) -> None:
+    """Wait until all sites but one have been taken in."""
+    coordinator = Coordinator.open(CoordinatorHome(federation.coordinator.home))
+    num_others = len(federation.sites) - 1
+    wait_until(lambda: admitted(coordinator, run_id, number) == num_others, MOMENT_S, "the others' answers")
+
+
+def let_go_of_the_store() -> None:
+    """Close it in this process: the last one to close it would put the journal in order."""
+    gc.collect()
+    opened = [each.readlink().name for each in Path("/proc/self/fd").iterdir() if each.is_symlink()]
+    assert "coordinator.db-shm" not in opened
 
 
 def admitted(coordinator: Coordinator, run_id: str, number: int) -> int:
@@ -65,16 +104,12 @@ def admitted(coordinator: Coordinator, run_id: str, number: int) -> int:
 def test_a_run_goes_on_when_the_coordinator_loses_its_power_with_answers_taken_in(
     federation: SmallFederation, witness: Witness
 ) -> None:
-    coordinator = Coordinator.open(CoordinatorHome(federation.coordinator.home))
     plan = federation.write_plan("power-cut", rounds=ROUNDS, timeout_s=TIMEOUT_S, **SOME_SECONDS)
     run_id = federation.launch(plan)
     federation.wait_for_step(VICTIM, run_id, round_number=2)
     with halted(federation.sites[VICTIM], EXECUTOR):  # the round must not be over before the power is lost
-        wait_until(
-            lambda: admitted(coordinator, run_id, 2) == len(federation.sites) - 1,
-            MOMENT_S,
-            "the others' answers",
-        )
+        wait_for_others(federation, run_id, number=2)
+        let_go_of_the_store()
         kill_coordinator(federation)
     tear_last_writes(federation.coordinator.home)
     federation.coordinator.start()

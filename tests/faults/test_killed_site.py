@@ -89,6 +89,43 @@ def test_an_executor_killed_in_training_costs_its_site_one_round(
 
 
 @pytest.mark.long
+@pytest.mark.parametrize(
+    ("fate", "back_within_s"),
+    [(signal.SIGKILL, 30.0), (signal.SIGSTOP, 45.0)],
+    ids=["killed", "standing still"],
+)
+def test_a_supernode_that_fails_alone_costs_its_site_no_round(
+    federation: SmallFederation, witness: Witness, fate: signal.Signals, back_within_s: float
+) -> None:
+    plan = federation.write_plan(f"node-{fate.name.lower()}", rounds=2, timeout_s=TIMEOUT_S, **SOME_SECONDS)
+    role = federation.sites[VICTIM]
+
+    run_id = federation.launch(plan)
+    federation.wait_for_step(VICTIM, run_id, round_number=1, step=MIDDLE_STEP)
+    (failed,) = processes_of(role.home, SUPERNODE)
+    log_file = role.home / "logs" / "supernode.log"
+    known = log_file.read_text(errors="replace").count(NODE_IS_IN)
+    os.kill(failed, fate)
+    began = time.monotonic()
+    wait_until(lambda: log_file.read_text(errors="replace").count(NODE_IS_IN) > known, START_S, "the node")
+    back_s = time.monotonic() - began
+    shown = federation.finish(run_id)
+    log.info(
+        "%s: back after %.1f s, rounds of %s s, states %s",
+        fate.name,
+        back_s,
+        [round(one["seconds"], 1) for one in shown["rounds"]],
+        [states(one) for one in shown["rounds"]],
+    )
+
+    assert shown["state"] == "finished"
+    assert back_s < back_within_s
+    assert [states(one) for one in shown["rounds"]] == [dict.fromkeys(VENDORS, "admitted")] * 2
+    assert processes_of(role.home, SUPERNODE) not in ([], [failed])
+    witness.reckon(run_id, rounds=2)
+
+
+@pytest.mark.long
 def test_a_supernode_and_an_executor_killed_at_once_cost_their_site_one_attempt_at_most(
     federation: SmallFederation, witness: Witness
 ) -> None:
@@ -179,7 +216,11 @@ def test_a_run_goes_on_from_its_checkpoints_when_processes_of_the_coordinator_ar
     federation.wait_for_step(VICTIM, run_id, round_number=2, step=MIDDLE_STEP)
     with halted(slow_site, EXECUTOR):  # the round must not be over before its process is killed
         first = role.ask("run", "show", run_id)["rounds"][0]
+        (orphan,) = processes_of(role.home, RUNNER)
         killed = {SUPERLINK: kill_only(role, SUPERLINK)}
+        began = time.monotonic()
+        wait_until(lambda: orphan not in processes_of(role.home, RUNNER), START_S, "the orphan's end")
+        log.info("the runner survived its SuperLink by %.1f s", time.monotonic() - began)
     federation.wait_for_step(VICTIM, run_id, round_number=3, step=MIDDLE_STEP)
     with halted(slow_site, EXECUTOR):
         killed[RUNNER] = kill_only(role, RUNNER)
