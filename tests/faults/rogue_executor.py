@@ -136,7 +136,13 @@ class Rogue:
         return self.send(asked, file.getvalue())
 
     def send_thousandfold(self, asked: Asked) -> bytes:
-        """An update a thousand times as large, on a grid that is wide enough for it."""
+        """An update a thousand times as large, on the announced grid: every value as large as it can be."""
+        file = io.BytesIO()
+        write_update(file, asked.grid(asked.base), self.rounded(asked, 1000.0), compress=True)
+        return self.send(asked, file.getvalue())
+
+    def send_on_a_wider_grid(self, asked: Asked) -> bytes:
+        """The same on a grid that is wide enough for it."""
         terms = asked.terms.model_copy(update={"exponents": [each + 10 for each in asked.terms.exponents]})
         wider = Asked(
             announcement=asked.announcement.model_copy(update={"terms": terms}),
@@ -211,10 +217,11 @@ DEEDS: dict[int, Deed] = {
     3: lambda rogue, asked: rogue.send_floats(float("nan"), asked),
     4: lambda rogue, asked: rogue.send_floats(float("inf"), asked),
     5: Rogue.send_thousandfold,
-    6: Rogue.send_wrong_shapes,
-    7: Rogue.send_for_another_round,
-    8: Rogue.say_it_again,
-    9: Rogue.send_rubbish,
+    6: Rogue.send_on_a_wider_grid,
+    7: Rogue.send_wrong_shapes,
+    8: Rogue.send_for_another_round,
+    9: Rogue.say_it_again,
+    10: Rogue.send_rubbish,
 }
 """By the number of the round; in the others it takes part as the protocol says."""
 

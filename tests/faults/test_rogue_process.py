@@ -26,15 +26,19 @@ VICTIM, RUNNER = "hospital-north", "server.flower.runner"
 TREE = Path(__file__).parents[2]
 TEND_S, LOOK_S = 0.2, 0.02
 START_S, TIMEOUT_S = 60.0, 120.0
-ROUNDS = 10
+ROUNDS = 11
+BOUND = {"max_update_norm": 1.0}
+"""Honest sites keep within it by themselves."""
+
 REASONS = {
     3: "not of the round",
     4: "not of the round",
-    5: "another grid",
-    6: "another network",
-    7: "another occasion",
+    5: "beyond the plan's bound",
+    6: "another grid",
+    7: "another network",
     8: "another occasion",
-    9: "No blob",
+    9: "another occasion",
+    10: "No blob",
 }
 """Why the coordinator keeps the site out, by round; in the second and the last one it behaves."""
 
@@ -109,7 +113,9 @@ def test_a_hostile_site_is_kept_out_round_by_round_and_fills_no_disk(
 ) -> None:
     role = federation.sites[VICTIM]
     coordinator = CoordinatorHome(federation.coordinator.home)
-    plan = federation.write_plan("rogue", rounds=ROUNDS, timeout_s=TIMEOUT_S, local_epochs=6)
+    plan = federation.write_plan(
+        "rogue", rounds=ROUNDS, timeout_s=TIMEOUT_S, aggregation=BOUND, local_epochs=6
+    )
     run_id = federation.launch(plan)
     federation.wait_for_step(VICTIM, run_id, round_number=1)
     with contextlib.ExitStack() as stay:
