@@ -68,8 +68,10 @@ def follow_supervisor() -> None:
     """End this process as soon as its supervisor is gone."""
 
     def wait() -> None:
-        while os.read(0, 1024):
-            pass
+        # A supervisor that is killed with signs of life unread resets the line instead of closing it.
+        with contextlib.suppress(ConnectionResetError):
+            while os.read(0, 1024):
+                pass
         os._exit(0)
 
     threading.Thread(target=wait, name="follow-supervisor", daemon=True).start()

@@ -23,6 +23,17 @@ import time
 follow_supervisor()
 print("following", flush=True)
 """
+ALIVE = """\
+import math
+import shared.supervision as supervision
+supervision.BEAT_EVERY_S = 0.05
+pulse = supervision.Pulse()
+pulse.start()
+pulse.expect(math.inf)
+supervision.follow_supervisor()
+print("following", flush=True)
+import time
+"""
 FOREVER = "while True:\n    time.sleep(0.05)\n"
 
 
@@ -159,8 +170,11 @@ def test_stop_ends_every_child_even_one_that_does_not_listen(
     assert not any(is_alive(child) for child in children)
 
 
-def test_a_child_ends_when_its_supervisor_is_killed(program, tmp_path: Path) -> None:
-    programs = [program("first", STEADY + FOREVER), program("second", STEADY + FOREVER)]
+@pytest.mark.parametrize("unread_s", [0.0, 1.0])
+def test_a_child_ends_when_its_supervisor_is_killed_with_signs_of_life_read_or_unread(
+    program, tmp_path: Path, unread_s: float
+) -> None:
+    programs = [program("first", ALIVE + FOREVER), program("second", ALIVE + FOREVER)]
     script = (
         "import sys, time\n"
         "from pathlib import Path\n"
@@ -182,6 +196,9 @@ def test_a_child_ends_when_its_supervisor_is_killed(program, tmp_path: Path) -> 
     )
     children = [pids(each)[0] for each in programs]
 
+    if unread_s:
+        parent.send_signal(signal.SIGSTOP)
+        time.sleep(unread_s)
     parent.send_signal(signal.SIGKILL)
     parent.wait(10)
 
@@ -196,19 +213,6 @@ def test_a_child_is_in_a_session_of_its_own_so_that_ctrl_c_reaches_the_superviso
 
     assert os.getsid(pids(steady)[0]) != os.getsid(0)
     supervisor.stop()
-
-
-ALIVE = """\
-import math
-import shared.supervision as supervision
-supervision.BEAT_EVERY_S = 0.05
-pulse = supervision.Pulse()
-pulse.start()
-pulse.expect(math.inf)
-supervision.follow_supervisor()
-print("following", flush=True)
-import time
-"""
 
 
 @pytest.fixture
