@@ -36,6 +36,7 @@ MAX_MESSAGE_BYTES = 1024 * 1024
 KEEPALIVE_EVERY_S = 20
 KEEPALIVE_TIMEOUT_S = 10
 
+_CALLS_PER_THREAD = 64
 _COMMON_OPTIONS = [
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -119,12 +120,15 @@ def _abort(context: grpc.ServicerContext, code: grpc.StatusCode, reason: str) ->
 
 
 def new_server(*, num_threads: int, interceptors: Sequence[grpc.ServerInterceptor] = ()) -> grpc.Server:
-    """A server of the synchronous API; each call, streams included, holds one thread."""
+    """A server of the synchronous API; each call, streams included, holds one thread.
+
+    Calls beyond that wait for a thread: hundreds of sites look for offers at about the same time.
+    """
     return grpc.server(
         ThreadPoolExecutor(num_threads, thread_name_prefix="rpc"),
         interceptors=interceptors,
         options=_SERVER_OPTIONS,
-        maximum_concurrent_rpcs=num_threads,
+        maximum_concurrent_rpcs=num_threads * _CALLS_PER_THREAD,
     )
 
 
