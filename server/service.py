@@ -48,6 +48,7 @@ MODULES = {
 TRANSFER_THREADS = 32
 STARTUP_TIMEOUT_S = 60.0
 TEND_S = 0.2
+Attempt = tuple[str, int, int]
 UPDATE_OVERHEAD = 1.1
 """An update is as large as its base but for names; this much larger is still expected."""
 
@@ -62,7 +63,7 @@ class BlobPolicy:
     federation: Federation
     memberships: Memberships
     runs: Runs
-    _named: dict[str, tuple[tuple[str, int, int], str]] = field(init=False, default_factory=dict)
+    _named: dict[str, dict[Attempt, str]] = field(init=False, default_factory=dict)
     _lock: threading.Lock = field(init=False, default_factory=threading.Lock)
 
     def is_active(self, site_id: str) -> bool:
@@ -78,15 +79,18 @@ class BlobPolicy:
         return self.runs.may_fetch(site_id, digest)
 
     def may_send(self, site_id: str, digest: str, size_bytes: int) -> bool:
-        """One blob of an update's size, the first that the site names in the attempt that it is asked in."""
-        expected = self.runs.expected_update(site_id)
-        if expected is None or not 0 < size_bytes <= UPDATE_OVERHEAD * expected.base_bytes:
-            return False
+        """One blob of an update's size in each attempt that the site is asked in: the first that it names."""
+        expected = self.runs.expected_updates(site_id)
+        fitting = [each.attempt for each in expected if 0 < size_bytes <= UPDATE_OVERHEAD * each.base_bytes]
         with self._lock:
-            attempt, _ = self._named.get(site_id, (None, None))
-            if attempt != expected.attempt:
-                self._named[site_id] = (expected.attempt, digest)
-            return self._named[site_id] == (expected.attempt, digest)
+            before = self._named.get(site_id, {})
+            named = {each.attempt: before[each.attempt] for each in expected if each.attempt in before}
+            unnamed = [attempt for attempt in fitting if attempt not in named]
+            is_named = any(named.get(attempt) == digest for attempt in fitting)
+            if unnamed and not is_named:
+                named[unnamed[0]] = digest
+            self._named[site_id] = named
+            return is_named or bool(unnamed)
 
 
 def discard_abandoned(coordinator: Coordinator) -> None:

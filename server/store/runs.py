@@ -313,15 +313,18 @@ class Runs:
             for row in rows
         )
 
-    def expected_update(self, site_id: str) -> ExpectedUpdate | None:
-        """The largest base that the site is now asked to train on; None if it is not asked."""
+    def expected_updates(self, site_id: str) -> list[ExpectedUpdate]:
+        """One for each open attempt in which the site is asked to train.
+
+        There is more than one while a run that was interrupted waits to be taken up and another goes on.
+        """
         with transaction(self._engine) as connection:
             trains = asked_of(site_id).where(round_.c.phase == Phase.TRAIN.value)
             rows = connection.execute(trains).all()
-        if not rows:
-            return None
-        row = max(rows, key=lambda row: row.base_bytes)
-        return ExpectedUpdate(attempt=(row.run_id, row.number, row.attempt), base_bytes=row.base_bytes)
+        return [
+            ExpectedUpdate(attempt=(row.run_id, row.number, row.attempt), base_bytes=row.base_bytes)
+            for row in rows
+        ]
 
 
 def _load_run(connection: Connection, run_id: str) -> Run:

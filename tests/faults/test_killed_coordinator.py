@@ -34,6 +34,7 @@ MOMENT_S = 90.0
 CHILD_GRACE_S = 10.0
 LOOK_S = 0.005
 HALF_A_PAGE_BYTES = 2048
+ROW_BYTES = 100
 RUNNER, SUPERLINK = "server.flower.runner", "server.flower.superlink"
 EXECUTOR = "client.flower.executor"
 
@@ -55,7 +56,7 @@ import sqlite3, sys, time
 writer = sqlite3.connect(sys.argv[1], isolation_level=None)
 writer.execute("PRAGMA cache_size=1")  # what does not fit goes into the journal before its commit
 writer.execute("BEGIN IMMEDIATE")
-numbers = "WITH RECURSIVE n(i) AS (VALUES(1) UNION ALL SELECT i + 1 FROM n WHERE i < 2000)"
+numbers = f"WITH RECURSIVE n(i) AS (VALUES(1) UNION ALL SELECT i + 1 FROM n WHERE i < {sys.argv[2]})"
 writer.execute(f"CREATE TABLE torn AS {numbers} SELECT i, hex(randomblob(100)) AS noise FROM n")
 print("written", flush=True)
 time.sleep(60)
@@ -70,7 +71,9 @@ def tear_last_writes(home: Path) -> None:
     """
     journal = home / "coordinator.db-wal"
     before = journal.stat().st_size
-    command = [sys.executable, "-c", WRITE_LONG, str(home / "coordinator.db")]
+    # Longer than the journal, which is written from its beginning again if all of it is in the store.
+    num_rows = 2000 + before // ROW_BYTES
+    command = [sys.executable, "-c", WRITE_LONG, str(home / "coordinator.db"), str(num_rows)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as writer:
         assert writer.stdout is not None
         assert writer.stdout.readline() == b"written\n"

@@ -61,7 +61,7 @@ def with_data(home: SiteHome, monkeypatch: pytest.MonkeyPatch) -> SiteHome:
     """A home that may train: its policy is content with the data that it says it has."""
     home.policy_file.write_text(POLICY)
     home.approved_bundles_file.write_text(BUNDLE_SHA256)
-    monkeypatch.setattr("client.catalog.Catalog.examples", lambda *_: ["example"])
+    monkeypatch.setattr("client.catalog.Catalog.examples", lambda *_, **__: ["example"])
     return home
 
 

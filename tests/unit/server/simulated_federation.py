@@ -253,8 +253,7 @@ class SimulatedSite:
 
     def upload(self, content: bytes) -> BlobRef:
         blob = BlobRef.of(content)
-        expected = self.coordinator.runs.expected_update(self.site_id)
-        assert expected is not None
+        (expected,) = self.coordinator.runs.expected_updates(self.site_id)
         assert blob.size_bytes <= 1.1 * expected.base_bytes
         return self.coordinator.blobs.put_bytes(content)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from server.service import BlobPolicy, discard_abandoned
+from server.store.run import ExpectedUpdate
 from shared.records import Phase
 from shared.transfer.blob_ref import BlobRef
 from tests.unit.server.simulated_federation import Asked, SimulatedFederation, SimulatedSite, honest
@@ -68,6 +69,24 @@ def test_a_site_that_sends_one_blob_after_another_may_send_one_in_each_attempt(
     federation.run()
 
     assert allowed == [[True, False, False, True]] * 2
+
+
+def test_a_site_may_send_its_update_while_an_interrupted_run_still_waits_to_be_taken_up(
+    federation: SimulatedFederation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = policy_of(federation)
+    asked = [
+        ExpectedUpdate(attempt=("run-waiting", 2, 1), base_bytes=1000),
+        ExpectedUpdate(attempt=("run-going-on", 1, 1), base_bytes=1000),
+    ]
+    monkeypatch.setattr(type(policy.runs), "expected_updates", lambda *_: asked)
+
+    allowed = [policy.may_send("site-bergen", digest * 64, 1000) for digest in ("a", "b", "c", "a", "b")]
+    asked.pop(0)
+    later = [policy.may_send("site-bergen", digest * 64, 1000) for digest in ("b", "a", "c")]
+
+    assert allowed == [True, True, False, True, True]
+    assert later == [True, False, False]
 
 
 def test_unfinished_uploads_outlast_a_restart_in_their_round_and_no_more(

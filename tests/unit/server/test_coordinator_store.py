@@ -271,7 +271,7 @@ def test_a_site_that_takes_its_approval_back_may_move_nothing_from_then_on(
     state_decision(engine, "site-a", Verdict.REFUSED, number=2)
 
     assert not any(runs.may_fetch("site-a", digest) for digest in (PLAN.digest, BASE.digest))
-    assert runs.expected_update("site-a") is None
+    assert runs.expected_updates("site-a") == []
 
 
 def test_a_site_may_fetch_nothing_of_a_round_that_is_closed_without_its_answer(runs: Runs) -> None:
@@ -280,22 +280,22 @@ def test_a_site_may_fetch_nothing_of_a_round_that_is_closed_without_its_answer(r
     runs.close_round(opened(), None, state=RoundState.VOID, at=NOW)
 
     assert not runs.may_fetch("site-a", BASE.digest)
-    assert runs.expected_update("site-a") is None
+    assert runs.expected_updates("site-a") == []
 
 
 def test_bytes_are_expected_of_a_site_only_while_it_is_asked_to_train(runs: Runs) -> None:
-    assert runs.expected_update("site-a") is None
+    assert runs.expected_updates("site-a") == []
 
     runs.open_round(opened(1, phase=Phase.EVALUATE), ["site-a", "site-b"])
-    assert runs.expected_update("site-a") is None
+    assert runs.expected_updates("site-a") == []
 
     runs.open_round(opened(2), ["site-a"])
     expected = ExpectedUpdate(attempt=("run-1", 2, 1), base_bytes=BASE.size_bytes)
-    assert runs.expected_update("site-a") == expected
-    assert runs.expected_update("site-b") is None
+    assert runs.expected_updates("site-a") == [expected]
+    assert runs.expected_updates("site-b") == []
 
     runs.record_answer(occasion(number=2), AnswerState.REJECTED, at=NOW, reason="no")
-    assert runs.expected_update("site-a") is None
+    assert runs.expected_updates("site-a") == []
 
 
 def test_a_second_answer_for_the_same_occasion_is_refused_and_the_first_stays(runs: Runs) -> None:
