@@ -28,7 +28,7 @@ from shared.plan import Plan
 from shared.records import ROUND_PHASES, Phase
 
 GATHER_S = 20.0
-"""How long the first round waits for sites that are still starting, once there is a quorum."""
+"""How long a run that is taken up waits for sites that start or come back, once there is a quorum."""
 
 MAX_ATTEMPTS = 3
 
@@ -54,8 +54,10 @@ def run_rounds(run_id: str, channel: SiteChannel, coordinator: Coordinator) -> N
     try:
         session = _begin(run, channel, coordinator)
         checkpoint = _taken_up(session)
+        patience_s = GATHER_S
         while checkpoint.number < session.plan.rounds.count:
-            checkpoint = _run_round(session, checkpoint)
+            checkpoint = _run_round(session, checkpoint, patience_s=patience_s)
+            patience_s = 0
         _evaluate(session, checkpoint)
         require_going_on(session)
         if coordinator.models.of_run(run_id) is None:
@@ -117,8 +119,8 @@ def _first_checkpoint(session: Session) -> Checkpoint:
     return first_checkpoint(plan, coordinator.blobs, parent=parent)
 
 
-def _run_round(session: Session, base: Checkpoint) -> Checkpoint:
-    """One round, tried again while too few sites answer.
+def _run_round(session: Session, base: Checkpoint, *, patience_s: float) -> Checkpoint:
+    """One round, tried again while too few sites answer; waits so long for sites that are not there yet.
 
     Raises
     ------
@@ -128,7 +130,7 @@ def _run_round(session: Session, base: Checkpoint) -> Checkpoint:
     runs, blobs = session.coordinator.runs, session.coordinator.blobs
     number = base.number + 1
     for _ in range(MAX_ATTEMPTS):
-        there = gather(session, patience_s=GATHER_S if number == 1 else 0)
+        there = gather(session, patience_s=patience_s)
         weights = _weigh(session, there, base)
         cohort = [site for site in there if weights is not None and site.site_id in weights.weights]
         if weights is None or len(cohort) < session.plan.rounds.quorum:

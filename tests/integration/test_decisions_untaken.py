@@ -37,7 +37,7 @@ def home(members: MemberCoordinator, tmp_path: Path, monkeypatch: pytest.MonkeyP
     home = members.member(tmp_path / "aarhus")
     home.policy_file.write_text(POLICY)
     home.approved_bundles_file.write_text(BUNDLE_SHA256)
-    monkeypatch.setattr("client.catalog.Catalog.examples", lambda *_: ["example"])
+    monkeypatch.setattr("client.catalog.Catalog.examples", lambda *_, **__: ["example"])
     return home
 
 
