@@ -188,7 +188,8 @@ def test_sites_keep_their_weights_and_one_that_is_new_is_counted_beside_them(
     after = {name: announced(federation, name, 1).terms for name in federation.sites}
     for name, terms in before.items():
         assert (after[name].weight, after[name].total) == (terms.weight, terms.total)
-    assert (after["cork"].weight, after["cork"].total) == (600, before["bergen"].total)
+    # Of its 60 examples no more count than the largest site had at the start.
+    assert (after["cork"].weight, after["cork"].total) == (300, before["bergen"].total)
 
 
 def test_each_site_is_told_which_contribution_it_goes_on_from(found_federation: Make) -> None:

@@ -133,7 +133,7 @@ def test_a_delta_that_the_coordinator_has_lost_is_done_without(second_round: Sec
 
 def test_earlier_weights_that_the_sites_disk_has_damaged_are_done_without(second_round: SecondRound) -> None:
     path = second_round.workplace.blobs.path(second_round.first.digest)
-    path.write_bytes(first()[:-1] + b"?")
+    path.write_bytes(first()[:-1] + bytes([first()[-1] ^ 1]))
     announcement = second_round.asked(changes(first(), second()))
 
     assert second_round.taken(announcement)[-1] == announcement.base.digest

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+from urllib.parse import quote
 
 import pytest
 from argon2 import PasswordHasher
@@ -41,7 +42,8 @@ def test_nothing_but_the_sign_in_the_health_and_the_static_files_answers_a_stran
         if path in OPEN or path.startswith("/static/"):
             assert answer.status_code in {200, 403}
         elif method == "GET":
-            assert (answer.status_code, answer.headers["location"]) == (303, f"/sign-in?to={place}")
+            sign_in = "/sign-in?to=" + quote(place, safe="/:")
+            assert (answer.status_code, answer.headers["location"]) == (303, sign_in)
         else:
             assert answer.status_code == 401
     assert len(routes_of(console)) > 8
