@@ -40,6 +40,8 @@ CONTRASTS = """() => {
 }"""
 """Texts whose contrast with what lies behind them is below 4.5 (WCAG 2.2, success criterion 1.4.3)."""
 
+PATIENCE_MS = 120_000
+
 
 @pytest.fixture(scope="module")
 def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningConsole]:
@@ -90,6 +92,7 @@ def opened(browser: Browser, console: RunningConsole, *, scheme: str, width: int
     context = browser.new_context(
         ignore_https_errors=True, color_scheme=scheme, viewport={"width": width, "height": 800}
     )
+    context.set_default_timeout(PATIENCE_MS)  # other tests share this machine
     page, complaints = context.new_page(), []
     page.on("console", lambda message: complaints.append(message.text))
     page.on("pageerror", lambda error: complaints.append(str(error)))
