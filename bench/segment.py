@@ -17,13 +17,13 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from bench.published_model import join, publish
 from client.home import SiteHome
 from client.inference.reading import read_image
 from client.using import load_model, segment
 from deploy.demo.phantoms import HOLOGIC, write_hospital
 from shared.plan import Plan, RoundsPlan
 from shared.trust.keys import SigningKey
-from tests.integration.published_model import join, publish
 
 ROWS, COLUMNS, SPACING_MM = 4700, 2900, 0.05
 PLAN = Plan(name="bench", rounds=RoundsPlan(count=1))

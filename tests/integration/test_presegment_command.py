@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from pydicom import dcmread
 
+from bench.published_model import join, publish
 from client import cli
 from client.annotation.dicom_seg import draw_seg
 from client.annotation.labelme import draw_labelme
@@ -25,7 +26,6 @@ from client.intake.masks import open_masks
 from deploy.demo.phantoms import HOLOGIC, write_hospital
 from shared.model import Weights
 from shared.trust.keys import SigningKey
-from tests.integration.published_model import join, publish
 
 Run = Callable[..., Any]
 

