@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -13,7 +14,7 @@ from server.channel import Reply
 from server.lifecycle import AnswerState, ConsentState, RoundState
 from server.patience import missed_deadlines, patience_s, training_times_s
 from server.session import Session, require_going_on
-from server.store import Checkpoint, Round, Site
+from server.store import Answer, Checkpoint, Round, Site
 from server.store.outcomes import Outcome
 from shared.errors import (
     AdmissionError,
@@ -81,6 +82,7 @@ def open_round(
     number: int,
     phase: Phase,
     at_most_s: float = math.inf,
+    carried: Sequence[Answer] = (),
 ) -> Round:
     """Record an attempt at a phase before any site is asked.
 
@@ -88,6 +90,8 @@ def open_round(
     ----------
     at_most_s
         How long it may wait, where that is less than the plan's timeout.
+    carried
+        Answers to the attempt before that count in this one; their sites are not in the cohort.
     """
     now, wait_s = time.time(), min(session.plan.rounds.timeout_s, at_most_s)
     if phase is Phase.TRAIN:
@@ -107,7 +111,7 @@ def open_round(
         closed_at=None,
         base_delta=None if phase is Phase.COUNT else base.delta,
     )
-    session.coordinator.runs.open_round(opened, [site.site_id for site in cohort])
+    session.coordinator.runs.open_round(opened, [site.site_id for site in cohort], carried=carried)
     return opened
 
 

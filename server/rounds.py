@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 
 from server.aggregation import Aggregation, first_checkpoint, weights_of_run
+from server.carrying import carry_over, waiting_answers
 from server.channel import SiteChannel
 from server.coordinator import Coordinator
 from server.exchange import exchange, open_round
@@ -66,11 +67,13 @@ def run_rounds(run_id: str, channel: SiteChannel, coordinator: Coordinator) -> N
     except MammofedError as error:
         if is_of_this_machine(error):
             raise
+        # Stopped in the middle, and perhaps resumed since: whoever takes it up begins anew.
+        has_failed = coordinator.runs.get(run_id).state is RunState.RUNNING
+        if has_failed:
+            coordinator.runs.move(run_id, RunState.FAILED, at=time.time(), failure=error.message)
         _forget_blobs(coordinator)
-        if coordinator.runs.get(run_id).state is not RunState.RUNNING:
-            return  # stopped in the middle, and perhaps resumed since: whoever takes it up begins anew
-        coordinator.runs.move(run_id, RunState.FAILED, at=time.time(), failure=error.message)
-        raise
+        if has_failed:
+            raise
 
 
 def is_of_this_machine(error: MammofedError) -> bool:
@@ -128,23 +131,28 @@ def _run_round(session: Session, base: Checkpoint, *, patience_s: float) -> Chec
         Too few sites answered in every attempt.
     """
     runs, blobs = session.coordinator.runs, session.coordinator.blobs
-    number = base.number + 1
+    number, quorum = base.number + 1, session.plan.rounds.quorum
     for _ in range(MAX_ATTEMPTS):
-        there = gather(session, patience_s=patience_s)
+        waiting = waiting_answers(session, number)
+        there = gather(session, patience_s=patience_s, given=frozenset(each.site_id for each in waiting))
         weights = _weigh(session, there, base)
-        cohort = [site for site in there if weights is not None and site.site_id in weights.weights]
-        if weights is None or len(cohort) < session.plan.rounds.quorum:
+        if weights is None:
             continue
         aggregation = Aggregation(plan=session.plan, base=base, weights=weights, blobs=blobs)
+        carried = carry_over(waiting, aggregation)
+        asked = weights.weights.keys() - {each.site_id for each in carried}
+        cohort = [site for site in there if site.site_id in asked]
+        if len(carried) + len(cohort) < quorum:
+            continue
         for phase in ROUND_PHASES:
-            opened = open_round(session, cohort, base, number=number, phase=phase)
-            contributions = exchange(session, opened, cohort, aggregation, needed=session.plan.rounds.quorum)
-        if len(contributions) >= session.plan.rounds.quorum:
+            opened = open_round(session, cohort, base, number=number, phase=phase, carried=carried)
+            given = exchange(session, opened, cohort, aggregation, needed=quorum - len(carried))
+        if len(carried) + len(given) >= quorum:
             checkpoint = aggregation.checkpoint()
             runs.close_round(opened, checkpoint, state=RoundState.AGGREGATED, at=time.time())
             _forget_blobs(session.coordinator, checkpoint)
             return checkpoint
-        # The updates stay until the round is over: in the next attempt their sites may send the very same.
+        # The updates stay until the round is over: in the next attempt they count, or are sent again.
         runs.close_round(opened, None, state=RoundState.VOID, at=time.time())
     if not _counts(session):
         raise QuorumError(
@@ -176,10 +184,13 @@ def _counts(session: Session) -> list[Mapping[str, int]]:
 def _forget_blobs(coordinator: Coordinator, newest: Checkpoint | None = None) -> None:
     """Single sites' updates, admitted or not, whole or not, are kept no longer than their round lasts.
 
+    Those that an interrupted run has admitted wait until it is taken up.
+
     A delta is kept as long as its checkpoint is the newest one.
     """
     # In this order: what comes meanwhile was written down before it came, and is not looked at.
-    here, kept = coordinator.blobs.digests(), coordinator.kept_digests()
+    here = coordinator.blobs.digests()
+    kept = coordinator.kept_digests() | coordinator.runs.waiting_updates()
     if newest is not None and newest.delta is not None:
         kept |= {newest.delta.blob.digest}
     for digest in here:

@@ -81,10 +81,15 @@ def _expected(session: Session) -> list[Site]:
     ]
 
 
-def gather(session: Session, *, patience_s: float) -> list[Site]:
+def gather(session: Session, *, patience_s: float, given: frozenset[str] = frozenset()) -> list[Site]:
     """The sites that can be asked: all that are expected, or after `patience_s` at least a quorum.
 
     Sites that rest are waited for as long as they say; only then does the plan's timeout begin.
+
+    Parameters
+    ----------
+    given
+        Sites that have answered already, present or not: nobody waits for them.
 
     Raises
     ------
@@ -97,17 +102,21 @@ def gather(session: Session, *, patience_s: float) -> list[Site]:
     quorum = session.plan.rounds.quorum
     while True:
         require_going_on(session)
-        cohort, num_expected = present(session), len(_expected(session))
+        cohort = present(session)
+        num_there = len(given | {site.site_id for site in cohort})
+        num_expected = len(given | {site.site_id for site in _expected(session)})
         waited_s = time.monotonic() - began
-        if len(cohort) >= quorum and (len(cohort) == num_expected or waited_s >= patience_s):
+        if num_there >= quorum and (num_there == num_expected or waited_s >= patience_s):
             return cohort
-        num_resting = sum(time.time() < until for until in session.resting.values())
-        if num_resting and len(cohort) + num_resting >= quorum:
+        num_resting = sum(
+            time.time() < until for site_id, until in session.resting.items() if site_id not in given
+        )
+        if num_resting and num_there + num_resting >= quorum:
             began = time.monotonic()
         elif waited_s > session.plan.rounds.timeout_s:
             num_active = len(session.coordinator.federation.active())
             raise QuorumError(
-                f"Only {len(cohort)} of {num_active} sites approve and are online; the plan needs {quorum}.",
+                f"Only {num_there} of {num_active} sites approve and are online; the plan needs {quorum}.",
                 "Ask the sites to run `mammofed-site start` (and `resume`), then start the run again.",
             )
         time.sleep(GATHER_POLL_S)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Select, and_, select
+from sqlalchemy import Select, and_, func, select
 
-from server.lifecycle import AnswerState, ConsentState, RoundState
+from server.lifecycle import AnswerState, ConsentState, RoundState, RunState
 from server.store.schema import ATTEMPT_KEY, answer, consent, round_, run
+from shared.records import Phase
 
 
 def kept_digests() -> list[Select[Any]]:
@@ -47,5 +48,25 @@ def asked_of(site_id: str) -> Select[tuple[str, int, int, str, str, int, str, st
             answer.c.state == AnswerState.ASKED,
             round_.c.state == RoundState.OPEN,
             consent.c.state == ConsentState.APPROVED,
+        )
+    )
+
+
+def waiting_updates() -> Select[tuple[str]]:
+    """Contributions that were admitted to rounds that are not over, of runs that go on."""
+    aggregated = (
+        select(func.coalesce(func.max(round_.c.number), 0))
+        .where(round_.c.run_id == run.c.run_id, round_.c.aggregate_digest.is_not(None))
+        .correlate(run)
+        .scalar_subquery()
+    )
+    return (
+        select(answer.c.payload)
+        .join(run, run.c.run_id == answer.c.run_id)
+        .where(
+            answer.c.phase == Phase.TRAIN.value,
+            answer.c.state == AnswerState.ADMITTED,
+            answer.c.number > aggregated,
+            run.c.state.in_([RunState.SUBMITTED, RunState.RUNNING]),
         )
     )

@@ -36,7 +36,7 @@ from server.store.run import (
     Run,
     Timing,
 )
-from server.store.run_blobs import asked_of, kept_digests
+from server.store.run_blobs import asked_of, kept_digests, waiting_updates
 from server.store.run_rows import (
     ANSWER_EVENTS,
     answer_of,
@@ -143,8 +143,14 @@ class Runs:
             take_write_lock(connection)
             void_open_rounds(connection, run_id, at=at, unanswered=INTERRUPTED)
 
-    def open_round(self, opened: Round, cohort: Sequence[str]) -> None:
+    def open_round(self, opened: Round, cohort: Sequence[str], *, carried: Sequence[Answer] = ()) -> None:
         """Record an attempt and the sites that it asks, before any of them is asked.
+
+        Parameters
+        ----------
+        carried
+            Answers to the attempt before that count in this one, as they are: a site's signature stays that
+            of the occasion at which it signed.
 
         Raises
         ------
@@ -172,13 +178,17 @@ class Runs:
                 {**key, "site_id": site_id, "state": AnswerState.ASKED, "asked_at": opened.opened_at}
                 for site_id in cohort
             ]
-            connection.execute(insert(answer), rows)
+            if rows:
+                connection.execute(insert(answer), rows)
+            for each in carried:
+                _carry(connection, each, into=opened)
             event = RoundOpened(
                 subject=opened.run_id,
                 number=opened.number,
                 attempt=opened.attempt,
                 phase=opened.phase,
                 cohort=tuple(cohort),
+                carried=tuple(each.site_id for each in carried),
             )
             append(connection, event, actor=COORDINATOR, at=opened.opened_at)
 
@@ -273,6 +283,19 @@ class Runs:
             rows = connection.execute(query).mappings().all()
         return [to_answer(row) for row in rows]
 
+    def last_admitted(self, run_id: str, number: int, phase: Phase) -> list[Answer]:
+        """The answers that were admitted to the last attempt at a phase of a round, by site."""
+        of_phase = and_(answer.c.run_id == run_id, answer.c.number == number, answer.c.phase == phase.value)
+        last = select(func.max(answer.c.attempt)).where(of_phase).scalar_subquery()
+        query = (
+            select(answer)
+            .where(of_phase, answer.c.attempt == last, answer.c.state == AnswerState.ADMITTED)
+            .order_by(answer.c.site_id)
+        )
+        with transaction(self._engine) as connection:
+            rows = connection.execute(query).mappings().all()
+        return [to_answer(row) for row in rows]
+
     def timings(self, run_id: str) -> list[Timing]:
         """When the sites of a run were asked and what came of it, in order of asking."""
         columns = (
@@ -300,6 +323,13 @@ class Runs:
             return frozenset(
                 digest for query in kept_digests() for digest in connection.execute(query).scalars() if digest
             )
+
+    def waiting_updates(self) -> frozenset[str]:
+        """The sites' blobs that were admitted to rounds which are not over, of runs that go on."""
+        with transaction(self._engine) as connection:
+            rows = connection.execute(waiting_updates()).all()
+        updates = (Contribution.from_bytes(row.payload.encode()).update for row in rows)
+        return frozenset(update.digest for update in updates if update is not None)
 
     def may_fetch(self, site_id: str, digest: str) -> bool:
         """Whether a site is now asked for something that needs this blob: plan, base, delta or state.
@@ -332,6 +362,17 @@ def _load_run(connection: Connection, run_id: str) -> Run:
     if row is None:
         raise NotFoundError(f"There is no run '{run_id}'.", "`mammofed-coordinator run list` shows all.")
     return to_run(row)
+
+
+def _carry(connection: Connection, carried: Answer, *, into: Round) -> None:
+    """Copy an answer from its own attempt at a round into another."""
+    key = key_of(into)
+    of_answer = and_(
+        answer.c.site_id == carried.site_id,
+        *(answer.c[name] == value for name, value in {**key, "attempt": carried.attempt}.items()),
+    )
+    row = connection.execute(select(answer).where(of_answer)).mappings().one()
+    connection.execute(insert(answer).values(**{**row, **key}))
 
 
 def _move(

@@ -208,10 +208,17 @@ class _RoundEvent(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoundOpened(_RoundEvent):
-    """A cohort is about to be asked."""
+    """A cohort is about to be asked.
+
+    Attributes
+    ----------
+    carried
+        Sites that are not asked: what they gave to the attempt before, which came to nothing, counts now.
+    """
 
     name = "round.opened"
     cohort: tuple[Identifier, ...]
+    carried: tuple[Identifier, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,7 +26,7 @@ from tests.faults.reckoning import Witness
 
 log = logging.getLogger(__name__)
 
-VICTIM = "hospital-north"
+VICTIM, GONE = "hospital-north", "hospital-coast"
 SOME_SECONDS = {"local_epochs": 12, "learning_rate": 0.005}
 ROUNDS = 3
 TIMEOUT_S = 180.0
@@ -104,9 +104,10 @@ def admitted(coordinator: Coordinator, run_id: str, number: int) -> int:
     )
 
 
-def test_a_run_goes_on_when_the_coordinator_loses_its_power_with_answers_taken_in(
+def test_answers_taken_in_count_when_the_coordinator_loses_its_power_and_one_of_their_sites_is_gone_for_good(
     federation: SmallFederation, witness: Witness
 ) -> None:
+    gone = federation.sites[GONE]
     plan = federation.write_plan("power-cut", rounds=ROUNDS, timeout_s=TIMEOUT_S, **SOME_SECONDS)
     run_id = federation.launch(plan)
     federation.wait_for_step(VICTIM, run_id, round_number=2)
@@ -114,11 +115,19 @@ def test_a_run_goes_on_when_the_coordinator_loses_its_power_with_answers_taken_i
         wait_for_others(federation, run_id, number=2)
         let_go_of_the_store()
         kill_coordinator(federation)
+    gone.kill()
+    wait_until(lambda: not processes_of(gone.home), CHILD_GRACE_S, "the end of the site's children")
     tear_last_writes(federation.coordinator.home)
     federation.coordinator.start()
     shown = federation.finish(run_id)
 
     assert shown["state"] == RunState.FINISHED
+    assert [one["attempt"] for one in shown["rounds"]] == [1, 2, 1]
+    counted = [
+        {part["site"] for part in one["parts"] if part["state"] == AnswerState.ADMITTED}
+        for one in shown["rounds"]
+    ]
+    assert counted == [set(VENDORS), set(VENDORS), set(VENDORS) - {GONE}]
     witness.reckon(run_id, rounds=ROUNDS)
 
 

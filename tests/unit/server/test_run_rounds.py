@@ -535,27 +535,6 @@ def updates_here(federation: SimulatedFederation) -> set[str]:
     } & set(federation.coordinator.blobs.digests())
 
 
-def test_the_updates_of_an_attempt_that_came_to_nothing_need_not_be_sent_again_in_the_next(
-    found_federation: Make,
-) -> None:
-    federation = found_federation(2, quorum=3)
-    before: list[set[str]] = []
-
-    def look(site: SimulatedSite, asked: Asked) -> bytes:
-        before.append(updates_here(federation))
-        return honest(site, asked)
-
-    federation["aarhus"].does(honest, look, in_round=2)
-    federation["cork"].does(refuse, honest, in_round=2)
-
-    federation.run()
-
-    attempts = [one.state for one in federation.coordinator.runs.rounds(RUN_ID) if one.number == 2]
-    assert attempts[:2] == [RoundState.VOID, RoundState.AGGREGATED]
-    assert len(before[0]) == 2
-    assert updates_here(federation) == set()
-
-
 def test_no_update_of_a_run_that_has_failed_is_kept(federation: SimulatedFederation) -> None:
     for name in ("bergen", "cork"):
         federation[name].does(refuse, in_round=2)
