@@ -173,14 +173,16 @@ def summarize(run: Run, coordinator: Coordinator) -> RunSummary:
     latest: dict[tuple[Phase, int], Round] = {}
     for attempt in coordinator.runs.rounds(run.run_id):
         latest[attempt.phase, attempt.number] = attempt
+    plan = Plan.from_toml(run.plan_toml)
+    batches = coordinator.outcomes.counts(plan.lineage(run.run_id))
+    counts = {names[site_id]: count for batch in batches for site_id, count in batch.items()}
     rounds = [
-        _summarize_round(attempt, _parts(attempt, answers, names))
+        _summarize_round(attempt, _parts(attempt, answers, names), counts)
         for (phase, _), attempt in sorted(latest.items(), key=lambda item: item[0][1])
         if phase is Phase.TRAIN
     ]
     tests = [attempt for (phase, _), attempt in latest.items() if phase is Phase.EVALUATE]
     model = coordinator.models.of_run(run.run_id)
-    plan = Plan.from_toml(run.plan_toml)
     return RunSummary(
         run=run,
         num_rounds=plan.rounds.count,
@@ -243,15 +245,16 @@ def _to_part(answer: Answer, name: str) -> SitePart:
     )
 
 
-def _summarize_round(attempt: Round, parts: Sequence[SitePart]) -> RoundSummary:
-    trained = [(part.train_loss, part.num_examples) for part in parts if part.train_loss is not None]
-    total = sum(count or 0 for _, count in trained)
+def _summarize_round(attempt: Round, parts: Sequence[SitePart], counts: Mapping[str, int]) -> RoundSummary:
+    """The loss is a mean by the examples that sites counted before they trained, whatever they tell later."""
+    trained = [(part.train_loss, counts.get(part.site, 0)) for part in parts if part.train_loss is not None]
+    total = sum(count for _, count in trained)
     return RoundSummary(
         number=attempt.number,
         attempt=attempt.attempt,
         state=attempt.state,
         seconds=attempt.closed_at - attempt.opened_at if attempt.closed_at else None,
-        train_loss=sum((loss or 0) * (count or 0) for loss, count in trained) / total if total else None,
+        train_loss=sum(loss * count for loss, count in trained) / total if total else None,
         incoming=pool([part.evaluation for part in parts if part.evaluation]),
         parts=parts,
     )

@@ -36,6 +36,7 @@ def states(shown: dict[str, Any]) -> list[list[str]]:
     return [[part["state"] for part in one["parts"]] for one in shown["rounds"]]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(500)
 def test_no_round_is_lost_while_every_key_is_exchanged(own: SmallFederation, tmp_path: Path) -> None:
     coordinator, (north, lake) = own.coordinator, own.sites.values()

@@ -265,6 +265,7 @@ def test_the_run_is_in_every_log_and_each_update_in_its_sites_ledger(
         assert released == [line["sha256"] for line in left if line["kind"] == "contribution"]
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_extended_from_its_model_by_a_plan_that_sites_approve(
     federation: SmallFederation, finished: FinishedRun
 ) -> None:

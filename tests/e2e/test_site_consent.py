@@ -69,6 +69,7 @@ def states(one: dict[str, Any]) -> dict[str, str]:
     return {part["site"]: part["state"] for part in one["parts"]}
 
 
+@pytest.mark.slow
 def test_a_hospital_that_has_not_approved_receives_nothing_and_joins_the_round_after_its_approval(
     federation: SmallFederation,
 ) -> None:
@@ -145,6 +146,7 @@ def test_a_run_that_too_few_hospitals_approve_fails_and_says_so(federation: Smal
     assert federation.coordinator.ask("run", "show", run_id)["rounds"] == []
 
 
+@pytest.mark.slow
 def test_a_pause_stops_training_within_a_step_and_the_round_goes_on_without_the_site(
     federation: SmallFederation,
 ) -> None:
@@ -181,6 +183,7 @@ def visitor(federation: SmallFederation) -> Iterator[Role]:
     del federation.sites[VISITOR]
 
 
+@pytest.mark.slow
 def test_a_site_that_leaves_amid_a_round_is_out_at_once_and_keeps_its_data(
     federation: SmallFederation, visitor: Role
 ) -> None:

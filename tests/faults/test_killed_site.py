@@ -67,6 +67,7 @@ def test_a_site_killed_in_a_round_is_left_behind_and_is_back_when_it_is_started_
     witness.reckon(run_id, rounds=3)
 
 
+@pytest.mark.slow
 def test_an_executor_killed_in_training_costs_its_site_one_round(
     federation: SmallFederation, witness: Witness
 ) -> None:
@@ -206,6 +207,7 @@ def test_training_that_hangs_for_ever_costs_one_deadline_and_its_executor_is_rep
     witness.reckon(later, rounds=1)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_from_its_checkpoints_when_processes_of_the_coordinator_are_killed(
     federation: SmallFederation, witness: Witness
 ) -> None:

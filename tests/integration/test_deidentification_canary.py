@@ -17,6 +17,9 @@ from tests.integration.canaries import Planted, plant
 COMMAND = Path(sys.executable).with_name("mammofed-site")
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def planted(tmp_path_factory: pytest.TempPathFactory) -> Planted:
     return plant(tmp_path_factory.mktemp("hospital"))

@@ -23,7 +23,7 @@ from tests.integration.orthanc import (
     needs_orthanc,
 )
 
-pytestmark = needs_orthanc
+pytestmark = [needs_orthanc, pytest.mark.slow]
 ARCHIVES = ("dicom", "web")
 
 

@@ -57,6 +57,7 @@ def the_site(home: CoordinatorHome) -> Site:
     return one
 
 
+@pytest.mark.slow
 def test_a_member_joins_by_approval_exchanges_its_keys_while_running_and_is_revoked(
     roles: tuple[Role, Role],
 ) -> None:

@@ -86,6 +86,9 @@ def refused_round(home: SiteHome, members: MemberCoordinator) -> None:
     take_part(sign(ANNOUNCEMENT_TYPE, announcement.to_bytes(), key).to_bytes(), open_workplace(home))
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
     folder = tmp_path_factory.mktemp("canaries")

@@ -18,6 +18,7 @@ import safetensors.torch
 import torch
 
 from server.lifecycle import AnswerState, RunState
+from server.summary import summarize
 from shared.appearance import QUANTITIES
 from shared.errors import QuorumError
 from shared.evaluation.records import NUM_BINS
@@ -464,6 +465,21 @@ def assert_equal(federation: SimulatedFederation, expected: Weights, number: int
     assert weights.keys() == expected.keys()
     for name, tensor in expected.items():
         torch.testing.assert_close(weights[name], tensor, rtol=0, atol=0)
+
+
+def test_a_site_that_lies_about_its_examples_beside_an_update_moves_no_shown_mean(
+    found_federation: Callable[..., SimulatedFederation],
+) -> None:
+    truthful, lying = (found_federation(1) for _ in range(2))
+    for federation, claimed in ((truthful, 30), (lying, 10_000_000)):
+        federation["bergen"].does(changed_contribution(train_loss=90.0, num_examples=claimed), honest)
+        federation.run()
+
+    shown = [summarize(each.coordinator.runs.get(RUN_ID), each.coordinator) for each in (truthful, lying)]
+
+    assert lying.answer_of("bergen", 1)[0] is AnswerState.ADMITTED
+    # Ten, thirty and sixty examples were counted.
+    assert [each.rounds[0].train_loss for each in shown] == [pytest.approx((70 * 0.5 + 30 * 90) / 100)] * 2
 
 
 def test_another_sites_signed_answer_is_refused(federation: SimulatedFederation) -> None:

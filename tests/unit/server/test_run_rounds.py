@@ -635,7 +635,7 @@ def plan_with(strategy: str, **settings: object) -> Plan:
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
-@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("bits", [pytest.param(8, marks=pytest.mark.slow), 16])
 def test_a_run_under_any_strategy_goes_on_after_an_interruption_to_the_bytes_of_a_calm_one(
     strategy: str, bits: int, tmp_path
 ) -> None:

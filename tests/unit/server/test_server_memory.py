@@ -110,6 +110,7 @@ def test_a_round_needs_at_most_three_times_the_model_with_2_8_or_64_sites(num_si
     assert needed_bytes <= 3 * model_bytes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["fedadam", "scaffold", "trimmed_mean", "median", "multi_krum"])
 def test_a_round_under_another_strategy_needs_at_most_three_times_the_model(
     strategy: StrategyName, of_network

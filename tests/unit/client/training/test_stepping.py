@@ -14,6 +14,7 @@ from client.training.micro_batches import MicroBatches, activation_bytes
 from client.training.ranks import Alone, Ranks
 from client.training.stepping import Stepper
 from shared.model import initial_model
+from shared.model.networks import ARCHITECTURES, Architecture
 from shared.model.weights import weights_of
 from shared.plan import ModelPlan, NetworkName, Plan, RoundsPlan
 
@@ -165,6 +166,8 @@ def test_a_step_with_a_gradient_that_is_not_finite_is_left_out_and_the_next_is_t
 
 
 def test_in_float16_the_loss_is_scaled_until_gradients_are_finite(monkeypatch: pytest.MonkeyPatch) -> None:
+    small = Architecture(stem_stride=2, channels=(4, 8), encoder_depth=1, decoder_depth=1)
+    monkeypatch.setitem(ARCHITECTURES, "tiny", small)  # processors are slow with float16
     monkeypatch.setattr(stepping, "convolution_dtype", lambda _device: torch.float16)
     model = initial_model(PLAN)
     stepper = _stepper(model)

@@ -64,6 +64,7 @@ def dice(name: str, sites: Sequence[LearningSite]) -> float:
     return learn(plan, sites, bits=16).mean_dice_dense
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_network")
 def test_an_update_a_thousand_times_too_large_ruins_the_mean_and_no_robust_strategy(
     sites: list[LearningSite],
