@@ -240,6 +240,12 @@ class BundleError(EgressError):
     exit_code = 65
 
 
+class MaskingError(EgressError):
+    """What was asked could uncover this site's update, or the masks of an attempt are not here any more."""
+
+    exit_code = 66
+
+
 class AdmissionError(MammofedError):
     """A contribution must not enter the aggregate."""
 

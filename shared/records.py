@@ -1,32 +1,29 @@
 """What coordinator and site say to each other in a round.
 
-Each record travels as the payload of a signed envelope (`shared.trust.envelope`): canonical JSON, strict
-on reading, versioned by `PROTOCOL`. A record is parsed only after its signature was verified.
+Each record (`shared.record`) travels as the payload of a signed envelope (`shared.trust.envelope`).
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from shared.appearance import Appearance
-from shared.errors import TransferError, TrustError, VersionError
 from shared.evaluation.records import EVALUATED, Evaluation
 from shared.plan import MetricName
+from shared.record import PROTOCOL, Identifier, Record, Sha256
 from shared.transfer.blob_ref import BlobRef
 
-PROTOCOL, MOST_PROTOCOL = 2, 10_000
 ANNOUNCEMENT_TYPE = "application/vnd.mammofed.announcement+json"
 CONTRIBUTION_TYPE = "application/vnd.mammofed.contribution+json"
 REFUSAL_TYPE = "application/vnd.mammofed.refusal+json"
 
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Identifier = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 SignedCheckpoint = Annotated[str, Field(min_length=1, max_length=4096)]
 """The sender's signed checkpoint of its audit log: the JSON of its envelope (`shared.audit.checkpoints`)."""
 RuleName = Annotated[str, Field(pattern=r"^[a-z_]{1,32}(\.[a-z_]{1,32})?$")]
@@ -61,51 +58,6 @@ def metrics_asked(phase: Phase, named: Sequence[MetricName]) -> tuple[MetricName
     return tuple(name for name in named if name in METRICS_OF_PHASE[phase])
 
 
-class Record(BaseModel):
-    """What travels as a signed payload: frozen, strict, in one canonical form."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    def to_bytes(self) -> bytes:
-        """Canonical JSON: sorted keys, no white space, UTF-8."""
-        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":")).encode()
-
-    @classmethod
-    def from_bytes(cls, payload: bytes) -> Self:
-        """Read a verified payload.
-
-        Raises
-        ------
-        VersionError
-            The payload is of another version of the protocol.
-        TrustError
-            It is not of this form.
-        """
-        try:
-            return cls.model_validate_json(payload)
-        except (ValidationError, TransferError) as error:
-            if (spoken := _protocol_of(payload)) not in {None, PROTOCOL}:
-                raise VersionError(
-                    f"A signed {cls.__name__.lower()} is of protocol {spoken}; this side speaks {PROTOCOL}.",
-                    "Coordinator and site must run the same or neighbouring minor versions of mammofed.",
-                ) from error
-            raise TrustError(
-                f"A signed {cls.__name__.lower()} has an unknown form.",
-                "Coordinator and site must run the same or neighbouring minor versions of mammofed.",
-            ) from error
-
-
-def _protocol_of(payload: bytes) -> int | None:
-    """The version of the protocol that an unreadable payload says it is of."""
-    try:
-        document = json.loads(payload)
-    except (ValueError, RecursionError):
-        return None
-    places = [document, document.get("occasion")] if isinstance(document, dict) else []
-    spoken = [place["protocol"] for place in places if isinstance(place, dict) and "protocol" in place]
-    return spoken[0] if spoken and type(spoken[0]) is int and 0 <= spoken[0] <= MOST_PROTOCOL else None
-
-
 class Occasion(Record):
     """The one exchange that a record belongs to."""
 
@@ -117,6 +69,12 @@ class Occasion(Record):
     phase: Phase
     site_id: Identifier
     base_digest: Sha256
+
+    @property
+    def attempt_sha256(self) -> str:
+        """Hex digest of the attempt, the same for all its sites and phases."""
+        document = self.model_dump(mode="json", exclude={"site_id", "phase"})
+        return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
 class Terms(Record):

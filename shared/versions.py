@@ -1,7 +1,7 @@
 """Which versions of mammofed work together; the one place that judges it, for both sides.
 
 Coordinator and site each learn the other's version and say how it fits. What they exchange is of one protocol
-(`shared.records.PROTOCOL`), which holds over minor versions: a side that speaks another one is refused by
+(`shared.record.PROTOCOL`), which holds over minor versions: a side that speaks another one is refused by
 the records themselves. So neighbours in minor version work together, in either direction and within a run.
 """
 

@@ -16,7 +16,8 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from shared.errors import TrustError
-from shared.records import PROTOCOL, Identifier, Record, RuleName, Sha256
+from shared.record import PROTOCOL, Identifier, Record, Sha256
+from shared.records import RuleName
 from shared.trust.envelope import Envelope, verify
 from shared.trust.keys import VerifyKey
 

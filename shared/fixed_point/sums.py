@@ -55,6 +55,35 @@ class IntegerSum:
             raise
         self.num_added += 1
 
+    def take_off(self, words: Callable[[int], NDArray[np.uint32]], *, ring: int) -> None:
+        """Take a mask off a sum of masked updates, which is read modulo 2**`ring` then.
+
+        Parameters
+        ----------
+        words
+            The next words of the mask, so many as are asked for.
+
+        Raises
+        ------
+        AggregationError
+            What is left is no sum of so many updates; nothing can be read from it any more.
+        """
+        most = self.num_added * self._grid.largest
+        for block in self._grid.blocks():
+            part = self._sums[block.name][block.start : block.stop]
+            part -= words(block.size).view(np.int32)
+            left = centred(part, ring)
+            if left.size and int(np.abs(left).max()) > most:
+                raise AggregationError(
+                    "The masks of a round do not cancel.",
+                    "The round is tried again; if it recurs, a site is hostile or runs another version.",
+                )
+            part[:] = left
+
+    def ring_bits(self, num_sites: int) -> int:
+        """As the function of this name, for this grid."""
+        return ring_bits(self._grid.bits, num_sites)
+
     def of(self, name: str) -> NDArray[np.int32]:
         """The sum of one tensor, flat; not a copy."""
         return self._sums[name]

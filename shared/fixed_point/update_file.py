@@ -27,7 +27,7 @@ _LENGTH = struct.Struct("<I")
 
 def write_update(file: BinaryIO, grid: Grid, blocks: Iterable[Integers], *, compress: bool) -> None:
     """Write an update on a grid."""
-    file.write(_start(grid))
+    file.write(start_of(MAGIC, grid))
     packer = PlanePacker(compress=compress)
     for integers in blocks:
         file.write(packer.pack(zigzag(integers)))
@@ -41,14 +41,14 @@ def read_update(file: BinaryIO, grid: Grid) -> Iterator[Integers]:
     WeightsError
         The bytes are not an update on this grid, to the last one of them.
     """
-    reader = PlaneReader(file, _misfit)
-    reader.expect(_start(grid), "it is for another network, or on another grid")
+    reader = PlaneReader(file, misfit)
+    reader.expect(start_of(MAGIC, grid), "it is for another network, or on another grid")
     dtype = np.uint8 if grid.bits == 8 else np.uint16
     for block in grid.blocks():
         integers: Integers = unzigzag(reader.read(block.size, dtype))
         # The one integer beyond the grid: rounding never gives it.
         if integers.size and integers.min() < -grid.largest:
-            raise _misfit("a value lies beyond the grid")
+            raise misfit("a value lies beyond the grid")
         yield integers
     reader.expect_end()
 
@@ -56,17 +56,19 @@ def read_update(file: BinaryIO, grid: Grid) -> Iterator[Integers]:
 def largest_file(grid: Grid) -> int:
     """Bytes that no update on this grid exceeds."""
     num_planes = sum(1 for _ in grid.blocks()) * grid.bits // 8
-    return len(_start(grid)) + num_planes * PLANE_HEAD_BYTES + grid.num_values * grid.bits // 8
+    return len(start_of(MAGIC, grid)) + num_planes * PLANE_HEAD_BYTES + grid.num_values * grid.bits // 8
 
 
-def _start(grid: Grid) -> bytes:
+def start_of(magic: bytes, grid: Grid) -> bytes:
+    """What a file of integers on a grid begins with."""
     tensors = [[name, list(shape)] for name, shape in grid.shapes.items()]
     document = {"bits": grid.bits, "grid": grid.digest, "tensors": tensors}
     header = json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
-    return MAGIC + _LENGTH.pack(len(header)) + header
+    return magic + _LENGTH.pack(len(header)) + header
 
 
-def _misfit(reason: str) -> WeightsError:
+def misfit(reason: str) -> WeightsError:
+    """The error that tells why bytes are not an update of a round."""
     return WeightsError(
         f"An update is not of the round that it is for: {reason}.",
         "Check that both sides run the same version of mammofed under the same plan.",

@@ -13,7 +13,7 @@ from importlib.metadata import version
 
 from flwr.cli.build import build_fab_from_files
 
-from shared.records import PROTOCOL
+from shared.record import PROTOCOL
 
 RUN_SETTING = "mammofed-run"
 

@@ -13,7 +13,7 @@ from deploy.demo.federation import Role
 TREE = Path(__file__).parents[2]
 PACKAGES = ("server", "client", "shared")
 SPOKEN = {
-    "shared/records.py": r"^PROTOCOL, MOST_PROTOCOL = (\d+)",
+    "shared/record.py": r"^PROTOCOL, MOST_PROTOCOL = (\d+)",
     "shared/enrolment/statement.py": r"^PROTOCOL_VERSION = (\d+)",
 }
 

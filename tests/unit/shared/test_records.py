@@ -9,8 +9,8 @@ import pytest
 
 from shared.errors import MammofedError, TrustError, VersionError
 from shared.evaluation.records import Evaluation, Moments, SegmentMoments
+from shared.record import PROTOCOL
 from shared.records import (
-    PROTOCOL,
     Announcement,
     Contribution,
     Counted,

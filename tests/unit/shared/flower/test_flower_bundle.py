@@ -14,7 +14,7 @@ import pytest
 import shared.flower.bundle
 from shared.flower.bundle import RUN_SETTING, build_bundle, bundle_sha256
 from shared.flower.environment import flower_environment
-from shared.records import PROTOCOL
+from shared.record import PROTOCOL
 
 
 def files_of(bundle: bytes) -> dict[str, bytes]:

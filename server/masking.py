@@ -1,0 +1,234 @@
+"""The coordinator's side of secure aggregation in one attempt: it passes on, and takes masks off a sum.
+
+All that it ever holds of updates is masked ones and their sum. Phases follow one another as `Phase` has
+them; what a site tells in each is checked here, so that one that tells nonsense is rejected at once and the
+round goes on without it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import TypeVar
+
+from shared.errors import AdmissionError, AggregationError, MammofedError, TamperedError
+from shared.fixed_point.sums import IntegerSum
+from shared.masking.records import (
+    MASK_KEYS_TYPE,
+    SURVIVORS_TYPE,
+    KeysTold,
+    MaskKeys,
+    Member,
+    RosterAsked,
+    SharesAsked,
+    SharesRevealed,
+    SharesTold,
+    Survivors,
+    SurvivorsAsked,
+    SurvivorsTold,
+    UnmaskAsked,
+)
+from shared.masking.roster import Roster, read_roster
+from shared.masking.sharing import join
+from shared.masking.streams import Mask, adds, agreed_key
+from shared.trust.agreement import AgreementKey
+from shared.trust.envelope import Envelope, verify
+from shared.trust.keys import VerifyKey
+
+
+@dataclass(slots=True, kw_only=True)
+class MaskedRound:
+    """One attempt.
+
+    Attributes
+    ----------
+    attempt
+        Digest of its occasion.
+    colluding, neighbours
+        As the plan has them.
+    """
+
+    attempt: str
+    colluding: int
+    neighbours: int | None
+    _members: dict[str, Member] = field(default_factory=dict)
+    _roster: Roster | None = None
+    _shares: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    _sharers: tuple[str, ...] = ()
+    _masked: set[str] = field(default_factory=set)
+    _survivors: tuple[str, ...] = ()
+    _signed: dict[str, str] = field(default_factory=dict)
+    _revealed: dict[str, SharesRevealed] = field(default_factory=dict)
+
+    def take_keys(self, site_id: str, told: KeysTold, signing_key: VerifyKey) -> None:
+        """Remember a site's signed keys. Raises AdmissionError."""
+        keys = _verified(MaskKeys, told.keys, MASK_KEYS_TYPE, signing_key)
+        if (keys.site_id, keys.attempt) != (site_id, self.attempt):
+            raise _rejected("Its keys for masks are of another site or attempt.")
+        self._members[site_id] = Member(keys=told.keys, signing_key=signing_key.raw.hex())
+
+    def close_keys(self) -> RosterAsked:
+        """No more keys: who takes part. Raises AggregationError if it is too few, PlanError likewise."""
+        asked = RosterAsked(members=tuple(self._members[site] for site in sorted(self._members)))
+        self._roster = read_roster(
+            asked, attempt=self.attempt, colluding=self.colluding, neighbours=self.neighbours
+        )
+        return asked
+
+    def take_shares(self, site_id: str, told: SharesTold) -> None:
+        """Remember what a site shares. Raises AdmissionError."""
+        if told.shares.keys() != set(self.roster.neighbours[site_id]):
+            raise _rejected("It shares its secrets with other sites than those that it should.")
+        self._shares[site_id] = told.shares
+
+    def close_shares(self) -> tuple[str, ...]:
+        """No more shares: who may send an update. Raises AggregationError."""
+        self._sharers = tuple(sorted(self._shares))
+        self._require_few_gone(self._sharers)
+        return self._sharers
+
+    def shares_for(self, site_id: str) -> SharesAsked:
+        """What the others have shared with a site."""
+        theirs = {
+            sender: shares[site_id] for sender, shares in sorted(self._shares.items()) if site_id in shares
+        }
+        return SharesAsked(sharers=self._sharers, shares=theirs)
+
+    def take_masked(self, site_id: str) -> None:
+        """Note that a site's update is in the sum."""
+        self._masked.add(site_id)
+
+    def close_masked(self) -> SurvivorsAsked:
+        """No more updates: whose the sum is of. Raises AggregationError."""
+        self._survivors = tuple(sorted(self._masked))
+        self._require_few_gone(self._survivors)
+        return SurvivorsAsked(survivors=self._survivors)
+
+    def take_signed(self, site_id: str, told: SurvivorsTold) -> None:
+        """Remember a site's signature under the survivors. Raises AdmissionError."""
+        key = self.roster.signing_key(site_id)
+        signed = _verified(Survivors, told.survivors, SURVIVORS_TYPE, key)
+        expected = Survivors(
+            attempt=self.attempt,
+            site_id=site_id,
+            roster=self.roster.digest,
+            sharers=self._sharers,
+            survivors=self._survivors,
+        )
+        if signed != expected:
+            raise _rejected("It has signed other survivors.")
+        self._signed[site_id] = told.survivors
+
+    def close_signed(self) -> UnmaskAsked:
+        """No more signatures. Raises AggregationError."""
+        if len(self._signed) < self.roster.agreed.threshold:
+            raise _too_few()
+        return UnmaskAsked(signed=tuple(self._signed[site] for site in sorted(self._signed)))
+
+    def take_revealed(self, site_id: str, told: SharesRevealed) -> None:
+        """Remember a site's shares of the others' secrets. Raises AdmissionError."""
+        gone = set(self._sharers) - set(self._survivors)
+        if not told.own.keys() <= set(self._survivors) or not told.agreed.keys() <= gone:
+            raise _rejected("It tells shares of secrets that were not asked for.")
+        self._revealed[site_id] = told
+
+    def unmask(self, total: IntegerSum) -> None:
+        """Take the masks off the sum of the survivors' updates.
+
+        Raises
+        ------
+        AggregationError
+            Too few shares were told, they do not fit together, or what is left is no sum of so many updates.
+        """
+        streams: dict[bool, list[bytes]] = {True: [], False: []}
+        for adding, key in chain(self._own_streams(), self._agreed_streams()):
+            streams[adding].append(key)
+        total.take_off(
+            Mask(adds=streams[True], takes=streams[False]).words,
+            ring=total.ring_bits(self.roster.agreed.num_sites),
+        )
+
+    @property
+    def roster(self) -> Roster:
+        """Who takes part; known once keys are closed."""
+        assert self._roster is not None
+        return self._roster
+
+    def _own_streams(self) -> list[tuple[bool, bytes]]:
+        """The survivors' own streams."""
+        streams = []
+        for site in self._survivors:
+            own = self._secret_of(site, {by: told.own for by, told in self._revealed.items()})
+            if hashlib.sha256(own).hexdigest() != self.roster.keys[site].own_sha256:
+                raise _unfitting()
+            streams.append((True, own))
+        return streams
+
+    def _agreed_streams(self) -> list[tuple[bool, bytes]]:
+        """What is left in the sum of the streams that survivors have agreed on with those who are gone."""
+        streams = []
+        for gone in sorted(set(self._sharers) - set(self._survivors)):
+            left = set(self.roster.neighbours[gone]) & set(self._survivors)
+            if not left:
+                continue
+            told = {by: each.agreed for by, each in self._revealed.items()}
+            key = AgreementKey.of(self._secret_of(gone, told))
+            if key.public.hex() != self.roster.keys[gone].mask_key:
+                raise _unfitting()
+            streams += [
+                (
+                    adds(site, gone),
+                    agreed_key(key, bytes.fromhex(self.roster.keys[site].mask_key), attempt=self.attempt),
+                )
+                for site in sorted(left)
+            ]
+        return streams
+
+    def _secret_of(self, site_id: str, told: Mapping[str, Mapping[str, str]]) -> bytes:
+        """The secret of a site, from the shares of it that others have told."""
+        shares = {
+            self.roster.point(by): bytes.fromhex(shares[site_id])
+            for by, shares in told.items()
+            if site_id in shares and by in self.roster.holders(site_id)
+        }
+        threshold = self.roster.agreed.share_threshold
+        if len(shares) < threshold:
+            raise _too_few()
+        try:
+            return join(shares, threshold=threshold)
+        except TamperedError as error:
+            raise _unfitting() from error
+
+    def _require_few_gone(self, left: Collection[str]) -> None:
+        if len(self.roster.members) - len(left) > self.roster.agreed.dropouts:
+            raise _too_few()
+
+
+Told = TypeVar("Told", MaskKeys, Survivors)
+
+
+def _verified(kind: type[Told], envelope: str, payload_type: str, key: VerifyKey) -> Told:
+    try:
+        return kind.from_bytes(verify(Envelope.from_bytes(envelope.encode()), payload_type, key))
+    except MammofedError as error:
+        raise _rejected(error.message) from error
+
+
+def _rejected(reason: str) -> AdmissionError:
+    return AdmissionError(f"A site's part in masking was rejected. {reason}", "Ask the site for its log.")
+
+
+def _too_few() -> AggregationError:
+    return AggregationError(
+        "More sites have left a round than secure aggregation bears.",
+        "The round is tried again; `run show` tells what became of each site.",
+    )
+
+
+def _unfitting() -> AggregationError:
+    return AggregationError(
+        "The shares that sites told do not take the masks off.",
+        "The round is tried again; if it recurs, a site is hostile or runs another version.",
+    )

@@ -1,0 +1,45 @@
+"""The masks themselves: sums of streams of words modulo 2^32, the same at whoever has the keys.
+
+A ring of 2^k with k up to 32 divides 2^32, so that what cancels modulo 2^32 cancels in the ring as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.trust.agreement import AgreementKey, KeyStream
+
+
+class Mask:
+    """The words of some streams added up, and of others taken off."""
+
+    def __init__(self, *, adds: Collection[bytes], takes: Collection[bytes]) -> None:
+        self._adds = [KeyStream(key) for key in adds]
+        self._takes = [KeyStream(key) for key in takes]
+
+    def words(self, size: int) -> NDArray[np.uint32]:
+        """The next `size` words of the mask."""
+        total = np.zeros(size, np.uint32)
+        for stream in self._adds:
+            total += stream.words(size)
+        for stream in self._takes:
+            total -= stream.words(size)
+        return total
+
+
+def agreed_key(own: AgreementKey, other: bytes, *, attempt: str) -> bytes:
+    """The key of the stream between two sites in one attempt."""
+    return own.agree(other, b"mammofed mask stream 1 " + attempt.encode())
+
+
+def sealing_key(own: AgreementKey, other: bytes, *, attempt: str, sender: str) -> bytes:
+    """The key for what one site tells another in one attempt."""
+    return own.agree(other, b"mammofed mask shares 1 " + attempt.encode() + sender.encode())
+
+
+def adds(site_id: str, other: str) -> bool:
+    """Whether the first of two sites is the one that adds their stream; the other takes it off."""
+    return site_id < other
