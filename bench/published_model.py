@@ -63,6 +63,8 @@ def publish(
     calibration: BandCalibration | None = None,
     *,
     reference: Reference | None = None,
+    model_id: str = "test-1",
+    run_id: str = "run-1",
 ) -> Path:
     """A model's folder, signed with this key; the weights are the initial ones, as altered."""
     files = {
@@ -71,8 +73,8 @@ def publish(
         REFERENCE: (reference or Reference()).to_bytes(),
     }
     manifest = Manifest(
-        model_id="test-1",
-        run_id="run-1",
+        model_id=model_id,
+        run_id=run_id,
         plan_sha256=plan.sha256,
         coordinator="Test",
         created_at="2026-01-01T00:00:00+00:00",

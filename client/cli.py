@@ -15,6 +15,7 @@ from client.cli_data import data_app
 from client.cli_keys import keys_app
 from client.cli_ledger import ledger
 from client.cli_masks import masks_app
+from client.cli_models import model_app
 from client.cli_network import add_to as add_network_commands
 from client.cli_options import HOME, HomeOption, JsonOption
 from client.cli_pacs import pacs_app
@@ -45,6 +46,7 @@ app.add_typer(person_commands(open_side), name="person")
 app.add_typer(audit_commands(open_existing_side), name="audit")
 app.add_typer(policy_app, name="policy")
 app.add_typer(keys_app, name="keys")
+app.add_typer(model_app, name="model")
 app.add_typer(
     store_commands(open_existing_side, place_of_store, Path(__file__).parent / "store" / "migrations"),
     name="store",

@@ -31,7 +31,12 @@ def segment_command(
     source: Annotated[
         Path, typer.Argument(help="A mammogram (DICOM, or a PNG of one), or a folder or DICOMDIR of them.")
     ],
-    model_folder: Annotated[Path, typer.Option("--model", help="Folder of a downloaded model.")],
+    model_folder: Annotated[
+        Path | None,
+        typer.Option(
+            "--model", help="Folder of a downloaded model.  [default: the model in use]", show_default=False
+        ),
+    ] = None,
     overlay: Annotated[
         Path | None,
         typer.Option(help="Where to write the overlay picture (PNG); for many images, a folder of them."),
@@ -55,10 +60,11 @@ def segment_command(
     """
     from client.intake.dicomdir import is_dicomdir
     from client.intake.listing import is_folder
+    from client.models import in_use
     from client.using import load_model
 
     output, opened = Output(as_json), SiteHome(home)
-    model = load_model(opened, model_folder, flips=flips, personal=personal)
+    model = load_model(opened, model_folder or in_use(opened), flips=flips, personal=personal)
     site, actor = open_for(home, Action.MODEL_USE)
     if personal and not model.loaded.has_own_layers and not as_json:
         output.console.print("This site keeps the published model as it is; `plan show` tells why.")

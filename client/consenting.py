@@ -22,10 +22,12 @@ from client.enrolment import Membership
 from client.guard import Guard
 from client.home import SiteHome
 from client.plan_states import PlanState
+from client.published import keep_up
 from client.standing import learn
 from client.store.audit import AuditLog, Persons
 from client.store.evaluations import Evaluations
 from client.store.ledger import Kind, Ledger, LedgerEntry, Rule, names_in
+from client.store.models import Models
 from client.store.opening import open_site_store
 from client.store.personal_models import PersonalModels
 from client.store.plans import OfferedPlan, Plans
@@ -102,6 +104,7 @@ class Consenting:
         self.plans = Plans(self._engine)
         self.evaluations = Evaluations(self._engine)
         self.personal_models = PersonalModels(self._engine)
+        self.models = Models(self._engine)
         self.persons = Persons(self._engine)
         self.guard = Guard(home, self.plans, Catalog(self._engine, home.folder))
 
@@ -148,6 +151,11 @@ class Consenting:
         membership = self._home.membership()
         with self._channel.calling(membership) as stub:
             reply = stub.Offers(consent_pb2.OffersRequest(), timeout=CALL_TIMEOUT_S)
+            try:
+                keep_up(stub, self.models, membership, told_sha256=reply.published_sha256)
+            except TrustError as error:
+                self._complain(f"the list of models is not kept: {error.message} {error.hint}")
+                learn(self._home)  # it may be signed by a key that the coordinator has now
         open_runs, unread = [], 0
         for content in reply.envelope:
             try:

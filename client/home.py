@@ -59,6 +59,11 @@ class SiteHome:
         return self.folder / STORE_FILE
 
     @property
+    def models(self) -> Path:
+        """Folder of the models that were pulled, each in a folder of its own."""
+        return self.folder / "models"
+
+    @property
     def membership_file(self) -> Path:
         """What the site knows of its federation, JSON."""
         return self.folder / "membership.json"

@@ -15,6 +15,9 @@ from client.inference.segment import LoadedModel, Segmentation, segment_image
 from client.intake.candidates import Progress, Refusal
 from client.intake.exclusions import Reason
 from client.intake.workers import Failure, Workers
+from client.published import require_not_revoked
+from client.store.models import Models
+from client.store.opening import open_site_store
 from client.training.device import choose_device
 from shared.audit.events import ModelUsed
 from shared.errors import ConfigError, IntakeError, NotFoundError, StoreError
@@ -57,6 +60,8 @@ def load_model(home: SiteHome, folder: Path, *, flips: bool = False, personal: b
         The site has not joined, so that it trusts nobody's models.
     TamperedError, TrustError, NotFoundError
         See `shared.package.verify_package`; or this site has made nothing of these weights for itself.
+    ModelRevokedError
+        The coordinator has revoked it, as far as this site has heard.
     StoreError
         What it has made is damaged.
     ConfigError
@@ -64,6 +69,7 @@ def load_model(home: SiteHome, folder: Path, *, flips: bool = False, personal: b
     """
     anchors = home.membership().anchors
     package = verify_package(folder, anchors.signing_key, anchors.retired_keys)
+    require_not_revoked(Models(open_site_store(home.folder)), package.manifest_sha256)
     plan = package.plan.model
     if flips and not package.plan.training.flip:
         raise ConfigError(
@@ -91,7 +97,6 @@ def _with_own_layers(weights: Weights, home: SiteHome, package: VerifiedPackage)
     """With what this site has made of the model's very weights; None if it keeps them as they are."""
     # With these comes training, with all that it needs: only who asks for such layers waits for it.
     from client.personalising import with_layers
-    from client.store.opening import open_site_store
     from client.store.personal_models import PersonalModels
 
     made = PersonalModels(open_site_store(home.folder)).of_run(package.manifest.run_id)

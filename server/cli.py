@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from server.acting import open_for, open_side, place_of_store
 from server.cli_backup import add_to as add_backup_commands
 from server.cli_keys import keys_app
-from server.cli_model import model_compare
+from server.cli_model import model_compare, model_release, model_revoke
 from server.cli_network import it_sheet, network
 from server.cli_options import HOME, HomeOption, JsonOption
 from server.cli_person import person_password
@@ -143,6 +143,8 @@ def start(home: HomeOption = HOME, as_json: JsonOption = False) -> None:
 run_app.command("start")(run_start)
 run_app.command("extend")(run_extend)
 model_app.command("compare")(model_compare)
+model_app.command("release")(model_release)
+model_app.command("revoke")(model_revoke)
 run_app.command("stop")(run_stop)
 run_app.command("resume")(run_resume)
 
@@ -205,6 +207,7 @@ def model_list(home: HomeOption = HOME, as_json: JsonOption = False) -> None:
     rows = [
         {
             "model_id": model.model_id,
+            "state": model.state.value,
             "run_id": model.run_id,
             "created": time.strftime("%Y-%m-%d %H:%M", time.localtime(model.created_at)),
             "manifest_sha256": model.manifest_sha256,

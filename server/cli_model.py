@@ -1,4 +1,4 @@
-"""`mammofed-coordinator model compare`."""
+"""`mammofed-coordinator model release`, `revoke` and `compare`."""
 
 # Commands import what they need when they are called, so that help and errors come at once.
 
@@ -8,11 +8,51 @@ from typing import Annotated
 
 import typer
 
+from server.acting import open_for
 from server.cli_options import HOME, HomeOption, JsonOption
 from server.home import CoordinatorHome
+from shared.persons.roles import Action
 from shared.terminal import Output
 
 WORST = "*"
+
+ModelArgument = Annotated[str, typer.Argument(help="Model id, from `model list`.")]
+
+
+def model_release(model_id: ModelArgument, home: HomeOption = HOME, as_json: JsonOption = False) -> None:
+    """Say that a model may be used in the clinic; it may, once a second administrator has said so too.
+
+    Both act under tokens of their own. From then on `mammofed-site model pull` fetches it, and the DICOM node
+    of a site sends what it measures.
+    """
+    from server.registry import release
+    from server.store.models import Release
+
+    coordinator, actor = open_for(home, Action.MODEL_RELEASE)
+    outcome = release(coordinator, model_id, actor=actor)
+    words = (
+        f"{model_id} is released: sites may use it in the clinic."
+        if outcome is Release.RELEASED
+        else f"Noted. {model_id} stays a candidate until a second administrator calls `model release`."
+    )
+    Output(as_json).result({"model_id": model_id, "outcome": outcome.value}, words)
+
+
+def model_revoke(
+    model_id: ModelArgument,
+    reason: Annotated[str, typer.Option(help="Why, for the sites to read; plain words.")],
+    home: HomeOption = HOME,
+    as_json: JsonOption = False,
+) -> None:
+    """End a model for good. Sites learn it at their next contact and use it for no image any more.
+
+    One person is enough. Nothing that was measured before is taken back.
+    """
+    from server.registry import revoke
+
+    coordinator, actor = open_for(home, Action.MODEL_REVOKE)
+    model = revoke(coordinator, model_id, reason, actor=actor)
+    Output(as_json).result({"model_id": model_id, "state": model.state.value}, f"{model_id} is revoked.")
 
 
 def model_compare(

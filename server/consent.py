@@ -29,6 +29,7 @@ from shared.consent.records import (
     StatedDecision,
 )
 from shared.errors import AggregationError, NotFoundError, TrustError
+from shared.published import PUBLISHED_TYPE
 from shared.transfer.rpc import REVOKED, RefusedCallError, answering, calling_site
 from shared.trust.envelope import Envelope, sign, verify
 
@@ -68,7 +69,21 @@ class ConsentService(consent_pb2_grpc.ConsentServicer):
             runs = self._coordinator.runs.unfinished()
             for run in runs:
                 self._coordinator.consents.offer(run.run_id, site_id, at=self._clock())
-            return consent_pb2.OffersReply(envelope=[self._offer(run, site_id) for run in runs])
+            return consent_pb2.OffersReply(
+                envelope=[self._offer(run, site_id) for run in runs],
+                published_sha256=self._coordinator.models.published().digest,
+            )
+        raise AssertionError("answering has ended the call")
+
+    def Published(  # noqa: N802 - named by the protocol
+        self, request: consent_pb2.PublishedRequest, context: grpc.ServicerContext
+    ) -> consent_pb2.PublishedReply:
+        """The published models and their states."""
+        with answering(context):
+            self._member(context)
+            payload = self._coordinator.models.published().to_bytes()
+            envelope = sign(PUBLISHED_TYPE, payload, self._coordinator.signing_key)
+            return consent_pb2.PublishedReply(envelope=envelope.to_bytes())
         raise AssertionError("answering has ended the call")
 
     def State(  # noqa: N802 - named by the protocol

@@ -1,4 +1,7 @@
-"""Lifecycles of a site, its consent, a run, a round and an answer, as tables of allowed transitions."""
+"""Lifecycles of a site, its consent, a run, a round and an answer, as tables of allowed transitions.
+
+That of a published model, which the sites know too, is `shared.published.MODEL_TRANSITIONS`.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from enum import StrEnum
 from typing import TypeVar
 
 from shared.errors import AggregationError
+from shared.published import ModelState
 
 
 class SiteState(StrEnum):
@@ -62,7 +66,7 @@ class AnswerState(StrEnum):
     LOST = "lost"
 
 
-State = TypeVar("State", SiteState, ConsentState, RunState, RoundState, AnswerState)
+State = TypeVar("State", SiteState, ConsentState, RunState, RoundState, AnswerState, ModelState)
 
 SITE_TRANSITIONS: Mapping[SiteState, frozenset[SiteState]] = {
     SiteState.PENDING: frozenset({SiteState.ACTIVE, SiteState.REJECTED}),

@@ -1,4 +1,4 @@
-"""Handing out published models."""
+"""The life of a published model: handed out, released by two persons, revoked by one."""
 
 from __future__ import annotations
 
@@ -6,10 +6,39 @@ import time
 from pathlib import Path
 
 from server.coordinator import Coordinator
+from server.store.models import Model, Release
 from shared.audit.events import ModelDownloaded
-from shared.errors import StoreError
+from shared.consent.records import is_plain
+from shared.errors import ConfigError, StoreError
 from shared.files import PUBLIC_FILE, write_file
 from shared.package import VerifiedPackage, verify_package
+from shared.records import MAX_REASON_CHARACTERS
+
+
+def release(coordinator: Coordinator, model_id: str, *, actor: str) -> Release:
+    """Say that a model may be used in the clinic; it is, once two persons have said so.
+
+    Raises as `Models.release`.
+    """
+    return coordinator.models.release(model_id, actor=actor, at=time.time())
+
+
+def revoke(coordinator: Coordinator, model_id: str, reason: str, *, actor: str) -> Model:
+    """End a model: every site learns it at its next contact, and uses it for no image any more.
+
+    Raises
+    ------
+    ConfigError
+        The reason holds more than plain words, or none.
+    NotFoundError, AggregationError
+        See `Models.revoke`.
+    """
+    if not 0 < len(reason) <= MAX_REASON_CHARACTERS or not is_plain(reason):
+        raise ConfigError(
+            "The reason cannot be told to the sites as it is.",
+            f"Use at most {MAX_REASON_CHARACTERS} characters of plain words.",
+        )
+    return coordinator.models.revoke(model_id, reason=reason, actor=actor, at=time.time())
 
 
 def download(coordinator: Coordinator, model_id: str, folder: Path, *, actor: str) -> VerifiedPackage:

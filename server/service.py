@@ -21,7 +21,7 @@ from server.home import CoordinatorHome
 from server.launching import Launcher
 from server.nodes import FOLLOW_EVERY_S, Nodes
 from server.renewal import RenewalService
-from server.store import Federation, Runs
+from server.store import Federation, Models, Runs
 from server.store.audit import COORDINATOR
 from server.store.memberships import Memberships
 from shared.audit.settings import note_settings
@@ -55,7 +55,7 @@ UPDATE_OVERHEAD = 1.1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlobPolicy:
-    """What each site may move: what it is now being asked for, and nothing else.
+    """What each site may move: what it is now being asked for, and released models.
 
     An attempt does not outlast the process that serves it, so that what sites have named in it is kept here.
     """
@@ -63,6 +63,7 @@ class BlobPolicy:
     federation: Federation
     memberships: Memberships
     runs: Runs
+    models: Models
     _named: dict[str, dict[Attempt, str]] = field(init=False, default_factory=dict)
     _lock: threading.Lock = field(init=False, default_factory=threading.Lock)
 
@@ -75,8 +76,8 @@ class BlobPolicy:
         return self.memberships.use(site_id, certificate_pem)
 
     def may_fetch(self, site_id: str, digest: str) -> bool:
-        """Plan and base weights of a round that the site is asked for."""
-        return self.runs.may_fetch(site_id, digest)
+        """Plan and base weights of a round that the site is asked for; files of released models."""
+        return self.runs.may_fetch(site_id, digest) or self.models.may_fetch(digest)
 
     def may_send(self, site_id: str, digest: str, size_bytes: int) -> bool:
         """One blob of an update's size in each attempt that the site is asked in: the first that it names."""
@@ -204,7 +205,10 @@ def _listen(home: CoordinatorHome, coordinator: Coordinator, nodes: Nodes) -> li
         consents.add_to(server)
 
     policy = BlobPolicy(
-        federation=coordinator.federation, memberships=coordinator.memberships, runs=coordinator.runs
+        federation=coordinator.federation,
+        memberships=coordinator.memberships,
+        runs=coordinator.runs,
+        models=coordinator.models,
     )
     enrolment_server, _ = serve_enrolment(
         enrolments,

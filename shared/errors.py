@@ -118,6 +118,12 @@ class VersionError(TrustError):
     exit_code = 35
 
 
+class ModelRevokedError(TrustError):
+    """The coordinator has revoked the model: it is used for no image any more."""
+
+    exit_code = 36
+
+
 class IntakeError(MammofedError):
     """An image cannot be used."""
 

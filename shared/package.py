@@ -114,20 +114,7 @@ def verify_package(folder: Path, key: VerifyKey, retired: Sequence[RetiredKey] =
     """
     # 1.
     manifest_bytes = _read(folder, MANIFEST)
-    envelope = Envelope.from_bytes(_read(folder, SIGNATURE))
-    signer = next((one for one in retired if one.key.key_id == envelope.key_id), None)
-    if verify(envelope, MANIFEST_TYPE, signer.key if signer else key) != manifest_bytes:
-        raise _tampered(MANIFEST)
-    try:
-        manifest = Manifest.model_validate_json(manifest_bytes)
-        created_at = datetime.fromisoformat(manifest.created_at).timestamp()
-    except ValueError as error:  # pydantic's own errors are such too
-        raise _unknown_form() from error
-    if signer and created_at > signer.retired_at:
-        raise TrustError(
-            "The model was signed by a key of the coordinator that had been retired.",
-            "Do not use it, and tell the coordinator: somebody else may hold that key.",
-        )
+    manifest = verify_manifest(manifest_bytes, _read(folder, SIGNATURE), key, retired)
     # 2.
     contents = {file.name: _read(folder, file.name) for file in manifest.files}
     for file in manifest.files:
@@ -150,6 +137,27 @@ def verify_package(folder: Path, key: VerifyKey, retired: Sequence[RetiredKey] =
         weights=contents[WEIGHTS],
         reference=reference,
     )
+
+
+def verify_manifest(
+    manifest_bytes: bytes, signature: bytes, key: VerifyKey, retired: Sequence[RetiredKey] = ()
+) -> Manifest:
+    """A manifest whose signature is the coordinator's. Raises as `verify_package`."""
+    envelope = Envelope.from_bytes(signature)
+    signer = next((one for one in retired if one.key.key_id == envelope.key_id), None)
+    if verify(envelope, MANIFEST_TYPE, signer.key if signer else key) != manifest_bytes:
+        raise _tampered(MANIFEST)
+    try:
+        manifest = Manifest.model_validate_json(manifest_bytes)
+        created_at = datetime.fromisoformat(manifest.created_at).timestamp()
+    except ValueError as error:  # pydantic's own errors are such too
+        raise _unknown_form() from error
+    if signer and created_at > signer.retired_at:
+        raise TrustError(
+            "The model was signed by a key of the coordinator that had been retired.",
+            "Do not use it, and tell the coordinator: somebody else may hold that key.",
+        )
+    return manifest
 
 
 def _read(folder: Path, name: str) -> bytes:

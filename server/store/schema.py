@@ -181,6 +181,10 @@ model = Table(
     Column("run_id", String(63), ForeignKey("run.run_id"), nullable=False, unique=True),
     Column("manifest_sha256", String(64), nullable=False),
     Column("created_at", Float, nullable=False),
+    Column("release_asked_by", String(80)),
+    Column("released_at", Float),
+    Column("revoked_at", Float),
+    Column("revoked_because", Text),
 )
 
 model_file = Table(

@@ -300,10 +300,41 @@ class ContributionRejected(_RoundEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelPublished(Event):
-    """A run's result was signed and registered; the subject of this and the next is the model id."""
+    """A run's result was signed and registered; the subject of this and all below is the model id."""
 
     name = "model.published"
     run_id: Identifier
+    manifest_sha256: Digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelReleaseAsked(Event):
+    """A first person said that a model may be used in the clinic."""
+
+    name = "model.release_asked"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelReleased(Event):
+    """A second person said so, and it may; `first` is the name of the first."""
+
+    name = "model.released"
+    first: Identifier
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRevoked(Event):
+    """A model may be used for no image any more; a site writes it down when it is told."""
+
+    name = "model.revoked"
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelInstalled(Event):
+    """A site took a verified model into use, or went back to it."""
+
+    name = "model.installed"
     manifest_sha256: Digest
 
 

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cshared/consent/consent.proto\x12\x13mammofed.consent.v1\"\x0f\n\rOffersRequest\"\x1f\n\x0bOffersReply\x12\x10\n\x08\x65nvelope\x18\x01 \x03(\x0c\" \n\x0cStateRequest\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\x0c\"\x0c\n\nStateReply2\xa6\x01\n\x07\x43onsent\x12N\n\x06Offers\x12\".mammofed.consent.v1.OffersRequest\x1a .mammofed.consent.v1.OffersReply\x12K\n\x05State\x12!.mammofed.consent.v1.StateRequest\x1a\x1f.mammofed.consent.v1.StateReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cshared/consent/consent.proto\x12\x13mammofed.consent.v1\"\x0f\n\rOffersRequest\"9\n\x0bOffersReply\x12\x10\n\x08\x65nvelope\x18\x01 \x03(\x0c\x12\x18\n\x10published_sha256\x18\x02 \x01(\t\" \n\x0cStateRequest\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\x0c\"\x0c\n\nStateReply\"\x12\n\x10PublishedRequest\"\"\n\x0ePublishedReply\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\x0c\x32\xff\x01\n\x07\x43onsent\x12N\n\x06Offers\x12\".mammofed.consent.v1.OffersRequest\x1a .mammofed.consent.v1.OffersReply\x12K\n\x05State\x12!.mammofed.consent.v1.StateRequest\x1a\x1f.mammofed.consent.v1.StateReply\x12W\n\tPublished\x12%.mammofed.consent.v1.PublishedRequest\x1a#.mammofed.consent.v1.PublishedReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,11 +34,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_OFFERSREQUEST']._serialized_start=53
   _globals['_OFFERSREQUEST']._serialized_end=68
   _globals['_OFFERSREPLY']._serialized_start=70
-  _globals['_OFFERSREPLY']._serialized_end=101
-  _globals['_STATEREQUEST']._serialized_start=103
-  _globals['_STATEREQUEST']._serialized_end=135
-  _globals['_STATEREPLY']._serialized_start=137
-  _globals['_STATEREPLY']._serialized_end=149
-  _globals['_CONSENT']._serialized_start=152
-  _globals['_CONSENT']._serialized_end=318
+  _globals['_OFFERSREPLY']._serialized_end=127
+  _globals['_STATEREQUEST']._serialized_start=129
+  _globals['_STATEREQUEST']._serialized_end=161
+  _globals['_STATEREPLY']._serialized_start=163
+  _globals['_STATEREPLY']._serialized_end=175
+  _globals['_PUBLISHEDREQUEST']._serialized_start=177
+  _globals['_PUBLISHEDREQUEST']._serialized_end=195
+  _globals['_PUBLISHEDREPLY']._serialized_start=197
+  _globals['_PUBLISHEDREPLY']._serialized_end=231
+  _globals['_CONSENT']._serialized_start=234
+  _globals['_CONSENT']._serialized_end=489
 # @@protoc_insertion_point(module_scope)

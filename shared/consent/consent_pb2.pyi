@@ -11,10 +11,12 @@ class OffersRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class OffersReply(_message.Message):
-    __slots__ = ("envelope",)
+    __slots__ = ("envelope", "published_sha256")
     ENVELOPE_FIELD_NUMBER: _ClassVar[int]
+    PUBLISHED_SHA256_FIELD_NUMBER: _ClassVar[int]
     envelope: _containers.RepeatedScalarFieldContainer[bytes]
-    def __init__(self, envelope: _Optional[_Iterable[bytes]] = ...) -> None: ...
+    published_sha256: str
+    def __init__(self, envelope: _Optional[_Iterable[bytes]] = ..., published_sha256: _Optional[str] = ...) -> None: ...
 
 class StateRequest(_message.Message):
     __slots__ = ("envelope",)
@@ -25,3 +27,13 @@ class StateRequest(_message.Message):
 class StateReply(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
+
+class PublishedRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class PublishedReply(_message.Message):
+    __slots__ = ("envelope",)
+    ENVELOPE_FIELD_NUMBER: _ClassVar[int]
+    envelope: bytes
+    def __init__(self, envelope: _Optional[bytes] = ...) -> None: ...

@@ -46,6 +46,11 @@ class ConsentStub:
                 request_serializer=shared_dot_consent_dot_consent__pb2.StateRequest.SerializeToString,
                 response_deserializer=shared_dot_consent_dot_consent__pb2.StateReply.FromString,
                 _registered_method=True)
+        self.Published = channel.unary_unary(
+                '/mammofed.consent.v1.Consent/Published',
+                request_serializer=shared_dot_consent_dot_consent__pb2.PublishedRequest.SerializeToString,
+                response_deserializer=shared_dot_consent_dot_consent__pb2.PublishedReply.FromString,
+                _registered_method=True)
 
 
 class ConsentServicer:
@@ -68,6 +73,13 @@ class ConsentServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Published(self, request, context):
+        """The published models, as shared/published.py has them, in an envelope that the coordinator has signed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ConsentServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -80,6 +92,11 @@ def add_ConsentServicer_to_server(servicer, server):
                     servicer.State,
                     request_deserializer=shared_dot_consent_dot_consent__pb2.StateRequest.FromString,
                     response_serializer=shared_dot_consent_dot_consent__pb2.StateReply.SerializeToString,
+            ),
+            'Published': grpc.unary_unary_rpc_method_handler(
+                    servicer.Published,
+                    request_deserializer=shared_dot_consent_dot_consent__pb2.PublishedRequest.FromString,
+                    response_serializer=shared_dot_consent_dot_consent__pb2.PublishedReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -138,6 +155,33 @@ class Consent:
             '/mammofed.consent.v1.Consent/State',
             shared_dot_consent_dot_consent__pb2.StateRequest.SerializeToString,
             shared_dot_consent_dot_consent__pb2.StateReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Published(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mammofed.consent.v1.Consent/Published',
+            shared_dot_consent_dot_consent__pb2.PublishedRequest.SerializeToString,
+            shared_dot_consent_dot_consent__pb2.PublishedReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -26,6 +26,8 @@ class Action(StrEnum):
     FEDERATION_JOIN = "federation.join"
     KEYS_ROTATE = "keys.rotate"
     MODEL_DOWNLOAD = "model.download"
+    MODEL_RELEASE = "model.release"
+    MODEL_REVOKE = "model.revoke"
     MODEL_USE = "model.use"
     PERSON_MANAGE = "person.manage"
     PLAN_DECIDE = "plan.decide"
@@ -45,6 +47,8 @@ MINIMAL_ROLE: Mapping[Action, Role] = {
     Action.FEDERATION_JOIN: Role.ADMINISTRATOR,
     Action.KEYS_ROTATE: Role.ADMINISTRATOR,
     Action.MODEL_DOWNLOAD: Role.OPERATOR,
+    Action.MODEL_RELEASE: Role.ADMINISTRATOR,
+    Action.MODEL_REVOKE: Role.OPERATOR,
     Action.MODEL_USE: Role.VIEWER,
     Action.PERSON_MANAGE: Role.ADMINISTRATOR,
     Action.PLAN_DECIDE: Role.ADMINISTRATOR,

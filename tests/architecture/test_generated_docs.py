@@ -64,6 +64,8 @@ COMMANDS = {
     "mammofed-coordinator run show": ["run_id", "--home", "--json"],
     "mammofed-coordinator model list": ["--home", "--json"],
     "mammofed-coordinator model compare": ["--measure", "--home", "--json"],
+    "mammofed-coordinator model release": ["model_id", "--home", "--json"],
+    "mammofed-coordinator model revoke": ["model_id", "--reason", "--home", "--json"],
     "mammofed-coordinator model download": ["model_id", "--output", "--home", "--json"],
     "mammofed-coordinator model verify": ["folder", "--home", "--json"],
     "mammofed-coordinator person add": ["name", "--role", "--home", "--json"],
@@ -98,6 +100,9 @@ COMMANDS = {
     "mammofed-site pause": ["--home", "--json"],
     "mammofed-site resume": ["--home", "--json"],
     "mammofed-site leave": ["--yes", "--untold", "--home", "--json"],
+    "mammofed-site model list": ["--home", "--json"],
+    "mammofed-site model pull": ["model_id", "--home", "--json"],
+    "mammofed-site model rollback": ["--home", "--json"],
     "mammofed-site segment": [
         "source",
         "--model",

@@ -111,6 +111,7 @@ class MemberCoordinator:
             federation=self.coordinator.federation,
             memberships=self.coordinator.memberships,
             runs=self.coordinator.runs,
+            models=self.coordinator.models,
         )
         transfer, _ = serve_blobs(
             TransferService(self.coordinator.blobs, policy, accepts=policy.accepts),

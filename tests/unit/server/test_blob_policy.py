@@ -14,7 +14,10 @@ from tests.unit.server.simulated_federation import Asked, SimulatedFederation, S
 def policy_of(federation: SimulatedFederation) -> BlobPolicy:
     coordinator = federation.coordinator
     return BlobPolicy(
-        federation=coordinator.federation, memberships=coordinator.memberships, runs=coordinator.runs
+        federation=coordinator.federation,
+        memberships=coordinator.memberships,
+        runs=coordinator.runs,
+        models=coordinator.models,
     )
 
 

@@ -57,6 +57,7 @@ def test_a_site_that_does_not_approve_is_never_asked_and_may_move_nothing(
         federation=federation.coordinator.federation,
         memberships=federation.coordinator.memberships,
         runs=federation.coordinator.runs,
+        models=federation.coordinator.models,
     )
 
     def look(site: SimulatedSite, asked: Asked) -> bytes:

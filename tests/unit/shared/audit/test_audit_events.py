@@ -40,7 +40,11 @@ data.removed num_examples num_patients
 keys.rotated new_key_id old_key_id purpose
 masks.added num_masks num_refused num_unmatched
 model.downloaded manifest_sha256
+model.installed manifest_sha256
 model.published manifest_sha256 run_id
+model.release_asked
+model.released first
+model.revoked reason
 model.used has_own_layers manifest_sha256 num_images
 person.added key_id role
 person.disabled
