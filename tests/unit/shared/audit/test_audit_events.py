@@ -58,7 +58,7 @@ plan.reopened plan_sha256 run_id
 policy.changed new_sha256 old_sha256
 report.written num_examples
 round.aggregated attempt number phase
-round.opened attempt cohort number phase
+round.opened attempt carried cohort number phase
 round.void attempt number phase
 run.failed reason
 run.finished
