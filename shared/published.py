@@ -14,7 +14,8 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from shared.consent.records import Protocol, is_plain
-from shared.records import MAX_REASON_CHARACTERS, PROTOCOL, Record
+from shared.record import PROTOCOL, Record
+from shared.records import MAX_REASON_CHARACTERS
 from shared.transfer.blob_ref import BlobRef
 
 PUBLISHED_TYPE = "application/vnd.mammofed.published+json"
