@@ -13,6 +13,7 @@ import typer
 from pydantic import ValidationError
 
 from server.acting import open_for, open_side, place_of_store
+from server.cli_alerts import alerts_app
 from server.cli_backup import add_to as add_backup_commands
 from server.cli_keys import keys_app
 from server.cli_model import model_compare, model_release, model_revoke
@@ -43,6 +44,7 @@ app.add_typer(site_app, name="site")
 app.add_typer(keys_app, name="keys")
 app.add_typer(run_app, name="run")
 app.add_typer(model_app, name="model")
+app.add_typer(alerts_app, name="alerts")
 person_app = person_commands(open_side)
 person_app.command("password")(person_password)
 app.add_typer(person_app, name="person")
@@ -118,7 +120,7 @@ def start(home: HomeOption = HOME, as_json: JsonOption = False) -> None:
     """Run the coordinator until it is told to stop (Ctrl-C or SIGTERM).
 
     Serves three public ports (fleet, enrolment, transfer), one on loopback, and the web console where the
-    settings give it a port; keeps Flower's SuperLink, the runner and the console alive.
+    settings give it a port; keeps Flower's SuperLink, the runner, the monitor and the console alive.
     """
     from shared.trust.tls_version import require_tls13
 

@@ -19,11 +19,13 @@ from server.store import (
     Runs,
     open_coordinator_store,
 )
+from server.store.alerts import Alerts
 from server.store.applications import Applications
 from server.store.audit import COORDINATOR
 from server.store.consents import Consents
 from server.store.memberships import Memberships
 from server.store.sign_ins import Passwords, SignIns
+from server.store.troubles import Troubles
 from shared.errors import AdmissionError, TrustError
 from shared.transfer.blob_store import BlobStore
 from shared.trust.anchors import Anchors
@@ -44,6 +46,8 @@ class Coordinator:
     memberships: Memberships
     runs: Runs
     outcomes: Outcomes
+    troubles: Troubles
+    alerts: Alerts
     consents: Consents
     models: Models
     audit: AuditLog
@@ -106,6 +110,8 @@ class Coordinator:
             memberships=Memberships(engine),
             runs=Runs(engine),
             outcomes=Outcomes(engine),
+            troubles=Troubles(engine),
+            alerts=Alerts(engine),
             consents=Consents(engine),
             models=Models(engine),
             audit=AuditLog(engine),

@@ -12,6 +12,7 @@ from pydantic import Field, SecretStr
 
 from server.database import read_address
 from server.front import FrontSettings
+from server.monitoring.settings import AlertSettings
 from shared.display_name import DisplayName
 from shared.errors import ConfigError, HomeError
 from shared.files import sync_folder, write_file
@@ -47,6 +48,8 @@ class CoordinatorSettings(Table):
         How long a site's certificate lives; a running site renews it after two thirds of that.
     database_file
         File with the address of a database in PostgreSQL; left out, the state is in SQLite in the home.
+    alerts
+        What is watched, and who is told.
     organisation
         Who answers for the data; for the data-protection pack alone.
     """
@@ -63,6 +66,7 @@ class CoordinatorSettings(Table):
     front: FrontSettings | None = None
     site_certificate_days: Annotated[int, Field(ge=1, le=397)] = 30
     database_file: Annotated[str, Field(min_length=1)] | None = None
+    alerts: AlertSettings = AlertSettings()
     organisation: OrganisationSettings = OrganisationSettings()
 
     @property

@@ -40,10 +40,12 @@ log = logging.getLogger(__name__)
 SUPERLINK = "superlink"
 RUNNER = "runner"
 CONSOLE = "console"
+MONITOR = "monitor"
 MODULES = {
     SUPERLINK: "server.flower.superlink",
     RUNNER: "server.flower.runner",
     CONSOLE: "server.console.process",
+    MONITOR: "server.monitoring.process",
 }
 TRANSFER_THREADS = 32
 STARTUP_TIMEOUT_S = 60.0
@@ -131,7 +133,9 @@ def serve(home: CoordinatorHome, on_ready: Callable[[], None]) -> None:
         control = Control(home)
         nodes = Nodes(coordinator.federation, coordinator.memberships, control)
         launcher = Launcher(coordinator, control)
-        wanted = [SUPERLINK, RUNNER] + ([CONSOLE] if home.settings().console_port is not None else [])
+        wanted = [SUPERLINK, RUNNER, MONITOR] + (
+            [CONSOLE] if home.settings().console_port is not None else []
+        )
         supervisor = Supervisor([_program(home, name) for name in wanted])
         servers = _listen(home, coordinator, nodes)
         disk = DiskWatch(home.folder)

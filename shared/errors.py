@@ -58,6 +58,12 @@ class HomeError(ConfigError):
     exit_code = 12
 
 
+class ChannelError(ConfigError):
+    """An alert cannot be sent: the mail server or the webhook's receiver does not take it."""
+
+    exit_code = 17
+
+
 class PolicyFileError(ConfigError):
     """The site's policy cannot be read: it refuses everything until it is corrected."""
 

@@ -14,6 +14,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from server.authority import hosts_of
+from server.console.alerts import AlertPages
 from server.console.desk import Desk, NotLetInError
 from server.console.federation import FederationPages
 from server.console.gate import COOKIE, Gate
@@ -55,6 +56,7 @@ def make_app(
             Route("/sign-out", doors.sign_out, methods=["POST"]),
             *federation.routes(),
             *runs.routes(),
+            *AlertPages(coordinator).routes(),
         ],
         exception_handlers={MammofedError: _tell, 404: _not_found, 405: _not_found},
         lifespan=lifespan,

@@ -212,3 +212,31 @@ sign_in = Table(
     Column("begun_at", Float, nullable=False),
     Column("used_at", Float, nullable=False),
 )
+
+alert = Table(
+    "alert",
+    metadata,
+    Column("alert_id", BIG_INTEGER, primary_key=True),
+    # The same for the same trouble; of what lasts, one row at a time has not ended.
+    Column("key", String(255), nullable=False, index=True),
+    Column("rule", String(32), nullable=False),
+    Column("subject", String(80), nullable=False),
+    Column("text", Text, nullable=False),
+    Column("raised_at", Float, nullable=False),
+    Column("ended_at", Float),
+    Column("acknowledged_at", Float),
+    Column("acknowledged_by", String(80)),
+)
+
+notice = Table(
+    "notice",
+    metadata,
+    Column("alert_id", BIG_INTEGER, ForeignKey("alert.alert_id"), primary_key=True),
+    Column("kind", String(16), CheckConstraint("kind IN ('raised', 'ended')", name="kind"), primary_key=True),
+    Column("channel", String(16), primary_key=True),
+    Column("made_at", Float, nullable=False),
+    Column("due_at", Float, nullable=False),
+    Column("tries", Integer, nullable=False),
+    Column("sent_at", Float),
+    Column("dropped_at", Float),
+)

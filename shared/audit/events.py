@@ -52,6 +52,7 @@ from shared.audit.federation_events import (
     SiteWithdrawn,
 )
 from shared.audit.local_events import (
+    AlertAcknowledged,
     BackupRestored,
     BackupTaken,
     CheckpointKept,
@@ -74,6 +75,7 @@ from shared.audit.local_events import (
 
 __all__ = [
     "EVENTS",
+    "AlertAcknowledged",
     "AnswerAdmitted",
     "AnswerLost",
     "AnswerRefused",
@@ -189,6 +191,7 @@ EVENTS: Mapping[str, type[Event]] = {
         PersonSignedIn,
         PersonSignedOut,
         SignInRefused,
+        AlertAcknowledged,
         ClockJudged,
         StoreRewound,
         BackupTaken,

@@ -117,6 +117,14 @@ class SignInRefused(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AlertAcknowledged(Event):
+    """A person has seen an alert; the subject is `alert-NUMBER`."""
+
+    name = "alert.acknowledged"
+    rule: Word
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClockJudged(Event):
     """What is held of the coordinator's clock changed; the subject is `coordinator`.
 

@@ -19,6 +19,7 @@ class Role(StrEnum):
 class Action(StrEnum):
     """What a person may ask this software to do, at either side."""
 
+    ALERT_MANAGE = "alert.manage"
     AUDIT_EXPORT = "audit.export"
     DATA_IMPORT = "data.import"
     DATA_REMOVE = "data.remove"
@@ -40,6 +41,7 @@ class Action(StrEnum):
 
 
 MINIMAL_ROLE: Mapping[Action, Role] = {
+    Action.ALERT_MANAGE: Role.OPERATOR,
     Action.AUDIT_EXPORT: Role.OPERATOR,
     Action.DATA_IMPORT: Role.OPERATOR,
     Action.DATA_REMOVE: Role.OPERATOR,

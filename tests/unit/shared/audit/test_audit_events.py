@@ -21,6 +21,7 @@ from shared.errors import StoreError
 from shared.records import Phase
 
 STABLE = """
+alert.acknowledged rule
 answer.admitted attempt number phase reason
 answer.lost attempt number phase reason
 answer.refused attempt number phase reason
