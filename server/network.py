@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 from datetime import datetime
 from importlib.metadata import version
+from urllib.parse import urlsplit
 
 from server.home import CoordinatorHome, CoordinatorSettings
 from shared.it_sheet.firewall import FirewallRule
@@ -17,7 +18,7 @@ SITES = "the sites"
 
 
 def firewall_matrix(settings: CoordinatorSettings) -> Iterator[FirewallRule]:
-    """What must reach the coordinator, line by line; nothing goes out from it by itself."""
+    """What must reach the coordinator, and where its alerts go; nothing else goes out by itself."""
     proofs = {
         "fleet": (settings.fleet, "control messages", "TLS 1.3; the site's node key"),
         "enrolment": (settings.enrolment, "joining", "TLS 1.3; a one-time invitation"),
@@ -41,6 +42,23 @@ def firewall_matrix(settings: CoordinatorSettings) -> Iterator[FirewallRule]:
             port=str(settings.console_port),
             purpose="the web console",
             proof="TLS 1.3; a person's password",
+        )
+    if settings.alerts.mail is not None:
+        yield FirewallRule(
+            source="the coordinator",
+            destination=settings.alerts.mail.host,
+            port=str(settings.alerts.mail.port),
+            purpose="alerts by e-mail",
+            proof=f"SMTP, {settings.alerts.mail.security}; the server's certificate, a password if it asks",
+        )
+    if settings.alerts.webhook is not None:
+        address = urlsplit(settings.alerts.webhook.url)
+        yield FirewallRule(
+            source="the coordinator",
+            destination=address.hostname or "",
+            port=str(address.port or (443 if address.scheme == "https" else 80)),
+            purpose="alerts by webhook",
+            proof="the receiver's certificate; a signature in each message",
         )
     if settings.database_file is not None:
         yield FirewallRule(

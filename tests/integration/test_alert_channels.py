@@ -345,6 +345,7 @@ def supervisor(bench: Bench) -> Iterator[Supervisor]:
     supervisor.stop()
 
 
+@pytest.mark.slow
 def test_a_monitor_that_is_killed_loses_no_notice_and_sends_none_twice(
     bench: Bench, supervisor: Supervisor
 ) -> None:
