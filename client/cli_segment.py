@@ -15,11 +15,13 @@ from client.acting import open_for
 from client.cli_data import refusal_json, show_refusals
 from client.cli_options import HOME, HomeOption, JsonOption
 from client.home import SiteHome
-from shared.errors import EmptySourceError, StoreError
+from shared.errors import EmptySourceError, StoreError, UndecodableError
 from shared.persons.roles import Action
 from shared.terminal import Output
 
 if TYPE_CHECKING:
+    from client.clinic.exam import ExamDensity
+    from client.clinic.folder import ExamFolder
     from client.inference.report import DensityReport
     from client.using import UsableModel
 
@@ -41,6 +43,14 @@ def segment_command(
         Path | None,
         typer.Option(help="Where to write the overlay picture (PNG); for many images, a folder of them."),
     ] = None,
+    dicom_folder: Annotated[
+        Path | None,
+        typer.Option(
+            "--dicom",
+            help="New folder for DICOM objects of the same studies: segments (SEG), overlay (Secondary "
+            "Capture) of each image, a structured report of each exam.",
+        ),
+    ] = None,
     flips: Annotated[
         bool, typer.Option("--flips", help="See every image upside down too; takes twice as long.")
     ] = False,
@@ -54,8 +64,9 @@ def segment_command(
     """Measure the density of a mammogram, or of a folder of them, with a downloaded model.
 
     The model is verified against the coordinator of this site first. An image unlike those that it was
-    trained on gets a reason and no number. In a folder, an image that cannot be used costs itself alone, and
-    images go by number, because file names may name patients: `data locate` tells which file has a number.
+    trained on gets a reason and no number; so does an implant or a spot view. In a folder, an image that
+    cannot be used costs itself alone, and images go by number, because file names may name patients:
+    `data locate` tells which file has a number.
     Research use; not for diagnosis.
     """
     from client.intake.dicomdir import is_dicomdir
@@ -73,25 +84,56 @@ def segment_command(
         site.log.append(model.used(num_images=num_images), actor=actor, at=time.time())
 
     if is_folder(source) or is_dicomdir(source):
-        _segment_many(source, model, overlay, output, note, workers=opened.settings().intake.workers)
+        workers = opened.settings().intake.workers
+        _segment_many(source, model, overlay, dicom_folder, output, note, workers=workers)
     else:
-        _segment_one(source, model, overlay, output, note)
+        _segment_one(source, model, overlay, dicom_folder, output, note)
 
 
-def _segment_one(image: Path, model: UsableModel, overlay: Path | None, output: Output, note: Note) -> None:
+def _segment_one(
+    image: Path,
+    model: UsableModel,
+    overlay: Path | None,
+    dicom_folder: Path | None,
+    output: Output,
+    note: Note,
+) -> None:
     from client.inference.reading import read_image
     from client.using import segment, write_overlay
 
+    objects = _exam_folder(dicom_folder, model)
     segmentation = segment(model, read_image(image))
     note(1)
+    if objects is not None:
+        refused = objects.add(1, image, segmentation)
+        if refused is not None:
+            raise UndecodableError(refused.message, refused.remedy)
+        objects.finish()
     if overlay is not None:
         write_overlay(segmentation, overlay)
     report = segmentation.report
     output.result(report.to_json(), "\n".join([report.headline(), *report.details()]))
 
 
+def _exam_folder(folder: Path | None, model: UsableModel) -> ExamFolder | None:
+    # With it comes highdicom, which takes seconds: only who asks for objects waits for it.
+    if folder is None:
+        return None
+    from client.clinic.folder import ExamFolder
+    from client.clinic.identity import ModelIdentity
+
+    return ExamFolder(folder, ModelIdentity.of(model.package))
+
+
 def _segment_many(
-    source: Path, model: UsableModel, overlays: Path | None, output: Output, note: Note, *, workers: int
+    source: Path,
+    model: UsableModel,
+    overlays: Path | None,
+    dicom_folder: Path | None,
+    output: Output,
+    note: Note,
+    *,
+    workers: int,
 ) -> None:
     from client.inference.reading import may_be_image
     from client.intake.candidates import Refusal
@@ -100,6 +142,7 @@ def _segment_many(
 
     if overlays is not None and overlays.exists() and (not overlays.is_dir() or any(overlays.iterdir())):
         raise StoreError("The folder for the overlays is not empty.", "Name a new one with --overlay.")
+    objects = _exam_folder(dicom_folder, model)
     reports: dict[int, DensityReport] = {}
     refusals: list[Refusal] = []
     files = list_images(source)
@@ -108,7 +151,10 @@ def _segment_many(
         raise EmptySourceError("There is no image in the folder.", "Name a folder of mammograms, or one.")
     try:
         with output.progress("Segmenting") as advance:
-            for position, outcome in segment_all(model, images, advance, workers=workers):
+            paths = dict(images)
+            for position, measured in segment_all(model, images, advance, workers=workers):
+                refused = None if objects is None else objects.add(position, paths[position], measured)
+                outcome = refused or measured
                 if isinstance(outcome, Refusal):
                     refusals.append(outcome)
                 else:
@@ -118,9 +164,11 @@ def _segment_many(
     finally:
         if reports:
             note(len(reports))
+    exams = [] if objects is None else objects.finish()
     if output.as_json:
         output.json(
             {
+                **({} if objects is None else {"exams": [exam.to_json() for exam in exams]}),
                 "images": [{"position": place, **report.to_json()} for place, report in reports.items()],
                 "not_used": [refusal_json(one) for one in refusals],
                 "ignored_files": len(files) - len(images),
@@ -128,8 +176,20 @@ def _segment_many(
         )
         return
     output.table("Densities", [_row(place, report) for place, report in reports.items()], empty="")
+    if exams:
+        output.table("Exams", [_exam_row(exam) for exam in exams], empty="")
     show_refusals(output, refusals)
     output.result({}, f"{len(reports)} mammograms measured, {len(refusals)} not used.")
+
+
+def _exam_row(exam: ExamDensity) -> Mapping[str, object]:
+    of_side = {breast.laterality.value: f"{breast.percent_density:.1f}" for breast in exam.breasts}
+    return {
+        "left_%": of_side.get("L", ""),
+        "right_%": of_side.get("R", ""),
+        "denser": "" if exam.denser is None else exam.denser.laterality.value,
+        "band": "" if exam.denser is None else exam.denser.band,
+    }
 
 
 def _row(position: int, report: DensityReport) -> Mapping[str, object]:

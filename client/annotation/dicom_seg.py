@@ -12,9 +12,12 @@ highdicom and pydicom name values of the file in warnings and log lines, so both
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
 import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
@@ -69,8 +72,31 @@ MAY_BE_EMPTY = (
 )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SegTerms:
+    """What a segmentation says of itself.
+
+    Attributes
+    ----------
+    serial_number, algorithm_version
+        At most 64 characters each.
+    series_number, instance_number
+        Within the study, and within the series.
+    """
+
+    content_label: str
+    description: str
+    algorithm_version: str
+    serial_number: str
+    series_description: str | None = None
+    series_uid: str = field(default_factory=UID, repr=False)
+    sop_uid: str = field(default_factory=UID, repr=False)
+    series_number: int = 1
+    instance_number: int = 1
+
+
 def draw_seg(image: Path, labels_HW: npt.NDArray[np.uint8], model_id: str) -> bytes:
-    """The label map of a DICOM image as a Part 10 file; nothing is written to the disk.
+    """The label map of a DICOM image as a draft for a reader; nothing is written to the disk.
 
     Parameters
     ----------
@@ -86,27 +112,57 @@ def draw_seg(image: Path, labels_HW: npt.NDArray[np.uint8], model_id: str) -> by
     UndecodableError
         The image's header lacks or garbles what a segmentation must repeat.
     """
+    terms = SegTerms(
+        content_label="DRAFT",
+        description="Drawn by a model, to be corrected by a reader",
+        algorithm_version=model_id,
+        serial_number=model_id,
+    )
+    return draw_segmentation(read_source(image), labels_HW, terms)
+
+
+def read_source(image: Path) -> Dataset:
+    """The header of an image, completed so that results can repeat it. Raises UndecodableError."""
+    with writing():
+        source = dcmread(image, stop_before_pixels=True)
+        for keyword in MAY_BE_EMPTY:
+            if keyword not in source:
+                setattr(source, keyword, "")
+        return source
+
+
+def draw_segmentation(source: Dataset, labels_HW: npt.NDArray[np.uint8], terms: SegTerms) -> bytes:
+    """A label map of an image, of which `read_source` has the header, as a Part 10 file.
+
+    Raises
+    ------
+    UndecodableError
+        The header garbles what a segmentation must repeat.
+    """
+    with writing():
+        buffer = io.BytesIO()
+        _segmentation(source, labels_HW, terms).save_as(buffer)
+        return buffer.getvalue()
+
+
+@contextlib.contextmanager
+def writing() -> Iterator[None]:
+    """Whatever a header that breaks the standard makes the writer raise or warn of, in one clear line."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            source = dcmread(image, stop_before_pixels=True)
-            for keyword in MAY_BE_EMPTY:
-                if keyword not in source:
-                    setattr(source, keyword, "")
-            buffer = io.BytesIO()
-            _segmentation(source, labels_HW, model_id).save_as(buffer)
-            return buffer.getvalue()
-    # A header that breaks the standard can make the writer raise anything.
+            yield
+    # Such a header can make the writer raise anything.
     except Exception as error:
         raise UndecodableError(
-            "The image's header lacks or garbles what a DICOM segmentation must repeat.",
-            "Export the image again from the PACS, or draft for LabelMe.",
+            "The image's header lacks or garbles what an object of its study must repeat.",
+            "Export the image again from the PACS; a draft can be drawn for LabelMe.",
         ) from error
 
 
-def _segmentation(source: Dataset, labels_HW: npt.NDArray[np.uint8], model_id: str) -> Segmentation:
+def _segmentation(source: Dataset, labels_HW: npt.NDArray[np.uint8], terms: SegTerms) -> Segmentation:
     algorithm = AlgorithmIdentificationSequence(
-        name=PRODUCT, family=codes.cid7162.ArtificialIntelligence, version=model_id
+        name=PRODUCT, family=codes.cid7162.ArtificialIntelligence, version=terms.algorithm_version
     )
     descriptions = [
         SegmentDescription(
@@ -121,20 +177,24 @@ def _segmentation(source: Dataset, labels_HW: npt.NDArray[np.uint8], model_id: s
         for number, (label, category, kind, colour, _) in enumerate(SEGMENTS, start=1)
     ]
     segments_HWS = np.stack([np.isin(labels_HW, classes) for *_, classes in SEGMENTS], axis=-1)
-    return Segmentation(
+    segmentation = Segmentation(
         source_images=[source],
         pixel_array=segments_HWS[None].astype(np.uint8),
         segmentation_type=SegmentationTypeValues.BINARY,
         segment_descriptions=descriptions,
-        series_instance_uid=UID(),
-        series_number=1,
-        sop_instance_uid=UID(),
-        instance_number=1,
+        series_instance_uid=terms.series_uid,
+        series_number=terms.series_number,
+        sop_instance_uid=terms.sop_uid,
+        instance_number=terms.instance_number,
         manufacturer=PRODUCT,
         manufacturer_model_name=PRODUCT,
         software_versions=version(PRODUCT),
-        device_serial_number=model_id,
-        content_label="DRAFT",
-        content_description="Drawn by a model, to be corrected by a reader",
+        device_serial_number=terms.serial_number,
+        content_label=terms.content_label,
+        content_description=terms.description,
         omit_empty_frames=False,
     )
+    segmentation.PatientOrientation = source.get("PatientOrientation") or ""
+    if terms.series_description is not None:
+        segmentation.SeriesDescription = terms.series_description
+    return segmentation

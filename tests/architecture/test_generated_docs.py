@@ -110,6 +110,7 @@ COMMANDS = {
         "source",
         "--model",
         "--overlay",
+        "--dicom",
         "--flips",
         "--personal",
         "--home",
