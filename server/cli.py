@@ -191,13 +191,18 @@ def run_show(
     """Show a run: each round, what became of each hospital, and how the model does."""
     from server.coordinator import Coordinator
     from server.progress import show_run
+    from server.run_document import run_document
     from server.summary import summarize
 
     coordinator = Coordinator.open(CoordinatorHome(home))
     run = coordinator.runs.get(run_id)
     summary = summarize(run, coordinator)
     trouble = "" if run.state.is_over else coordinator.clock.trouble()
-    show_run(summary, Output(as_json), trouble=trouble)
+    output = Output(as_json)
+    if as_json:
+        output.json({**run_document(summary, coordinator), "trouble": trouble})
+    else:
+        show_run(summary, output, trouble=trouble)
 
 
 @model_app.command("list")

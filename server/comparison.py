@@ -11,10 +11,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from server.coordinator import Coordinator
-from server.summary import summarize
+from server.summary import last_parts
 from shared.errors import ConfigError
 from shared.evaluation.measures import MEASURES, Figure, figures
 from shared.evaluation.pooling import pool
+from shared.records import Phase
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +68,7 @@ def compare(coordinator: Coordinator, measure: str) -> Comparison:
         raise ConfigError(f"There is no measure '{measure}'.", f"There are {', '.join(MEASURES)}.")
     models = []
     for published in coordinator.models.all():
-        test = summarize(coordinator.runs.get(published.run_id), coordinator).test
+        test = last_parts(coordinator, published.run_id, Phase.EVALUATE)
         told = {part.site: part.evaluation for part in test if part.evaluation is not None}
         found = {site: figures(evaluation).get(measure) for site, evaluation in told.items()}
         sites = {site: figure for site, figure in found.items() if figure is not None}

@@ -23,6 +23,7 @@ from server.store.alerts import Alerts
 from server.store.applications import Applications
 from server.store.audit import COORDINATOR
 from server.store.consents import Consents
+from server.store.histories import Histories
 from server.store.memberships import Memberships
 from server.store.sign_ins import Passwords, SignIns
 from server.store.troubles import Troubles
@@ -46,6 +47,7 @@ class Coordinator:
     memberships: Memberships
     runs: Runs
     outcomes: Outcomes
+    histories: Histories
     troubles: Troubles
     alerts: Alerts
     consents: Consents
@@ -110,6 +112,7 @@ class Coordinator:
             memberships=Memberships(engine),
             runs=Runs(engine),
             outcomes=Outcomes(engine),
+            histories=Histories(engine),
             troubles=Troubles(engine),
             alerts=Alerts(engine),
             consents=Consents(engine),

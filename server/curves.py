@@ -9,18 +9,18 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from server.learning_curves import Panel, Points, panels
+from server.learning_curves import Lines, Panel, Points, panels
 from server.summary import RunSummary
 
 _SITE_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 _GLOBAL_COLOUR = "#222222"
 
 
-def draw_curves(summary: RunSummary) -> bytes:
+def draw_curves(summary: RunSummary, lines: Lines) -> bytes:
     """Measures against rounds, the federation in black and each site in its colour; PNG."""
     figure = Figure(figsize=(11, 8), dpi=120, layout="constrained")
     loss, dice, correlation, error = figure.subplots(2, 2).flat
-    for axes, panel in zip((loss, dice, correlation, error), panels(summary), strict=True):
+    for axes, panel in zip((loss, dice, correlation, error), panels(summary.rounds, lines), strict=True):
         _draw(axes, panel)
     for axes in (dice, correlation):
         axes.set_ylim(top=1)

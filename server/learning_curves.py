@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from server.summary import RoundSummary, RunSummary, SitePart
+from server.coordinator import Coordinator
+from server.store.figures import TRAIN_LOSS, Figures
+from server.summary import RoundSummary, names_of
 from shared.evaluation.measures import MEASURES, Better
 from shared.plan import MetricName
 
 Points: TypeAlias = Sequence[tuple[int, float]]
+
+Lines: TypeAlias = Mapping[str, Mapping[int, Figures]]
+"""Figures of each site, by its name and by number of the round."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,63 +53,52 @@ class Panel:
         return min(self.of_all, key=lambda point: badness(point[1]), default=None)
 
 
-def panels(summary: RunSummary) -> list[Panel]:
+def lines_of(coordinator: Coordinator, run_id: str, *, at_most: int | None = None) -> Lines:
+    """What is told of the sites that a run has asked to train; of many, of the first by name."""
+    names = names_of(coordinator)
+    ids = sorted(coordinator.histories.sites_of(run_id), key=names.__getitem__)[:at_most]
+    told = coordinator.histories.of_sites(run_id, ids)
+    return {names[site_id]: told[site_id] for site_id in ids}
+
+
+def panels(rounds: Sequence[RoundSummary], lines: Lines) -> list[Panel]:
     """Loss of the training, and what the global model measures on the validation parts."""
-    loss = _panel(
-        summary,
-        "train_loss",
-        "train_loss",
-        "Training loss in the round",
-        of_round=lambda one: one.train_loss,
-        of_part=lambda part: part.train_loss,
-    )
     measured: tuple[tuple[str, MetricName, str], ...] = (
         ("dice_dense", "dice", "Dense Dice"),
         ("percent_density_r", "percent_density", "Percent density, Pearson's r"),
         ("percent_density_error", "percent_density", "Percent density, mean absolute error (pp)"),
     )
-    return [loss, *(_of_measure(summary, *each) for each in measured)]
-
-
-def _of_measure(summary: RunSummary, name: str, metric: MetricName, title: str) -> Panel:
-    """Of the weights that a round began with, so after the round before it."""
-    return _panel(
-        summary,
-        name,
-        metric,
-        title,
-        of_round=lambda one: one.value(name),
-        of_part=lambda part: part.value(name),
-        rounds_ago=1,
-        better=MEASURES[name].better,
-    )
+    loss = _panel(rounds, lines, TRAIN_LOSS, "train_loss", "Training loss in the round")
+    return [
+        loss,
+        *(
+            # Of the weights that a round began with, so after the round before it.
+            _panel(rounds, lines, *each, rounds_ago=1, better=MEASURES[each[0]].better)
+            for each in measured
+        ),
+    ]
 
 
 def _panel(
-    summary: RunSummary,
+    rounds: Sequence[RoundSummary],
+    lines: Lines,
     name: str,
     metric: MetricName,
     title: str,
     *,
-    of_round: Callable[[RoundSummary], float | None],
-    of_part: Callable[[SitePart], float | None],
     rounds_ago: int = 0,
     better: Better | None = None,
 ) -> Panel:
-    sites: dict[str, list[tuple[int, float | None]]] = {}
-    for one in summary.rounds:
-        for part in one.parts:
-            sites.setdefault(part.site, []).append((one.number - rounds_ago, of_part(part)))
     return Panel(
         name=name,
         metric=metric,
         title=title,
         axis="after round" if rounds_ago else "round",
-        of_all=_told((one.number - rounds_ago, of_round(one)) for one in summary.rounds),
-        of_sites=[(site, _told(points)) for site, points in sorted(sites.items())],
+        of_all=_told(((one.number, one.figures) for one in rounds), name, rounds_ago),
+        of_sites=[(site, _told(told.items(), name, rounds_ago)) for site, told in lines.items()],
         better=better,
     )
 
 
-def _told(points: Iterable[tuple[int, float | None]]) -> Points:
-    return [(place, value) for place, value in points if value is not None]
+def _told(figures: Iterable[tuple[int, Figures]], name: str, rounds_ago: int) -> Points:
+    return [(number - rounds_ago, told[name]) for number, told in figures if name in told]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
+from server.learning_curves import Lines
 from server.measure_tables import EXPLANATION, MeasureTable, measure_tables
-from server.summary import RoundSummary, RunSummary, SitePart
+from server.summary import RunSummary, SitePart
 from shared.band_calibration import BandCalibration
 from shared.evaluation.measures import MEASURES, PER_ROUND
 from shared.plan import Plan
@@ -19,6 +20,7 @@ OF_SITES = "dice_dense"
 def write_model_card(
     model_id: str,
     summary: RunSummary,
+    lines: Lines,
     plan: Plan,
     reference: Reference,
     *,
@@ -27,7 +29,6 @@ def write_model_card(
     calibration: BandCalibration | None,
 ) -> str:
     """The card as Markdown."""
-    last = summary.rounds[-1] if summary.rounds else None
     return "\n".join(
         [
             f"# {model_id}",
@@ -55,7 +56,7 @@ def write_model_card(
             "",
             "| Site | Training examples |",
             "| --- | ---: |",
-            *([_count_row(part) for part in last.parts] if last else []),
+            *[_count_row(part) for part in summary.parts],
             "",
             "## How well it does",
             "",
@@ -68,7 +69,7 @@ def write_model_card(
             "The training loss is the mean over the sites, by their training examples. All else is of the",
             "model that the round began with, on the validation parts.",
             "",
-            *_round_table(summary),
+            *_round_table(summary, lines),
             "",
             "All measures per site and round: `metrics.json`. Picture: `learning_curves.png`.",
             "",
@@ -116,14 +117,13 @@ def _refused(reference: Reference) -> str:
     return f"An image is refused that is unlike {reference.appearance.num_examples} training images."
 
 
-def _round_table(summary: RunSummary) -> list[str]:
-    sites = sorted({part.site for one in summary.rounds for part in one.parts})
+def _round_table(summary: RunSummary, lines: Lines) -> list[str]:
     head = [
         "Round",
         "Sites counted / asked",
         "Training loss",
         *[MEASURES[name].words for name in PER_ROUND],
-        *[f"{MEASURES[OF_SITES].words}, {site}" for site in sites],
+        *[f"{MEASURES[OF_SITES].words}, {site}" for site in lines],
     ]
     rows = [
         [
@@ -131,7 +131,7 @@ def _round_table(summary: RunSummary) -> list[str]:
             f"{one.num_admitted} / {one.num_asked}",
             _number(one.train_loss),
             *[_shown(name, one.value(name)) for name in PER_ROUND],
-            *[_shown(OF_SITES, _of_site(one, site)) for site in sites],
+            *[_shown(OF_SITES, told.get(one.number, {}).get(OF_SITES)) for told in lines.values()],
         ]
         for one in summary.rounds
     ]
@@ -140,11 +140,6 @@ def _round_table(summary: RunSummary) -> list[str]:
 
 def _markdown(rows: Sequence[Sequence[str]]) -> list[str]:
     return [f"| {' | '.join(cells)} |" for cells in rows]
-
-
-def _of_site(one: RoundSummary, site: str) -> float | None:
-    found = [part for part in one.parts if part.site == site]
-    return found[0].value(OF_SITES) if found else None
 
 
 def _count_row(part: SitePart) -> str:

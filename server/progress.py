@@ -62,9 +62,6 @@ def watch_run(coordinator: Coordinator, run_id: str, output: Output) -> None:
 
 def show_run(summary: RunSummary, output: Output, *, trouble: str) -> None:
     """Print a run as it stands, and what holds it up now, if anything does."""
-    if output.as_json:
-        output.json({**summary.to_json(), "trouble": trouble})
-        return
     output.console.print(_heading(summary, trouble))
     output.console.print(_consents_table(summary))
     output.console.print(_rounds_table(summary.rounds))
@@ -226,7 +223,7 @@ def _sites_table(summary: RunSummary) -> Table:
     table = Table(title="Sites, last round", title_justify="left", title_style="bold")
     for heading in ("site", "state", "examples", "training loss", "seconds", "reason"):
         table.add_column(heading, justify="left" if heading in {"site", "state", "reason"} else "right")
-    for part in summary.rounds[-1].parts if summary.rounds else []:
+    for part in summary.parts:
         table.add_row(
             part.site,
             part.state.value,

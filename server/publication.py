@@ -9,8 +9,10 @@ from importlib.metadata import version
 
 from server.coordinator import Coordinator
 from server.curves import draw_curves
+from server.learning_curves import lines_of
 from server.model_card import write_model_card
 from server.reference import reference_of
+from server.run_document import run_document
 from server.store import Checkpoint, Model, ModelFile, Run
 from server.summary import summarize
 from shared.band_calibration import calibration_of
@@ -36,7 +38,7 @@ def publish(coordinator: Coordinator, run: Run, final: Checkpoint) -> Model:
     now = datetime.now(UTC)
     model_id = f"{run.name}-{run.run_id.removeprefix('run-')}"
     software = f"mammofed {version('mammofed')}, flwr {version('flwr')}, torch {version('torch')}"
-    summary = summarize(run, coordinator)
+    summary, lines = summarize(run, coordinator), lines_of(coordinator, run.run_id)
     created_at = now.isoformat(timespec="seconds")
     plan = Plan.from_toml(run.plan_toml)
     told = [part.evaluation for part in summary.test if part.evaluation is not None]
@@ -45,19 +47,21 @@ def publish(coordinator: Coordinator, run: Run, final: Checkpoint) -> Model:
     card = write_model_card(
         model_id,
         summary,
+        lines,
         plan,
         reference,
         created_at=created_at,
         software=software,
         calibration=calibration,
     )
+    document = run_document(summary, coordinator)
     blobs = {
         WEIGHTS: final.weights,
         PLAN: coordinator.blobs.put_bytes(run.plan_toml.encode()),
         MODEL_CARD: coordinator.blobs.put_bytes(card.encode()),
         REFERENCE: coordinator.blobs.put_bytes(reference.to_bytes()),
-        METRICS: coordinator.blobs.put_bytes(json.dumps(summary.to_json(), indent=2).encode()),
-        CURVES: coordinator.blobs.put_bytes(draw_curves(summary)),
+        METRICS: coordinator.blobs.put_bytes(json.dumps(document, indent=2).encode()),
+        CURVES: coordinator.blobs.put_bytes(draw_curves(summary, lines)),
     }
     manifest = Manifest(
         model_id=model_id,

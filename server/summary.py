@@ -1,17 +1,17 @@
-"""What a run came to, per round and per site: the one source of progress, model card and curves."""
+"""What a run came to, as persons are shown it: the one source of progress, pages and model card."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from server.coordinator import Coordinator
 from server.lifecycle import AnswerState, ConsentState, RoundState
-from server.store import Answer, Round, Run
+from server.store import Answer, Run
+from server.store.figures import TRAIN_LOSS, Figures
+from server.store.histories import RoundHistory
 from shared.evaluation.measures import Figure, figures
-from shared.evaluation.pooling import pool
 from shared.evaluation.records import Evaluation
 from shared.plan import Plan
 from shared.records import Phase
@@ -32,16 +32,12 @@ class SitePart:
 
     def value(self, measure: str) -> float | None:
         """A measure of what it evaluated; None where it is not told."""
-        return _value(self._figures, measure)
+        figure = self._figures.get(measure)
+        return figure.value if figure else None
 
     @cached_property
     def _figures(self) -> Mapping[str, Figure]:
         return figures(self.evaluation) if self.evaluation else {}
-
-
-def _value(told: Mapping[str, Figure], measure: str) -> float | None:
-    figure = told.get(measure)
-    return figure.value if figure else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +49,7 @@ class SiteConsent:
     reason: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RoundSummary:
     """The last attempt of one round.
 
@@ -63,38 +59,31 @@ class RoundSummary:
         From 1.
     seconds
         From opening to closing; None while open.
-    train_loss
-        Mean over sites, weighted by training examples.
-    incoming
-        How the weights that the round started from do on the images of all sites' validation parts; None
-        until a site has answered.
+    num_asked
+        Sites in the cohort.
+    num_admitted
+        Sites whose contribution counts.
+    figures
+        Over all sites that have answered: the loss of the training by training examples, and how the weights
+        that the round started from do on the images of all validation parts.
     """
 
     number: int
     attempt: int
     state: RoundState
     seconds: float | None
-    train_loss: float | None
-    incoming: Evaluation | None
-    parts: Sequence[SitePart]
+    num_asked: int
+    num_admitted: int
+    figures: Figures
+
+    @property
+    def train_loss(self) -> float | None:
+        """Mean over sites, weighted by training examples; None where it is not told."""
+        return self.figures.get(TRAIN_LOSS)
 
     def value(self, measure: str) -> float | None:
-        """A measure of the incoming weights over all sites; None where it is not told."""
-        return _value(self._figures, measure)
-
-    @cached_property
-    def _figures(self) -> Mapping[str, Figure]:
-        return figures(self.incoming) if self.incoming else {}
-
-    @property
-    def num_asked(self) -> int:
-        """Sites in the cohort."""
-        return len(self.parts)
-
-    @property
-    def num_admitted(self) -> int:
-        """Sites whose contribution counts."""
-        return sum(part.state is AnswerState.ADMITTED for part in self.parts)
+        """A measure of `PER_ROUND` of the incoming weights over all sites; None where it is not told."""
+        return self.figures.get(measure)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +100,8 @@ class RunSummary:
         Sites that were asked for their count of examples and take no part without it, with their last word.
     rounds
         Training rounds that were opened, by number.
+    parts
+        Of the last of them.
     test
         The final model on each site's test part, by site; empty before the end.
     """
@@ -121,6 +112,7 @@ class RunSummary:
     consents: Sequence[SiteConsent]
     uncounted: Sequence[SitePart]
     rounds: Sequence[RoundSummary]
+    parts: Sequence[SitePart]
     test: Sequence[SitePart]
     model_id: str | None
 
@@ -137,28 +129,6 @@ class RunSummary:
             return ""
         return duration(seconds[len(seconds) // 2] * (self.num_rounds - self.num_finished))
 
-    def to_json(self) -> dict[str, Any]:
-        """JSON values."""
-        return {
-            "run_id": self.run.run_id,
-            "name": self.run.name,
-            "state": self.run.state.value,
-            "failure": self.run.failure,
-            "plan_sha256": self.run.plan_sha256,
-            "num_rounds": self.num_rounds,
-            "num_finished": self.num_finished,
-            "model_id": self.model_id,
-            "quorum": self.quorum,
-            "consents": [asdict(each) for each in self.consents],
-            "uncounted": [_part(part) for part in self.uncounted],
-            "rounds": [
-                {**asdict(one), "incoming": _json(one.incoming), "parts": [_part(part) for part in one.parts]}
-                for one in self.rounds
-            ],
-            "test": [_part(part) for part in self.test],
-            "test_of_all": _json(pool([part.evaluation for part in self.test if part.evaluation])),
-        }
-
 
 def duration(seconds: float) -> str:
     """A span of time for a person."""
@@ -168,34 +138,39 @@ def duration(seconds: float) -> str:
 
 def summarize(run: Run, coordinator: Coordinator) -> RunSummary:
     """Read a run's summary from the store."""
-    names = {site.site_id: site.name for site in coordinator.federation.sites()}
-    answers = coordinator.runs.answers(run.run_id)
-    latest: dict[tuple[Phase, int], Round] = {}
-    for attempt in coordinator.runs.rounds(run.run_id):
-        latest[attempt.phase, attempt.number] = attempt
-    plan = Plan.from_toml(run.plan_toml)
-    batches = coordinator.outcomes.counts(plan.lineage(run.run_id))
-    counts = {names[site_id]: count for batch in batches for site_id, count in batch.items()}
-    rounds = [
-        _summarize_round(attempt, _parts(attempt, answers, names), counts)
-        for (phase, _), attempt in sorted(latest.items(), key=lambda item: item[0][1])
-        if phase is Phase.TRAIN
-    ]
-    tests = [attempt for (phase, _), attempt in latest.items() if phase is Phase.EVALUATE]
+    names, plan = names_of(coordinator), Plan.from_toml(run.plan_toml)
     model = coordinator.models.of_run(run.run_id)
     return RunSummary(
         run=run,
         num_rounds=plan.rounds.count,
         quorum=plan.rounds.quorum,
         consents=_consents(run.run_id, coordinator, names),
-        uncounted=_uncounted(answers, names),
-        rounds=rounds,
-        test=_parts(tests[-1], answers, names) if tests else [],
+        uncounted=_uncounted(coordinator.runs.answers(run.run_id, Phase.COUNT), names),
+        rounds=[_summarize_round(each) for each in coordinator.histories.rounds(run.run_id)],
+        parts=last_parts(coordinator, run.run_id, Phase.TRAIN),
+        test=last_parts(coordinator, run.run_id, Phase.EVALUATE),
         model_id=model.model_id if model else None,
     )
 
 
-def _consents(run_id: str, coordinator: Coordinator, names: dict[str, str]) -> list[SiteConsent]:
+def names_of(coordinator: Coordinator) -> Mapping[str, str]:
+    """The sites' names by site id."""
+    return {site.site_id: site.name for site in coordinator.federation.sites()}
+
+
+def last_parts(
+    coordinator: Coordinator, run_id: str, phase: Phase, number: int | None = None
+) -> list[SitePart]:
+    """Every site's part in the last attempt at a round, or at the last round, by site; empty before it."""
+    attempt = coordinator.runs.last_attempt(run_id, phase, number)
+    if attempt is None:
+        return []
+    names = names_of(coordinator)
+    parts = [part_of(each, names[each.site_id]) for each in coordinator.runs.answers_of(attempt)]
+    return sorted(parts, key=lambda part: part.site)
+
+
+def _consents(run_id: str, coordinator: Coordinator, names: Mapping[str, str]) -> list[SiteConsent]:
     """A site that was not reached yet stands where one does that was asked and has not answered."""
     asked = {each.site_id: each for each in coordinator.consents.of_run(run_id)}
     active = {site.site_id for site in coordinator.federation.active()}
@@ -211,27 +186,19 @@ def _consents(run_id: str, coordinator: Coordinator, names: dict[str, str]) -> l
     return sorted(stands, key=lambda each: each.site)
 
 
-def _uncounted(answers: Sequence[Answer], names: dict[str, str]) -> list[SitePart]:
+def _uncounted(answers: Sequence[Answer], names: Mapping[str, str]) -> list[SitePart]:
     """Answers come by attempt, so that a site's last one stands."""
     last = {answer.site_id: answer for answer in answers if answer.phase is Phase.COUNT}
     parts = [
-        _to_part(answer, names[answer.site_id])
+        part_of(answer, names[answer.site_id])
         for answer in last.values()
         if answer.state not in {AnswerState.ASKED, AnswerState.ADMITTED}
     ]
     return sorted(parts, key=lambda part: part.site)
 
 
-def _parts(attempt: Round, answers: Sequence[Answer], names: dict[str, str]) -> list[SitePart]:
-    parts = [
-        _to_part(answer, names[answer.site_id])
-        for answer in answers
-        if (answer.phase, answer.number, answer.attempt) == (attempt.phase, attempt.number, attempt.attempt)
-    ]
-    return sorted(parts, key=lambda part: part.site)
-
-
-def _to_part(answer: Answer, name: str) -> SitePart:
+def part_of(answer: Answer, name: str) -> SitePart:
+    """A site's part as its answer has it."""
     contribution = answer.contribution
     return SitePart(
         site=name,
@@ -245,27 +212,13 @@ def _to_part(answer: Answer, name: str) -> SitePart:
     )
 
 
-def _summarize_round(attempt: Round, parts: Sequence[SitePart], counts: Mapping[str, int]) -> RoundSummary:
-    """The loss is a mean by the examples that sites counted before they trained, whatever they tell later."""
-    trained = [(part.train_loss, counts.get(part.site, 0)) for part in parts if part.train_loss is not None]
-    total = sum(count for _, count in trained)
+def _summarize_round(attempt: RoundHistory) -> RoundSummary:
     return RoundSummary(
         number=attempt.number,
         attempt=attempt.attempt,
         state=attempt.state,
         seconds=attempt.closed_at - attempt.opened_at if attempt.closed_at else None,
-        train_loss=sum(loss * count for loss, count in trained) / total if total else None,
-        incoming=pool([part.evaluation for part in parts if part.evaluation]),
-        parts=parts,
+        num_asked=attempt.num_asked,
+        num_admitted=attempt.num_admitted,
+        figures=attempt.figures,
     )
-
-
-def _part(part: SitePart) -> dict[str, Any]:
-    return {**asdict(part), "evaluation": _json(part.evaluation), "personal": _json(part.personal)}
-
-
-def _json(evaluation: Evaluation | None) -> dict[str, Any] | None:
-    if evaluation is None:
-        return None
-    measures = {name: asdict(figure) for name, figure in figures(evaluation).items()}
-    return {"num_examples": evaluation.num_examples, "measures": measures}

@@ -33,27 +33,27 @@ class Chart:
     best: tuple[int, float] | None
 
 
-def charts_of(drawn: Sequence[Panel], plan: Plan) -> list[Chart]:
-    """What is drawn of a run, and what cannot be."""
+def charts_of(drawn: Sequence[Panel], plan: Plan, *, num_sites: int) -> list[Chart]:
+    """What is drawn of a run, and what cannot be, where so many sites were asked to train."""
     return [
         Chart(
             name=panel.name,
             title=panel.title,
             unasked=None if panel.metric in plan.metrics else panel.metric,
-            num_undrawn=max(0, len(panel.of_sites) - MOST_LINES),
+            num_undrawn=num_sites - len(panel.of_sites),
             best=panel.best,
         )
         for panel in drawn
     ]
 
 
-def lines_of(drawn: Sequence[Panel]) -> str:
+def json_of(drawn: Sequence[Panel]) -> str:
     """The lines of all panels, JSON."""
     return json.dumps([_lines(panel) for panel in drawn], separators=(",", ":"))
 
 
 def _lines(panel: Panel) -> dict[str, Any]:
-    sites = panel.of_sites[:MOST_LINES]
+    sites = panel.of_sites
     places = sorted({place for points in (panel.of_all, *(each for _, each in sites)) for place, _ in points})
     return {
         "name": panel.name,

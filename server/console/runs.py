@@ -12,30 +12,32 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from server.console.charts import charts_of, lines_of
+from server.console.charts import charts_of
 from server.console.desk import Desk
 from server.console.gate import acting
 from server.console.live import follow
 from server.console.pages import fragment, page, viewer
+from server.console.reading import Reading, read
 from server.coordinator import Coordinator
-from server.learning_curves import panels
 from server.lifecycle import RunState
 from server.measure_tables import EXPLANATION, measure_tables
 from server.members import Contact
 from server.store import Run
 from server.submission import extend
-from server.summary import RunSummary, summarize
+from server.summary import last_parts
 from shared.errors import ConfigError, NotFoundError
 from shared.evaluation.measures import MEASURES, PER_ROUND
 from shared.persons.roles import Action
 from shared.plan import Plan
+from shared.records import Phase
 
 MOST_ROUNDS_SHOWN = 12
-MOST_ROUNDS_IN_LANES = 20
 MOST_ROUNDS = 10_000
 MOST_RUNS_KEPT = 4
 PARTS = ("state", "actions", "approvals", "progress", "timeline", "sites", "rounds", "test", "curves")
 """Sections of a run's page that follow it; each is a template, and the content of the element of its name."""
+
+_MEASURES = [(name, MEASURES[name]) for name in PER_ROUND]
 
 
 class RunControl(Protocol):
@@ -63,8 +65,8 @@ class RunPages:
         self._coordinator = coordinator
         self._control = control
         self._desk = desk
-        self._read: dict[str, tuple[Hashable, RunSummary]] = {}
-        self._reading = threading.Lock()
+        self._read: dict[str, tuple[Hashable, Reading]] = {}
+        self._lock = threading.Lock()
 
     def routes(self) -> list[Route]:
         """Where they answer."""
@@ -119,11 +121,21 @@ class RunPages:
     def receipt(self, request: Request) -> Response:
         """Who was asked in a round, who answered, who was counted, and why the others were not."""
         acting(request, Action.SERVICE_SHOW)
-        facts, number = self._facts(_run_id(request)), request.path_params["number"]
-        found = next((one for one in facts["summary"].rounds if one.number == number), None)
+        run = self._coordinator.runs.get(_run_id(request))
+        number, summary = request.path_params["number"], self._reading(run).summary
+        found = next((one for one in summary.rounds if one.number == number), None)
         if found is None:
             raise NotFoundError("The run has no such round.", "Its page shows those that were opened.")
-        return page(request, "receipt.html.j2", one=found, **facts)
+        return page(
+            request,
+            "receipt.html.j2",
+            one=found,
+            parts=last_parts(self._coordinator, run.run_id, Phase.TRAIN, number),
+            run=run,
+            summary=summary,
+            in_touch=self._in_touch(),
+            measures=_MEASURES,
+        )
 
     def stop(self, request: Request) -> Response:
         """End a run; its finished rounds are kept."""
@@ -158,38 +170,38 @@ class RunPages:
     def _facts(self, run_id: str) -> dict[str, Any]:
         """All that the templates of a run name."""
         run = self._coordinator.runs.get(run_id)
-        summary, plan = self._summary(run), Plan.from_toml(run.plan_toml)
-        drawn = panels(summary)
-        charts = charts_of(drawn, plan)
+        reading, plan = self._reading(run), Plan.from_toml(run.plan_toml)
+        summary = reading.summary
+        charts = charts_of(reading.drawn, plan, num_sites=reading.num_sites)
         return {
             "run": run,
             "plan": plan,
             "summary": summary,
             "trouble": "" if run.state.is_over else self._trouble(),
             "in_touch": self._in_touch(),
-            "lanes": _lanes(summary),
+            "lanes": reading.lanes,
             "charts": charts,
-            "curves": lines_of(drawn),
+            "curves": reading.curves,
             "best": next(chart.best for chart in charts if chart.name == "dice_dense"),
             "tables": measure_tables(summary.test) if summary.test else [],
             "explanation": EXPLANATION,
-            "measures": [(name, MEASURES[name]) for name in PER_ROUND],
+            "measures": _MEASURES,
             "most_shown": MOST_ROUNDS_SHOWN,
             "may_resume": run.state in {RunState.STOPPED, RunState.FAILED},
         }
 
-    def _summary(self, run: Run) -> RunSummary:
-        """A run's summary, which is read anew only after something has changed, however many look at it."""
-        with self._reading:
+    def _reading(self, run: Run) -> Reading:
+        """A run as it stands, read anew only after something has changed, however many look at it."""
+        with self._lock:
             stamp = self._stamp(run.run_id)
             last = self._read.get(run.run_id)
             if last is not None and last[0] == stamp:
                 return last[1]
             if len(self._read) >= MOST_RUNS_KEPT:
                 self._read.clear()
-            summary = summarize(run, self._coordinator)
-            self._read[run.run_id] = (stamp, summary)
-            return summary
+            reading = read(run, self._coordinator)
+            self._read[run.run_id] = (stamp, reading)
+            return reading
 
     def _stamp(self, run_id: str) -> Hashable:
         sites = self._coordinator.federation.sites()
@@ -203,15 +215,6 @@ class RunPages:
 
     def _trouble(self) -> str:
         return self._coordinator.clock.trouble()
-
-
-def _lanes(summary: RunSummary) -> Mapping[str, list[tuple[int, str]]]:
-    """What became of each site in the last rounds, by site: number of the round and state."""
-    lanes: dict[str, list[tuple[int, str]]] = {}
-    for one in summary.rounds[-MOST_ROUNDS_IN_LANES:]:
-        for part in one.parts:
-            lanes.setdefault(part.site, []).append((one.number, part.state.value))
-    return lanes
 
 
 def _run_id(request: Request) -> str:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from sqlalchemy import Connection, and_, select, update
 
 from server.lifecycle import ROUND_TRANSITIONS, AnswerState, RoundState, require_transition
 from server.store.audit import COORDINATOR, append
+from server.store.figures import figures_over, to_text
+from server.store.histories import admitted
+from server.store.outcomes import last_counts
 from server.store.run import Checkpoint, Round
 from server.store.run_rows import columns_of, key_of, to_round
 from server.store.schema import answer, round_
 from shared.audit.events import AnswerLost, RoundAggregated, RoundVoid
+from shared.records import Phase
 
 
 def load_rounds(connection: Connection, run_id: str) -> list[Round]:
@@ -46,6 +52,7 @@ def close_round(
         .values(
             state=state,
             closed_at=at,
+            figures=_figures(connection, key) if closed.phase is Phase.TRAIN else None,
             **columns_of("aggregate", aggregate.weights if aggregate else None),
             **columns_of("aggregate_state", aggregate.state if aggregate else None),
         )
@@ -65,3 +72,9 @@ def close_round(
     outcome = RoundAggregated if state is RoundState.AGGREGATED else RoundVoid
     event = outcome(subject=closed.run_id, number=closed.number, attempt=closed.attempt, phase=closed.phase)
     append(connection, event, actor=COORDINATOR, at=at)
+
+
+def _figures(connection: Connection, key: Mapping[str, str | int]) -> str:
+    """What is kept of the answers that were admitted."""
+    counts = last_counts(connection, str(key["run_id"]))
+    return to_text(figures_over(admitted(connection, key), counts))

@@ -9,6 +9,8 @@ from sqlalchemy import Connection, Engine, and_, func, select
 
 from server.lifecycle import AnswerState, RoundState
 from server.store.schema import ATTEMPT_KEY, answer, consent, round_, run
+from shared.audit.schema import audit
+from shared.plan import Plan
 from shared.records import MAX_REASON_CHARACTERS, Contribution, Counted, Phase, Rejected
 from shared.store import transaction
 
@@ -66,30 +68,29 @@ class Outcomes:
             return {row.run_id: row.num for row in connection.execute(query)}
 
     def stamp(self, run_id: str) -> Hashable:
-        """Something that is another one whenever anything of a run has changed; cheaper than to read it."""
-        columns = (run.c.state, run.c.failure, run.c.finished_at, run.c.stopped_at, run.c.resumed_at)
-        queries = (
-            select(*columns).where(run.c.run_id == run_id),
-            *(
-                select(table.c.state, func.count(), func.max(since))
-                .where(table.c.run_id == run_id)
-                .group_by(table.c.state)
-                .order_by(table.c.state)
-                for table, since in (
-                    (consent, consent.c.decided_at),
-                    (round_, round_.c.opened_at),
-                    (answer, answer.c.answered_at),
-                )
-            ),
+        """Something that is another one whenever anything of a run has changed; cheaper than to read it.
+
+        Every change of it is a line of the audit log, but for a plan that was shown or decided on.
+        """
+        last = select(func.max(audit.c.sequence)).where(audit.c.subject == run_id)
+        consents = (
+            select(consent.c.state, func.count(), func.max(consent.c.decided_at))
+            .where(consent.c.run_id == run_id)
+            .group_by(consent.c.state)
+            .order_by(consent.c.state)
         )
         with transaction(self._engine) as connection:
-            return tuple(tuple(map(tuple, connection.execute(query).all())) for query in queries)
+            return connection.execute(last).scalar_one(), tuple(map(tuple, connection.execute(consents)))
 
     def told_examples(self) -> Mapping[str, int]:
         """Training examples by site id, as each site last told them in any run."""
         query = (
             select(answer.c.site_id, answer.c.payload)
-            .where(answer.c.phase == Phase.COUNT.value, answer.c.state == AnswerState.ADMITTED)
+            .where(
+                answer.c.run_id.in_(select(run.c.run_id)),  # lets the key be searched instead of all answers
+                answer.c.phase == Phase.COUNT.value,
+                answer.c.state == AnswerState.ADMITTED,
+            )
             .order_by(answer.c.answered_at)
         )
         with transaction(self._engine) as connection:
@@ -101,22 +102,34 @@ class Outcomes:
 
     def counts(self, run_ids: Sequence[str]) -> list[Mapping[str, int]]:
         """Training examples by site, of each exchange in which sites were counted, in order."""
-        query = (
-            select(answer.c.run_id, answer.c.attempt, answer.c.site_id, answer.c.payload)
-            .where(
-                answer.c.run_id.in_(run_ids),
-                answer.c.phase == Phase.COUNT.value,
-                answer.c.state == AnswerState.ADMITTED,
-            )
-            .order_by(answer.c.attempt, answer.c.site_id)
-        )
         with transaction(self._engine) as connection:
-            rows = sorted(connection.execute(query).all(), key=lambda row: run_ids.index(row.run_id))
-        batches: dict[tuple[str, int], dict[str, int]] = {}
-        for row in rows:
-            num_examples = Contribution.from_bytes(row.payload.encode()).num_examples
-            batches.setdefault((row.run_id, row.attempt), {})[row.site_id] = num_examples
-        return list(batches.values())
+            return counts(connection, run_ids)
+
+
+def counts(connection: Connection, run_ids: Sequence[str]) -> list[Mapping[str, int]]:
+    """As `Outcomes.counts`, within a transaction that its caller has begun."""
+    query = (
+        select(answer.c.run_id, answer.c.attempt, answer.c.site_id, answer.c.payload)
+        .where(
+            answer.c.run_id.in_(run_ids),
+            answer.c.phase == Phase.COUNT.value,
+            answer.c.state == AnswerState.ADMITTED,
+        )
+        .order_by(answer.c.attempt, answer.c.site_id)
+    )
+    rows = sorted(connection.execute(query).all(), key=lambda row: run_ids.index(row.run_id))
+    batches: dict[tuple[str, int], dict[str, int]] = {}
+    for row in rows:
+        num_examples = Contribution.from_bytes(row.payload.encode()).num_examples
+        batches.setdefault((row.run_id, row.attempt), {})[row.site_id] = num_examples
+    return list(batches.values())
+
+
+def last_counts(connection: Connection, run_id: str) -> Mapping[str, int]:
+    """Training examples by site, as they were last counted in a run or in those that it goes on from."""
+    plan_toml = connection.execute(select(run.c.plan_toml).where(run.c.run_id == run_id)).scalar_one()
+    batches = counts(connection, Plan.from_toml(plan_toml).lineage(run_id))
+    return {site_id: count for batch in batches for site_id, count in batch.items()}
 
 
 def _counted(connection: Connection, run_ids: Sequence[str]) -> dict[str, Counted]:

@@ -25,6 +25,7 @@ from server.lifecycle import (
 )
 from server.store.attempts import close_round, load_rounds, void_open_rounds
 from server.store.audit import COORDINATOR, append
+from server.store.figures import figures_of, to_text
 from server.store.run import (
     INTERRUPTED,
     NO_ANSWER,
@@ -47,6 +48,7 @@ from server.store.run_rows import (
     event_of_move,
     key_of,
     to_answer,
+    to_round,
     to_run,
 )
 from server.store.schema import ATTEMPT_KEY, answer, round_, run
@@ -209,7 +211,7 @@ class Runs:
         AggregationError
             The site was not asked, or has already answered.
         """
-        where = answer_of(occasion)
+        where, trains = answer_of(occasion), occasion.phase is Phase.TRAIN
         with transaction(self._engine) as connection:
             take_write_lock(connection)
             old = connection.execute(select(answer.c.state).where(where)).scalar_one()
@@ -223,6 +225,7 @@ class Runs:
                     envelope=envelope,
                     payload=contribution.to_bytes().decode() if contribution else None,
                     answered_at=at,
+                    figures=to_text(figures_of(contribution)) if contribution and trains else None,
                 )
             )
             event = ANSWER_EVENTS[state](
@@ -295,6 +298,31 @@ class Runs:
         with transaction(self._engine) as connection:
             rows = connection.execute(query).mappings().all()
         return [to_answer(row) for row in rows]
+
+    def answers_of(self, attempt: Round) -> list[Answer]:
+        """Every site's part in one attempt, by site."""
+        key = key_of(attempt)
+        query = (
+            select(answer)
+            .where(*(answer.c[name] == value for name, value in key.items()))
+            .order_by(answer.c.site_id)
+        )
+        with transaction(self._engine) as connection:
+            return [to_answer(row) for row in connection.execute(query).mappings()]
+
+    def last_attempt(self, run_id: str, phase: Phase, number: int | None = None) -> Round | None:
+        """The last attempt at a round, or at the last round, in a phase; None while there is none."""
+        query = (
+            select(round_)
+            .where(round_.c.run_id == run_id, round_.c.phase == phase.value)
+            .order_by(round_.c.number.desc(), round_.c.attempt.desc())
+            .limit(1)
+        )
+        if number is not None:
+            query = query.where(round_.c.number == number)
+        with transaction(self._engine) as connection:
+            row = connection.execute(query).mappings().one_or_none()
+        return None if row is None else to_round(row)
 
     def timings(self, run_id: str) -> list[Timing]:
         """When the sites of a run were asked and what came of it, in order of asking."""

@@ -16,6 +16,7 @@ from sqlalchemy import (
     Float,
     ForeignKey,
     ForeignKeyConstraint,
+    Index,
     Integer,
     LargeBinary,
     String,
@@ -149,6 +150,7 @@ round_ = Table(
     Column("opened_at", Float, nullable=False),
     Column("deadline", Float, nullable=False),
     Column("closed_at", Float),
+    Column("figures", Text),
 )
 
 ATTEMPT_KEY = ("run_id", "number", "attempt", "phase")
@@ -168,10 +170,12 @@ answer = Table(
     Column("payload", Text),
     Column("asked_at", Float, nullable=False),
     Column("answered_at", Float),
+    Column("figures", Text),
     ForeignKeyConstraint(
         ["run_id", "number", "attempt", "phase"],
         ["round.run_id", "round.number", "round.attempt", "round.phase"],
     ),
+    Index("ix_answer_state", "run_id", "phase", "number", "attempt", "state", "site_id"),
 )
 
 model = Table(

@@ -28,7 +28,7 @@ def in_a_hurry():
         patch.setattr(server.exchange, "PRESENCE_POLL_S", 0.03)
         patch.setattr(server.session, "GATHER_POLL_S", 0.03)
         patch.setattr(server.rounds, "GATHER_S", 0.1)
-        patch.setattr(server.publication, "draw_curves", lambda _summary: b"picture")
+        patch.setattr(server.publication, "draw_curves", lambda _summary, _lines: b"picture")
         patch.setitem(ARCHITECTURES, "tiny", SMALLEST)
         yield
 

@@ -9,6 +9,7 @@ import pytest
 
 import server.exchange
 from server.lifecycle import AnswerState, ConsentState, RunState
+from server.run_document import run_document
 from server.service import BlobPolicy
 from server.summary import summarize
 from shared.consent.records import NOTICE_TYPE, Notice, Presence, Verdict
@@ -260,7 +261,7 @@ def test_the_summary_tells_who_approves_who_has_not_decided_and_who_refuses_why(
     take_back(federation, "cork")
 
     run = federation.coordinator.runs.get(RUN_ID)
-    shown = summarize(run, federation.coordinator).to_json()
+    shown = run_document(summarize(run, federation.coordinator), federation.coordinator)
 
     assert shown["quorum"] == 2
     assert shown["consents"] == [

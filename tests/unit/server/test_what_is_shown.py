@@ -10,8 +10,10 @@ import pytest
 from rich.console import Console
 
 from server.curves import draw_curves
+from server.learning_curves import lines_of
 from server.model_card import write_model_card
 from server.progress import show_run
+from server.run_document import run_document
 from server.summary import RunSummary, summarize
 from shared.reference import Reference
 from shared.terminal import Output
@@ -52,7 +54,14 @@ def test_the_model_card_tells_every_measure_of_every_site(
     federation, summary = finished
 
     card = write_model_card(
-        "m", summary, federation.plan, Reference(), created_at="now", software="this", calibration=None
+        "m",
+        summary,
+        lines_of(federation.coordinator, RUN_ID),
+        federation.plan,
+        Reference(),
+        created_at="now",
+        software="this",
+        calibration=None,
     )
 
     assert "### Percent density, with 95 % limits of agreement" in card
@@ -65,7 +74,8 @@ def test_the_model_card_tells_every_measure_of_every_site(
 def test_machines_get_every_measure_with_its_images_and_interval(
     finished: tuple[SimulatedFederation, RunSummary],
 ) -> None:
-    document = json.loads(json.dumps(finished[1].to_json()))
+    federation, summary = finished
+    document = json.loads(json.dumps(run_document(summary, federation.coordinator)))
 
     assert EVALUATION.dice is not None
     assert document["test"][0]["evaluation"] == {
@@ -86,4 +96,6 @@ def test_machines_get_every_measure_with_its_images_and_interval(
 
 
 def test_learning_curves_are_a_picture(finished: tuple[SimulatedFederation, RunSummary]) -> None:
-    assert draw_curves(finished[1]).startswith(b"\x89PNG")
+    federation, summary = finished
+    lines = lines_of(federation.coordinator, RUN_ID)
+    assert draw_curves(summary, lines).startswith(b"\x89PNG")

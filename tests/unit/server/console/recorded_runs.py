@@ -6,12 +6,13 @@ import random
 import time
 from collections.abc import Sequence
 
-from sqlalchemy import insert
+from sqlalchemy import insert, select
 
 from server.coordinator import Coordinator
 from server.lifecycle import AnswerState, RoundState, RunState
 from server.store import Run
-from server.store.schema import answer, round_
+from server.store.figures import figures_of, figures_over, to_text
+from server.store.schema import ATTEMPT_KEY, answer, round_, site
 from shared.evaluation.records import Evaluation, Moments, PercentDensity, SegmentMoments
 from shared.plan import METRIC_NAMES, MetricName, ModelPlan, Plan, RoundsPlan
 from shared.records import Contribution, Occasion, Phase
@@ -54,46 +55,106 @@ def record_run(
     run = submit_run(coordinator, plan, run_id)
     coordinator.runs.move(run_id, RunState.RUNNING, at=run.created_at)
     sites = coordinator.federation.active()
+    counts = {each.site_id: 120 for each in sites}
     draw = random.Random(7)
     rounds, answers = [], []
     for number in range(1, done + 2):
         is_open = number > done
         opened_at = run.created_at + (number - 1) * ROUND_S
         key = {"run_id": run_id, "number": number, "attempt": 1, "phase": Phase.TRAIN.value}
-        rounds.append(
-            {
-                **key,
-                "state": RoundState.OPEN if is_open else RoundState.AGGREGATED,
-                "base_digest": "0" * 64,
-                "base_bytes": 7,
-                "opened_at": opened_at,
-                "deadline": opened_at + 3_600,
-                "closed_at": None if is_open else opened_at + ROUND_S,
-            }
-        )
-        for place, site in enumerate(sites):
+        admitted: list[Contribution] = []
+        for place, each in enumerate(sites):
             state = AnswerState.ASKED if is_open else AnswerState.ADMITTED
-            if (number, site.name) in lost:
+            if (number, each.name) in lost:
                 state = AnswerState.LOST
-            told = state is AnswerState.ADMITTED
             loss = 0.25 + 0.9 / number**0.6 + 0.03 * place + draw.uniform(-0.02, 0.02)
+            told = None
+            if state is AnswerState.ADMITTED:
+                told = _contribution(plan, run_id, number, each.site_id, loss)
+                admitted.append(told)
             answers.append(
                 {
                     **key,
-                    "site_id": site.site_id,
+                    "site_id": each.site_id,
                     "state": state,
                     "reason": "no answer" if state is AnswerState.LOST else None,
-                    "payload": _contribution(plan, run_id, number, site.site_id, loss).to_bytes().decode()
-                    if told
-                    else None,
+                    "payload": told.to_bytes().decode() if told else None,
+                    "figures": to_text(figures_of(told)) if told else None,
                     "asked_at": opened_at,
                     "answered_at": opened_at + 60 if told else None,
                 }
             )
+        rounds.append(
+            {
+                **_attempt(run, number, is_open=is_open),
+                "figures": None if is_open else to_text(figures_over(admitted, counts)),
+            }
+        )
     with transaction(coordinator.runs._engine) as connection:
         connection.execute(insert(round_), rounds)
         connection.execute(insert(answer), answers)
     return run
+
+
+def enrol_many(coordinator: Coordinator, num_sites: int) -> None:
+    """So many sites like the one that there is, at once: their certificate and keys are its own."""
+    with transaction(coordinator.runs._engine) as connection:
+        (first,) = connection.execute(select(site)).mappings().all()
+        rows = [
+            {**first, "site_id": f"site-{number:04d}", "name": f"hospital-{number:04d}", "node_id": None}
+            for number in range(1, num_sites)
+        ]
+        connection.execute(insert(site), rows)
+
+
+def record_long_run(coordinator: Coordinator, plan: Plan, *, run_id: str = "run-1") -> Run:
+    """A running run whose last round is open; in every other one each site has answered the same."""
+    run = submit_run(coordinator, plan, run_id)
+    coordinator.runs.move(run_id, RunState.RUNNING, at=run.created_at)
+    site_ids = [each.site_id for each in coordinator.federation.active()]
+    with transaction(coordinator.runs._engine) as connection:
+        for number in range(1, plan.rounds.count + 1):
+            is_open = number == plan.rounds.count
+            told = _contribution(plan, run_id, number, site_ids[0], 0.25 + 0.9 / number**0.6)
+            payload, worked_out = told.to_bytes().decode(), to_text(figures_of(told))
+            attempt = _attempt(run, number, is_open=is_open)
+            whole = None if is_open else to_text(figures_over([told], {site_ids[0]: 120}))
+            connection.execute(insert(round_).values(**attempt, figures=whole))
+            key = {name: attempt[name] for name in ATTEMPT_KEY}
+            answered = {
+                "state": AnswerState.ASKED if is_open else AnswerState.ADMITTED,
+                "envelope": None if is_open else b"e" * len(payload),
+                "figures": None if is_open else worked_out,
+                "asked_at": attempt["opened_at"],
+                "answered_at": attempt["closed_at"],
+            }
+            rows = [
+                {
+                    **key,
+                    **answered,
+                    "site_id": site_id,
+                    "payload": None if is_open else payload.replace(site_ids[0], site_id),
+                }
+                for site_id in site_ids
+            ]
+            connection.execute(insert(answer), rows)
+    return run
+
+
+def _attempt(run: Run, number: int, *, is_open: bool) -> dict[str, object]:
+    opened_at = run.created_at + (number - 1) * ROUND_S
+    return {
+        "run_id": run.run_id,
+        "number": number,
+        "attempt": 1,
+        "phase": Phase.TRAIN.value,
+        "state": RoundState.OPEN if is_open else RoundState.AGGREGATED,
+        "base_digest": "0" * 64,
+        "base_bytes": 7,
+        "opened_at": opened_at,
+        "deadline": opened_at + 3_600,
+        "closed_at": None if is_open else opened_at + ROUND_S,
+    }
 
 
 def _contribution(plan: Plan, run_id: str, number: int, site_id: str, loss: float) -> Contribution:

@@ -9,9 +9,9 @@ import time
 
 import pytest
 
-from server.console.charts import MOST_LINES, charts_of, lines_of
+from server.console.charts import MOST_LINES
+from server.console.reading import read
 from server.console.runs import PARTS
-from server.learning_curves import panels
 from server.lifecycle import RoundState, RunState
 from server.summary import summarize
 from shared.errors import UnreachableError
@@ -117,9 +117,7 @@ def test_a_metric_that_the_plan_does_not_ask_for_is_said_to_be_left_out(console:
 
 
 def test_curves_have_a_value_or_a_gap_for_every_round_and_mark_the_best(running: Console) -> None:
-    summary = summarize(running.coordinator.runs.get("run-1"), running.coordinator)
-
-    loss, dice, *_ = json.loads(lines_of(panels(summary)))
+    loss, dice, *_ = json.loads(read(running.coordinator.runs.get("run-1"), running.coordinator).curves)
 
     assert loss["places"] == [1, 2, 3]
     assert dice["places"] == [0, 1, 2]
@@ -136,10 +134,9 @@ def test_no_more_lines_are_drawn_than_can_be_told_apart_and_the_page_says_so(con
     plan = plan_of(2)
     record_run(console.coordinator, plan, done=1)
 
-    drawn = panels(summarize(console.coordinator.runs.get("run-1"), console.coordinator))
+    reading = read(console.coordinator.runs.get("run-1"), console.coordinator)
 
-    assert all(len(panel["sites"]) == MOST_LINES for panel in json.loads(lines_of(drawn)))
-    assert {chart.num_undrawn for chart in charts_of(drawn, plan)} == {3}
+    assert all(len(panel["sites"]) == MOST_LINES for panel in json.loads(reading.curves))
     assert "3 more hospitals are not drawn" in page_of(console, "/runs/run-1")
 
 
@@ -171,9 +168,9 @@ def test_a_page_that_follows_is_told_of_every_change_of_its_run_and_of_no_other(
 def test_a_run_is_read_once_for_all_who_look_and_again_after_a_change(
     running: Console, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = []
+    seen = []
     monkeypatch.setattr(
-        "server.console.runs.summarize", lambda run, where: read.append(run.state) or summarize(run, where)
+        "server.console.runs.read", lambda run, where: seen.append(run.state) or read(run, where)
     )
     browser = running.browser_of("vera")
 
@@ -184,7 +181,7 @@ def test_a_run_is_read_once_for_all_who_look_and_again_after_a_change(
     running.coordinator.memberships.revoke("cork", reason=None, now=time.time(), actor="test")
     browser.get("/runs/run-1")
 
-    assert read == [RunState.RUNNING, RunState.STOPPED, RunState.STOPPED]
+    assert seen == [RunState.RUNNING, RunState.STOPPED, RunState.STOPPED]
 
 
 def test_every_part_that_follows_has_its_place_on_the_page(running: Console) -> None:
