@@ -162,11 +162,11 @@ def last_parts(
     coordinator: Coordinator, run_id: str, phase: Phase, number: int | None = None
 ) -> list[SitePart]:
     """Every site's part in the last attempt at a round, or at the last round, by site; empty before it."""
-    attempt = coordinator.runs.last_attempt(run_id, phase, number)
+    attempt = coordinator.histories.last_attempt(run_id, phase, number)
     if attempt is None:
         return []
     names = names_of(coordinator)
-    parts = [part_of(each, names[each.site_id]) for each in coordinator.runs.answers_of(attempt)]
+    parts = [part_of(each, names[each.site_id]) for each in coordinator.histories.answers_of(attempt)]
     return sorted(parts, key=lambda part: part.site)
 
 

@@ -15,6 +15,8 @@ from sqlalchemy import ColumnElement, Connection, Engine, RowMapping, Select, an
 from server.lifecycle import AnswerState, RoundState
 from server.store.figures import NONE, Figures, figures_of, figures_over, from_text
 from server.store.outcomes import last_counts
+from server.store.run import Answer, Round
+from server.store.run_rows import key_of, to_answer, to_round
 from server.store.schema import answer, round_
 from shared.records import Contribution, Phase
 from shared.store import transaction
@@ -95,6 +97,31 @@ class Histories:
         query = select(answer.c.site_id).where(_trains(run_id)).distinct().order_by(answer.c.site_id)
         with transaction(self._engine) as connection:
             return list(connection.execute(query).scalars())
+
+    def answers_of(self, attempt: Round) -> list[Answer]:
+        """Every site's part in one attempt, by site."""
+        key = key_of(attempt)
+        query = (
+            select(answer)
+            .where(*(answer.c[name] == value for name, value in key.items()))
+            .order_by(answer.c.site_id)
+        )
+        with transaction(self._engine) as connection:
+            return [to_answer(row) for row in connection.execute(query).mappings()]
+
+    def last_attempt(self, run_id: str, phase: Phase, number: int | None = None) -> Round | None:
+        """The last attempt at a round, or at the last round, in a phase; None while there is none."""
+        query = (
+            select(round_)
+            .where(round_.c.run_id == run_id, round_.c.phase == phase.value)
+            .order_by(round_.c.number.desc(), round_.c.attempt.desc())
+            .limit(1)
+        )
+        if number is not None:
+            query = query.where(round_.c.number == number)
+        with transaction(self._engine) as connection:
+            row = connection.execute(query).mappings().one_or_none()
+        return None if row is None else to_round(row)
 
 
 def _trains(run_id: str) -> ColumnElement[bool]:

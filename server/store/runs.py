@@ -48,7 +48,6 @@ from server.store.run_rows import (
     event_of_move,
     key_of,
     to_answer,
-    to_round,
     to_run,
 )
 from server.store.schema import ATTEMPT_KEY, answer, round_, run
@@ -298,31 +297,6 @@ class Runs:
         with transaction(self._engine) as connection:
             rows = connection.execute(query).mappings().all()
         return [to_answer(row) for row in rows]
-
-    def answers_of(self, attempt: Round) -> list[Answer]:
-        """Every site's part in one attempt, by site."""
-        key = key_of(attempt)
-        query = (
-            select(answer)
-            .where(*(answer.c[name] == value for name, value in key.items()))
-            .order_by(answer.c.site_id)
-        )
-        with transaction(self._engine) as connection:
-            return [to_answer(row) for row in connection.execute(query).mappings()]
-
-    def last_attempt(self, run_id: str, phase: Phase, number: int | None = None) -> Round | None:
-        """The last attempt at a round, or at the last round, in a phase; None while there is none."""
-        query = (
-            select(round_)
-            .where(round_.c.run_id == run_id, round_.c.phase == phase.value)
-            .order_by(round_.c.number.desc(), round_.c.attempt.desc())
-            .limit(1)
-        )
-        if number is not None:
-            query = query.where(round_.c.number == number)
-        with transaction(self._engine) as connection:
-            row = connection.execute(query).mappings().one_or_none()
-        return None if row is None else to_round(row)
 
     def timings(self, run_id: str) -> list[Timing]:
         """When the sites of a run were asked and what came of it, in order of asking."""
