@@ -18,6 +18,7 @@ from server.console.alerts import AlertPages
 from server.console.desk import Desk, NotLetInError
 from server.console.federation import FederationPages
 from server.console.gate import COOKIE, Gate
+from server.console.new_run import NewRunPages
 from server.console.pages import error_page, page, static_file
 from server.console.runs import RunControl, RunPages
 from server.coordinator import Coordinator
@@ -55,6 +56,7 @@ def make_app(
             Route("/sign-in", doors.sign_in, methods=["POST"]),
             Route("/sign-out", doors.sign_out, methods=["POST"]),
             *federation.routes(),
+            *NewRunPages(coordinator, control=control).routes(),
             *runs.routes(),
             *AlertPages(coordinator).routes(),
         ],

@@ -15,13 +15,14 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 import shared.pages
-from server.summary import duration
+from server.summary import duration, size
 from shared.persons.roles import Action, may
 
 STATIC = {
     "console.css": "text/css",
     "console.js": "text/javascript",
     "charts.js": "text/javascript",
+    "form.js": "text/javascript",
     "uPlot.css": "text/css",
     "uPlot.js": "text/javascript",
     "icon.svg": "image/svg+xml",
@@ -54,6 +55,7 @@ _templates.filters |= {
     "moment": lambda at: f"{datetime.fromtimestamp(at).astimezone():%Y-%m-%d %H:%M %Z}",
     "day": lambda at: f"{datetime.fromtimestamp(at).astimezone():%Y-%m-%d}",
     "number": lambda value, decimals=3: "" if value is None else f"{value:.{decimals}f}",
+    "size": size,
     "seconds": lambda value: "" if value is None else duration(value),
     "days_left": lambda at, now: f"{math.floor((at - now) / DAY_S)} more days" if at > now else "has ended",
 }

@@ -46,6 +46,15 @@ class Consent:
     envelope: bytes | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LastDecision:
+    """What a site has said to the plan of a run; `reason` says why it refuses, for a person."""
+
+    run_name: str
+    state: ConsentState
+    reason: str
+
+
 class Consents:
     """The register of consents and of pauses."""
 
@@ -132,6 +141,20 @@ class Consents:
             )
             for row in rows
         ]
+
+    def last_decisions(self) -> Mapping[str, LastDecision]:
+        """What each site has decided last, about any run, by site id."""
+        query = (
+            select(consent.c.site_id, consent.c.state, consent.c.reason, run.c.name)
+            .join(run, run.c.run_id == consent.c.run_id)
+            .where(consent.c.decided_at.is_not(None))
+            .order_by(consent.c.decided_at)
+        )
+        with transaction(self._engine) as connection:
+            return {
+                row.site_id: LastDecision(run_name=row.name, state=ConsentState(row.state), reason=row.reason)
+                for row in connection.execute(query)
+            }
 
     def sites_in(self, state: ConsentState, run_id: str) -> frozenset[str]:
         """The sites whose consent to a run is in this state.
