@@ -13,6 +13,7 @@ from importlib.metadata import version
 from client.consent_upkeep import ConsentUpkeep
 from client.contact import ContactNote
 from client.home import LOOPBACK, SiteHome
+from client.metrics import showing_metrics
 from client.page.listening import listening
 from client.renewal import is_under_older_root, jitter_of, renew, renewal_due
 from client.standing import check_standing, learn, revoked_error
@@ -60,7 +61,7 @@ def serve(home: SiteHome, on_ready: Callable[[], None]) -> None:
         supervisor = Supervisor([_program(home, name, port) for name in (SUPERNODE, EXECUTOR)])
         contact = ContactNote(home.contact_file)
         upkeep = Upkeep(home, contact)
-        with listening(home):
+        with listening(home), showing_metrics(home):
             try:
                 supervisor.tend()
                 upkeep.start()

@@ -36,6 +36,12 @@ class IntakeSettings(Table):
     encrypted: bool = True
 
 
+class MetricsSettings(Table):
+    """`[metrics]`: a page of figures for Prometheus on loopback; without a port there is none."""
+
+    port: Annotated[int, Field(ge=1, le=65535)]
+
+
 class SiteSettings(Table):
     """The whole of `site.toml`.
 
@@ -53,6 +59,8 @@ class SiteSettings(Table):
         Archives by the name that commands use.
     proxy
         The way out to the coordinator; without it, straight.
+    metrics
+        The page for Prometheus; left out, there is none.
     organisation
         Who answers for the data; for the data-protection pack alone.
     """
@@ -65,4 +73,5 @@ class SiteSettings(Table):
     pacs: Mapping[str, PacsSettings] = {}
     dicomweb: Mapping[str, DicomWebSettings] = {}
     proxy: ProxySettings | None = None
+    metrics: MetricsSettings | None = None
     organisation: OrganisationSettings = OrganisationSettings()

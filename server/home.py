@@ -12,7 +12,7 @@ from pydantic import Field, SecretStr
 
 from server.database import read_address
 from server.front import FrontSettings
-from server.monitoring.settings import AlertSettings
+from server.monitoring.settings import AlertSettings, MetricsSettings
 from shared.display_name import DisplayName
 from shared.errors import ConfigError, HomeError
 from shared.files import sync_folder, write_file
@@ -50,6 +50,8 @@ class CoordinatorSettings(Table):
         File with the address of a database in PostgreSQL; left out, the state is in SQLite in the home.
     alerts
         What is watched, and who is told.
+    metrics
+        The page for Prometheus; left out, there is none.
     organisation
         Who answers for the data; for the data-protection pack alone.
     """
@@ -67,6 +69,7 @@ class CoordinatorSettings(Table):
     site_certificate_days: Annotated[int, Field(ge=1, le=397)] = 30
     database_file: Annotated[str, Field(min_length=1)] | None = None
     alerts: AlertSettings = AlertSettings()
+    metrics: MetricsSettings | None = None
     organisation: OrganisationSettings = OrganisationSettings()
 
     @property

@@ -48,6 +48,8 @@ class RunFacts:
 
     run_id: str
     name: str
+    num_rounds: int
+    num_aggregated: int
     quorum: int
     approved: frozenset[str]
     values: Sequence[tuple[int, float]]

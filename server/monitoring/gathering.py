@@ -64,13 +64,14 @@ class Gatherer:
         sites = self._coordinator.federation.active()
         paused = self._coordinator.consents.paused()
         unfinished = self._coordinator.runs.unfinished()
+        aggregated = self._coordinator.outcomes.num_aggregated() if unfinished else {}
         troubles = self._coordinator.troubles
         self._values = {run.run_id: self._values.get(run.run_id, {}) for run in unfinished}
         return Facts(
             sites=[self._site(site, contacts, is_paused=site.site_id in paused) for site in sites],
             is_contact_known=bool(contacts),
             certificates=[*self._own_certificates(), *map(_certificate, sites)],
-            runs=[self._run(run, troubles) for run in unfinished],
+            runs=[self._run(run, aggregated.get(run.run_id, 0), troubles) for run in unfinished],
             failed_runs=troubles.failed_runs(since=now - NEWS_S),
             failed_attempts=troubles.failed_attempts(since=now - NEWS_S),
             rejected=troubles.rejected(since=now - NEWS_S),
@@ -97,12 +98,15 @@ class Gatherer:
             pem = file.read_bytes()
             yield Certificate(whose=whose, begins_at=issued_at(pem), ends_at=expires_at(pem))
 
-    def _run(self, run: Run, troubles: Troubles) -> RunFacts:
+    def _run(self, run: Run, num_aggregated: int, troubles: Troubles) -> RunFacts:
+        rounds = Plan.from_toml(run.plan_toml).rounds
         numbers = troubles.aggregated(run.run_id, most=ROUNDS_COMPARED)
         return RunFacts(
             run_id=run.run_id,
             name=run.name,
-            quorum=Plan.from_toml(run.plan_toml).rounds.quorum,
+            num_rounds=rounds.count,
+            num_aggregated=num_aggregated,
+            quorum=rounds.quorum,
             approved=self._coordinator.consents.sites_in(ConsentState.APPROVED, run.run_id),
             values=self._values_of(run.run_id, numbers, troubles),
         )

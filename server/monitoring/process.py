@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from server.coordinator import Coordinator
@@ -14,9 +15,12 @@ from server.home import CoordinatorHome
 from server.monitoring.channel import Channels
 from server.monitoring.channels import channels_of
 from server.monitoring.delivery import deliver
+from server.monitoring.facts import Facts
 from server.monitoring.gathering import Contacts, Gatherer
+from server.monitoring.metrics import metrics_of, tally_of
 from server.monitoring.rules import judge
-from shared.errors import MammofedError, StoreError
+from shared.errors import ConfigError, MammofedError, StoreError
+from shared.metrics import Metric, MutualTls, metrics_page
 from shared.supervision import Pulse, follow_supervisor
 from shared.terminal import log_to_standard_error
 
@@ -44,7 +48,8 @@ class Monitor:
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._settings = home.settings().alerts
+        settings = home.settings()
+        self._settings, self._has_page = settings.alerts, settings.metrics is not None
         self._alerts = coordinator.alerts
         self._channels: Channels = channels_of(home)
         self._clock = clock
@@ -52,18 +57,31 @@ class Monitor:
             home, coordinator, contacts, measure=self._settings.metric, began_at=clock()
         )
         self._troubles: Mapping[str, str] = {}
+        self._coordinator = coordinator
+        self._shown: Sequence[Metric] = ()
 
     def look(self, on_send: Callable[[], None] = lambda: None) -> None:
         """Once. A store or a channel that refuses is told in the log, and tried again at the next look."""
         try:
-            judgement = judge(self._gatherer.gather(now=self._clock()), self._settings, now=self._clock())
+            facts = self._gatherer.gather(now=self._clock())
+            judgement = judge(facts, self._settings, now=self._clock())
             for raised in self._alerts.follow(judgement, channels=self._channels, at=self._clock()):
                 log.warning("alert %d, %s: %s", raised.alert_id, raised.rule, raised.text)
             failed = deliver(self._alerts, self._channels, clock=self._clock, on_send=on_send)
+            self._show(facts)
         except StoreError as error:
             self._tell({"store": error})
         else:
             self._tell(failed)
+
+    def metrics(self) -> Sequence[Metric]:
+        """What the last look has found; a store that refuses shows by the age of it."""
+        return self._shown
+
+    def _show(self, facts: Facts) -> None:
+        if self._has_page:
+            tally = tally_of(self._coordinator, channels=self._channels)
+            self._shown = metrics_of(facts, tally, measure=self._settings.metric, now=self._clock())
 
     def _tell(self, failed: Mapping[str, MammofedError]) -> None:
         """Log what has newly gone wrong, once."""
@@ -82,10 +100,31 @@ def serve(home: CoordinatorHome, pulse: Pulse) -> None:
         See `Coordinator.open`.
     """
     monitor = Monitor(home, Coordinator.open(home), Control(home))
-    while True:
-        pulse.expect(LOOK_S)
-        monitor.look(on_send=lambda: pulse.expect(LOOK_S))
-        time.sleep(EVERY_S)
+    with _page(home, monitor):
+        while True:
+            pulse.expect(LOOK_S)
+            monitor.look(on_send=lambda: pulse.expect(LOOK_S))
+            time.sleep(EVERY_S)
+
+
+@contextlib.contextmanager
+def _page(home: CoordinatorHome, monitor: Monitor) -> Iterator[None]:
+    """Show metrics if the settings say so; a page that cannot be is told, and alerts go on without it."""
+    settings = home.settings().metrics
+    with contextlib.ExitStack() as open_page:
+        if settings is not None:
+            tls = None
+            if settings.client_ca_file is not None:
+                ca_file = home.folder / settings.client_ca_file
+                tls = MutualTls(
+                    key_file=home.tls_key_file, chain_file=home.tls_chain_file, client_ca_file=ca_file
+                )
+            page = metrics_page(monitor.metrics, listen=settings.listen, port=settings.port, tls=tls)
+            try:
+                open_page.enter_context(page)
+            except ConfigError as error:
+                log.error("metrics: %s %s", error.message, error.hint)
+        yield
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`[alerts]` of `coordinator.toml`: what is watched, how closely, and who is told by which channel."""
+"""`[alerts]` and `[metrics]` of `coordinator.toml`: what is watched, how closely, and who is told of it."""
 
 from __future__ import annotations
 
@@ -97,6 +97,28 @@ class WebhookSettings(Table):
             raise ValueError("the url names a host, and no user")
         if parts.scheme == "http" and not is_loopback(host):
             raise ValueError("a webhook on another machine needs https")
+        return self
+
+
+class MetricsSettings(Table):
+    """`[metrics]`: a page of figures for Prometheus; without a port there is none.
+
+    Attributes
+    ----------
+    listen
+        Address that it binds.
+    client_ca_file
+        Authority of the certificates that scrapers show, PEM; needed where it listens beyond loopback.
+    """
+
+    port: Annotated[int, Field(ge=1, le=65535)]
+    listen: Annotated[str, Field(min_length=1, max_length=253)] = "127.0.0.1"
+    client_ca_file: FilePath | None = None
+
+    @model_validator(mode="after")
+    def _is_safe(self) -> Self:
+        if self.client_ca_file is None and not is_loopback(self.listen):
+            raise ValueError("metrics beyond loopback need client_ca_file")
         return self
 
 

@@ -106,3 +106,15 @@ class Troubles:
             if evaluation is not None:
                 told[row.number].append(evaluation)
         return {number: tuple(each) for number, each in told.items()}
+
+    def num_attempts(self) -> dict[RoundState, int]:
+        """How many attempts at rounds there were, by state."""
+        query = select(round_.c.state, func.count().label("num")).group_by(round_.c.state)
+        with transaction(self._engine) as connection:
+            return {RoundState(row.state): row.num for row in connection.execute(query)}
+
+    def num_answers(self) -> dict[AnswerState, int]:
+        """How many parts in attempts sites had, by state."""
+        query = select(answer.c.state, func.count().label("num")).group_by(answer.c.state)
+        with transaction(self._engine) as connection:
+            return {AnswerState(row.state): row.num for row in connection.execute(query)}

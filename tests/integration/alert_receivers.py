@@ -24,7 +24,7 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 from deploy.demo.federation import free_ports
 from shared.files import write_file
-from shared.trust.certificates import new_root, new_server_certificate
+from shared.trust.certificates import new_csr, new_root, new_server_certificate, new_site_certificate
 from shared.trust.keys import TlsKey
 
 USER, PASSWORD = "mammofed", "the mail server's password"
@@ -32,11 +32,12 @@ USER, PASSWORD = "mammofed", "the mail server's password"
 
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """Certificates for this machine: its root, and a server's key and chain, in files."""
+    """Certificates for this machine, in files: a root, a server's chain, a client's certificate, one key."""
 
     root_file: Path
     key_file: Path
     chain_file: Path
+    client_file: Path
 
     @classmethod
     def make(cls, folder: Path) -> Authority:
@@ -45,10 +46,14 @@ class Authority:
         chain = new_server_certificate(
             hosts=["localhost", "127.0.0.1"], key=key, root_pem=root_pem, root_key=root_key, now=now
         )
-        made = cls(folder / "root.crt", folder / "server.key", folder / "server.crt")
+        made = cls(folder / "root.crt", folder / "own.key", folder / "server.crt", folder / "client.crt")
         write_file(made.root_file, root_pem)
         key.save(made.key_file)
         write_file(made.chain_file, chain)
+        client = new_site_certificate(
+            csr_pem=new_csr(key), site_id="scraper", root_pem=root_pem, root_key=root_key, now=now
+        )
+        write_file(made.client_file, client)
         return made
 
     def server_context(self) -> ssl.SSLContext:

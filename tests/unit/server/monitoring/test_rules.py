@@ -44,7 +44,15 @@ def site(name: str, *, silent_minutes: float | None = None, is_paused: bool = Fa
 def run(quorum: int = 2, *, values: tuple[float, ...] = ()) -> RunFacts:
     approved = frozenset({"site-north", "site-lake", "site-coast"})
     numbered = tuple(enumerate(values, start=1))
-    return RunFacts(run_id="run-1", name="density", quorum=quorum, approved=approved, values=numbered)
+    return RunFacts(
+        run_id="run-1",
+        name="density",
+        num_rounds=20,
+        num_aggregated=len(values),
+        quorum=quorum,
+        approved=approved,
+        values=numbered,
+    )
 
 
 def judged(settings: AlertSettings = SETTINGS, **facts: object) -> Judgement:
