@@ -85,8 +85,11 @@ def compare(coordinator: Coordinator, measure: str) -> Comparison:
     return Comparison(measure=measure, models=models)
 
 
-def _worst(measure: str, sites: Mapping[str, Figure]) -> str | None:
-    if len(sites) < 2:
-        return None
+def by_badness(measure: str, sites: Mapping[str, Figure]) -> Sequence[tuple[str, Figure]]:
+    """The sites that tell a measure, the worst first."""
     badness = MEASURES[measure].better.badness
-    return max(sorted(sites), key=lambda site: badness(sites[site].value))
+    return sorted(sites.items(), key=lambda told: (-badness(told[1].value), told[0]))
+
+
+def _worst(measure: str, sites: Mapping[str, Figure]) -> str | None:
+    return by_badness(measure, sites)[0][0] if len(sites) > 1 else None

@@ -18,6 +18,7 @@ from server.console.alerts import AlertPages
 from server.console.desk import Desk, NotLetInError
 from server.console.federation import FederationPages
 from server.console.gate import COOKIE, Gate
+from server.console.models import ModelPages
 from server.console.new_run import NewRunPages
 from server.console.pages import error_page, page, static_file
 from server.console.runs import RunControl, RunPages
@@ -58,6 +59,7 @@ def make_app(
             *federation.routes(),
             *NewRunPages(coordinator, control=control).routes(),
             *runs.routes(),
+            *ModelPages(coordinator).routes(),
             *AlertPages(coordinator).routes(),
         ],
         exception_handlers={MammofedError: _tell, 404: _not_found, 405: _not_found},

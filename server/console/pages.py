@@ -16,6 +16,7 @@ from starlette.responses import HTMLResponse, Response
 
 import shared.pages
 from server.summary import duration, size
+from shared.evaluation.measures import figure_text
 from shared.persons.roles import Action, may
 
 STATIC = {
@@ -56,6 +57,7 @@ _templates.filters |= {
     "day": lambda at: f"{datetime.fromtimestamp(at).astimezone():%Y-%m-%d}",
     "number": lambda value, decimals=3: "" if value is None else f"{value:.{decimals}f}",
     "size": size,
+    "figure": lambda figure, name: figure_text(name, figure),
     "seconds": lambda value: "" if value is None else duration(value),
     "days_left": lambda at, now: f"{math.floor((at - now) / DAY_S)} more days" if at > now else "has ended",
 }

@@ -5,12 +5,14 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from sqlalchemy import insert, select
 
 from server.coordinator import Coordinator
 from server.lifecycle import AnswerState, RoundState, RunState
-from server.store import Run
+from server.publication import publish
+from server.store import Checkpoint, Model, Run
 from server.store.figures import figures_of, figures_over, to_text
 from server.store.schema import ATTEMPT_KEY, answer, round_, site
 from shared.evaluation.records import Evaluation, Moments, PercentDensity, SegmentMoments
@@ -94,6 +96,35 @@ def record_run(
         connection.execute(insert(round_), rounds)
         connection.execute(insert(answer), answers)
     return run
+
+
+def finish_run(
+    coordinator: Coordinator, plan: Plan, *, run_id: str = "run-1", better_by: float = 0.0
+) -> Model:
+    """A run that has come to its end, and its model; each site does worse than the one before it."""
+    run = record_run(coordinator, plan, done=plan.rounds.count - 1, run_id=run_id)
+    weights = coordinator.blobs.put_bytes(f"weights of {run_id}".encode())
+    state = coordinator.blobs.put_bytes(b"state")
+    final = Checkpoint(number=plan.rounds.count, weights=weights, state=state)
+    last = coordinator.runs.rounds(run_id)[-1]
+    coordinator.runs.close_round(last, final, state=RoundState.AGGREGATED, at=last.opened_at + ROUND_S)
+    tested = replace(last, phase=Phase.EVALUATE, base=weights, opened_at=last.opened_at + ROUND_S)
+    sites = sorted(coordinator.federation.active(), key=lambda each: each.name)
+    coordinator.runs.open_round(tested, [each.site_id for each in sites])
+    for place, each in enumerate(sites):
+        told = _contribution(plan, run_id, last.number, each.site_id, 0.3 + 0.1 * place - better_by)
+        occasion = told.occasion.model_copy(update={"phase": Phase.EVALUATE})
+        coordinator.runs.record_answer(
+            occasion,
+            AnswerState.ADMITTED,
+            at=tested.opened_at + 60,
+            envelope=b"signed",
+            contribution=told.model_copy(update={"occasion": occasion, "update": None, "train_loss": None}),
+        )
+    coordinator.runs.close_round(tested, None, state=RoundState.AGGREGATED, at=tested.opened_at + 70)
+    model = publish(coordinator, run, final)
+    coordinator.runs.move(run_id, RunState.FINISHED, at=tested.opened_at + 80)
+    return model
 
 
 def enrol_many(coordinator: Coordinator, num_sites: int) -> None:

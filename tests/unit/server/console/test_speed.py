@@ -37,7 +37,9 @@ def browser(large: Console) -> Browser:
     return large.browser_of("ada")
 
 
-@pytest.mark.parametrize("path", ["/", "/runs", "/runs/run-1", "/runs/run-1/rounds/499"])
+@pytest.mark.parametrize(
+    "path", ["/", "/runs", "/runs/new", "/runs/run-1", "/runs/run-1/rounds/499", "/models"]
+)
 def test_each_page_takes_less_than_a_second_at_its_first_view(browser: Browser, path: str) -> None:
     before = time.process_time()
     answer = browser.get(path)
