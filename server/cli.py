@@ -19,7 +19,7 @@ from server.cli_keys import keys_app
 from server.cli_model import model_compare, model_release, model_revoke
 from server.cli_network import it_sheet, network
 from server.cli_options import HOME, HomeOption, JsonOption
-from server.cli_person import person_password
+from server.cli_person import person_password, person_second_factor
 from server.cli_protection import protection_pack
 from server.cli_run import run_extend, run_resume, run_start, run_stop
 from server.cli_site import site_app
@@ -47,6 +47,7 @@ app.add_typer(model_app, name="model")
 app.add_typer(alerts_app, name="alerts")
 person_app = person_commands(open_side)
 person_app.command("password")(person_password)
+person_app.command("second-factor")(person_second_factor)
 app.add_typer(person_app, name="person")
 app.add_typer(audit_commands(open_side), name="audit")
 app.add_typer(

@@ -25,6 +25,7 @@ from server.store.audit import COORDINATOR
 from server.store.consents import Consents
 from server.store.histories import Histories
 from server.store.memberships import Memberships
+from server.store.second_factors import SecondFactors
 from server.store.sign_ins import Passwords, SignIns
 from server.store.troubles import Troubles
 from shared.errors import AdmissionError, TrustError
@@ -57,6 +58,7 @@ class Coordinator:
     persons: Persons
     passwords: Passwords
     sign_ins: SignIns
+    second_factors: SecondFactors
     blobs: BlobStore
     signing_key: SigningKey
     anchors: Anchors
@@ -122,6 +124,7 @@ class Coordinator:
             persons=Persons(engine),
             passwords=Passwords(engine),
             sign_ins=SignIns(engine),
+            second_factors=SecondFactors(engine, home.second_factor_key_file),
             blobs=BlobStore(home.blobs),
             signing_key=SigningKey.load(home.signing_key_file),
             anchors=anchors_of(home),

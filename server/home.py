@@ -185,6 +185,11 @@ class CoordinatorHome:
         return self.folder / "keys" / "control.token"
 
     @property
+    def second_factor_key_file(self) -> Path:
+        """Key that persons' second factors are sealed with; made at the first of them."""
+        return self.folder / "keys" / "second-factors.key"
+
+    @property
     def runtime_secret_file(self) -> Path:
         """Secret with which the runner takes tasks from Flower's Runtime API."""
         return self.folder / "keys" / "runtime.secret"

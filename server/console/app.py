@@ -14,6 +14,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from server.authority import hosts_of
+from server.console.account import AccountPages
 from server.console.alerts import AlertPages
 from server.console.desk import Desk, NotLetInError
 from server.console.federation import FederationPages
@@ -22,6 +23,7 @@ from server.console.models import ModelPages
 from server.console.new_run import NewRunPages
 from server.console.pages import error_page, page, static_file
 from server.console.runs import RunControl, RunPages
+from server.console.second_step import SecondStep
 from server.coordinator import Coordinator
 from server.home import CoordinatorHome
 from shared.errors import MammofedError, NotFoundError, StoreError, TrustError, UnreachableError
@@ -45,7 +47,9 @@ def make_app(
     lifespan: Callable[[Starlette], contextlib.AbstractAsyncContextManager[None]] | None = None,
 ) -> ASGIApp:
     """The console of one home, behind its gate."""
-    desk = Desk(coordinator.passwords, coordinator.sign_ins, clock=clock)
+    desk = Desk(
+        coordinator.passwords, coordinator.sign_ins, SecondStep(coordinator.second_factors), clock=clock
+    )
     doors = _Doors(desk)
     federation = FederationPages(home, coordinator, control=control, desk=desk)
     runs = RunPages(coordinator, control=control, desk=desk)
@@ -61,6 +65,7 @@ def make_app(
             *runs.routes(),
             *ModelPages(coordinator).routes(),
             *AlertPages(coordinator).routes(),
+            *AccountPages(coordinator, desk=desk, clock=clock).routes(),
         ],
         exception_handlers={MammofedError: _tell, 404: _not_found, 405: _not_found},
         lifespan=lifespan,
@@ -88,6 +93,7 @@ class _Doors:
             key = self._desk.sign_in(
                 name,
                 form.get("password", ""),
+                form.get("code", ""),
                 address=request.client.host if request.client else "",
                 brought=request.cookies.get(COOKIE, ""),
             )

@@ -5,7 +5,8 @@ A password is tried in this order, so that neither answer nor time tells whether
 1. tries of the address, of the name and of both together are taken first, so that those that come at once
    count too;
 2. the password is hashed, against nobody's where the name has none;
-3. a new key is drawn: one that the browser brought along is never taken over, and its sign-in ends.
+3. a code of the second factor is asked for where the person has one;
+4. a new key is drawn: one that the browser brought along is never taken over, and its sign-in ends.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Callable
+from typing import NoReturn
 
 from server.console.attempts import Attempts
 from server.console.passwords import is_right, nobodys
+from server.console.second_step import SecondStep
 from server.store.sign_ins import Passwords, SignIns
 from shared.errors import TrustError
 from shared.persons.acting import Actor
@@ -41,9 +44,17 @@ class Desk:
         Seconds since the Unix epoch.
     """
 
-    def __init__(self, passwords: Passwords, sign_ins: SignIns, *, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        passwords: Passwords,
+        sign_ins: SignIns,
+        second: SecondStep,
+        *,
+        clock: Callable[[], float],
+    ) -> None:
         self._passwords = passwords
         self._sign_ins = sign_ins
+        self._second = second
         self._clock = clock
         self._of_address = Attempts(TRIES_OF_ADDRESS, QUARTER_S)
         self._of_name = Attempts(TRIES_OF_NAME, QUARTER_S)
@@ -51,11 +62,13 @@ class Desk:
         self._told = Attempts(1, QUARTER_S)
         nobodys()
 
-    def sign_in(self, name: str, password: str, *, address: str, brought: str = "") -> str:
+    def sign_in(self, name: str, password: str, code: str = "", *, address: str, brought: str = "") -> str:
         """The key of a new sign-in.
 
         Parameters
         ----------
+        code
+            Of the second factor; empty where there is none.
         address
             Where the request comes from.
         brought
@@ -64,8 +77,17 @@ class Desk:
         Raises
         ------
         NotLetInError
-            Name and password do not belong together, or there were too many tries.
+            Name, password and code do not belong together, or there were too many tries.
         """
+        self.prove(name, password, code, address=address)
+        # 4.
+        self.sign_out(brought)
+        key = secrets.token_urlsafe(KEY_BYTES)
+        self._sign_ins.begin(name, key_hash=_hash(key), at=self._clock())
+        return key
+
+    def prove(self, name: str, password: str, code: str, *, address: str) -> None:
+        """Return only if name, password and code belong together. Raises NotLetInError, see `sign_in`."""
         now = self._clock()
         # 1.
         counts = [(self._of_address, address)]
@@ -80,18 +102,20 @@ class Desk:
                 )
         # 2.
         if not is_right(password, self._passwords.of(name)):
-            self._sign_ins.note_refusal(name, "password", at=now)
-            raise NotLetInError(
-                "Name and password do not belong together.",
-                "A password is set with `mammofed-coordinator person password`, under your own token.",
-            )
+            self._refuse(name, "password", now)
+        # 3.
+        if not self._second.passes(name, code, now=now):
+            self._refuse(name, "code", now)
         for count, key in counts:
             count.give_back(key)
-        # 3.
-        self.sign_out(brought)
-        key = secrets.token_urlsafe(KEY_BYTES)
-        self._sign_ins.begin(name, key_hash=_hash(key), at=now)
-        return key
+
+    def _refuse(self, name: str, cause: str, now: float) -> NoReturn:
+        self._sign_ins.note_refusal(name, cause, at=now)
+        raise NotLetInError(
+            "Name, password and code do not belong together.",
+            "Without a second factor the code stays empty. A password is set with `mammofed-coordinator "
+            "person password`, under your own token.",
+        )
 
     def who(self, key: str) -> Actor | None:
         """Who acts by a key; None if nobody does any more."""

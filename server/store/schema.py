@@ -208,6 +208,24 @@ password = Table(
     Column("set_at", Float, nullable=False),
 )
 
+second_factor = Table(
+    "second_factor",
+    metadata,
+    Column("person", String(63), ForeignKey("person.name"), primary_key=True),
+    Column("sealed_secret", LargeBinary, nullable=False),
+    Column("begun_at", Float, nullable=False),
+    # From then on it is asked for.
+    Column("confirmed_at", Float),
+    Column("last_step", BIG_INTEGER, nullable=False),
+)
+
+recovery_code = Table(
+    "recovery_code",
+    metadata,
+    Column("person", String(63), ForeignKey("person.name"), primary_key=True),
+    Column("code_hash", String(64), primary_key=True),
+)
+
 sign_in = Table(
     "sign_in",
     metadata,

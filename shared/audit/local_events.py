@@ -108,12 +108,34 @@ class PersonSignedOut(Event):
 class SignInRefused(Event):
     """Somebody was not let in; the subject is `console`.
 
-    `person` is who they said they were, if that is anybody; `cause` is `password`, or `too-many` tries.
+    `person` is who they said they were, if that is anybody; `cause` is `password`, `code` or
+    `too-many` tries.
     """
 
     name = "person.sign_in_refused"
     person: Identifier | None
     cause: Word
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecondFactorSet(Event):
+    """A code is asked for at each sign-in of a person; the subject of this and the next two is their name."""
+
+    name = "person.second_factor_set"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecondFactorRemoved(Event):
+    """None is asked for any more."""
+
+    name = "person.second_factor_removed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecoveryCodeUsed(Event):
+    """A recovery code stood in for a person's second factor, and is used up."""
+
+    name = "person.recovery_code_used"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -96,6 +96,6 @@ class SealingKey:
 
 def _bad_key() -> TrustError:
     return TrustError(
-        "The key that seals this site's examples cannot be read.",
-        "Restore it from the backup of the home folder; a new key cannot open the examples.",
+        "The key that seals records of this home cannot be read.",
+        "Restore it from the backup of the home folder; a new key cannot open them.",
     )

@@ -75,6 +75,7 @@ COMMANDS = {
     "mammofed-coordinator person list": ["--home", "--json"],
     "mammofed-coordinator person disable": ["name", "--home", "--json"],
     "mammofed-coordinator person password": ["--home", "--json"],
+    "mammofed-coordinator person second-factor": ["--remove", "--home", "--json"],
     "mammofed-coordinator audit show": ["--since", "--event", "--limit", "--home", "--json"],
     "mammofed-coordinator audit verify": ["--of", "--log", "--home", "--json"],
     "mammofed-coordinator audit export": ["--form", "--since", "--home"],

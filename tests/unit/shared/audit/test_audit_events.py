@@ -50,6 +50,9 @@ model.used has_own_layers manifest_sha256 num_images
 person.added key_id role
 person.disabled
 person.password_set
+person.recovery_code_used
+person.second_factor_removed
+person.second_factor_set
 person.sign_in_refused cause person
 person.signed_in
 person.signed_out
