@@ -15,6 +15,7 @@ from sqlalchemy import MetaData, create_engine, inspect, text
 
 import client.store.evaluations
 import client.store.ledger
+import client.store.models
 import client.store.opening
 import client.store.plans
 import client.store.schema
