@@ -543,6 +543,14 @@ class SimulatedFederation:
         (base,) = {one.base for one in rounds if (one.number, one.phase) == (number, Phase.TRAIN)}
         return base
 
+    def updates_here(self) -> set[str]:
+        """Digests of single sites' updates that the coordinator still has."""
+        return {
+            answer.contribution.update.digest
+            for answer in self.coordinator.runs.answers(RUN_ID)
+            if answer.contribution is not None and answer.contribution.update is not None
+        } & set(self.coordinator.blobs.digests())
+
     def answers_of(self, name: str, number: int) -> list[Answer]:
         """What became of a site's part in each attempt of a training round."""
         return [
