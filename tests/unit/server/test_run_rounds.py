@@ -319,9 +319,8 @@ def test_a_site_that_comes_back_is_in_the_next_round(found_federation: Make) -> 
     assert federation.answer_of("aarhus", 3)[0] is AnswerState.ADMITTED
 
 
-def test_a_site_that_restarts_within_a_round_is_asked_again_and_counted(
-    federation: SimulatedFederation,
-) -> None:
+def test_a_site_that_restarts_within_a_round_is_asked_again_and_counted(found_federation: Make) -> None:
+    federation = found_federation(2, timeout_s=PATIENT_S)
     federation["bergen"].does(restart, honest, in_round=1)
 
     federation.run()
