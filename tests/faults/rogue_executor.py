@@ -109,6 +109,7 @@ class Rogue:
             train_loss=1.0,
             evaluation=None,
             personal_evaluation=None,
+            appearance=None,
             duration_s=10.0,
             checkpoint=log_position.to_bytes().decode(),
         )
