@@ -16,6 +16,7 @@ from starlette.types import ASGIApp
 from server.authority import hosts_of
 from server.console.account import AccountPages
 from server.console.alerts import AlertPages
+from server.console.audit import AuditPages
 from server.console.desk import Desk, NotLetInError
 from server.console.federation import FederationPages
 from server.console.gate import COOKIE, Gate
@@ -65,6 +66,7 @@ def make_app(
             *runs.routes(),
             *ModelPages(coordinator).routes(),
             *AlertPages(coordinator).routes(),
+            *AuditPages(coordinator).routes(),
             *AccountPages(coordinator, desk=desk, clock=clock).routes(),
         ],
         exception_handlers={MammofedError: _tell, 404: _not_found, 405: _not_found},

@@ -54,6 +54,7 @@ _templates = Environment(
 )
 _templates.filters |= {
     "moment": lambda at: f"{datetime.fromtimestamp(at).astimezone():%Y-%m-%d %H:%M %Z}",
+    "second": lambda at: f"{datetime.fromtimestamp(at).astimezone():%Y-%m-%d %H:%M:%S}",
     "day": lambda at: f"{datetime.fromtimestamp(at).astimezone():%Y-%m-%d}",
     "number": lambda value, decimals=3: "" if value is None else f"{value:.{decimals}f}",
     "size": size,

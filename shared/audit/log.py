@@ -22,6 +22,7 @@ from shared.audit.checkpoints import (
 from shared.audit.event import Event
 from shared.audit.events import CheckpointKept, HistoryContradicted
 from shared.audit.schema import audit, audit_checkpoint
+from shared.audit.search import Search
 from shared.errors import StoreError
 from shared.store import transaction
 from shared.trust.envelope import Envelope
@@ -117,14 +118,26 @@ class AuditLog:
             if event is not None:
                 append(connection, event, actor=actor, at=at)
 
-    def lines(self, *, after: int = 0, subject: str | None = None) -> Iterator[AuditLine]:
-        """Lines with a higher number, in their order, of one subject if given.
+    def search(self, search: Search, *, before: int | None = None, at_most: int) -> list[AuditLine]:
+        """The newest lines that fit, of those with a lower number if one is given; the newest first."""
+        query = select(audit).where(search.condition()).order_by(audit.c.sequence.desc()).limit(at_most)
+        if before is not None:
+            query = query.where(audit.c.sequence < before)
+        with transaction(self._engine) as connection:
+            return [_to_line(row) for row in connection.execute(query).mappings()]
+
+    def lines(
+        self, *, after: int = 0, subject: str | None = None, search: Search | None = None
+    ) -> Iterator[AuditLine]:
+        """Lines with a higher number, in their order, of one subject, or that fit a search, if given.
 
         Read in pages, so that a long log is neither in memory nor in anybody's way.
         """
         query = select(audit).order_by(audit.c.sequence).limit(PAGE_LINES)
         if subject is not None:
             query = query.where(audit.c.subject == subject)
+        if search is not None:
+            query = query.where(search.condition())
         while True:
             with transaction(self._engine) as connection:
                 rows = connection.execute(query.where(audit.c.sequence > after)).mappings().all()

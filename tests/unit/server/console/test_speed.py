@@ -38,7 +38,8 @@ def browser(large: Console) -> Browser:
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/runs", "/runs/new", "/runs/run-1", "/runs/run-1/rounds/499", "/models"]
+    "path",
+    ["/", "/runs", "/runs/new", "/runs/run-1", "/runs/run-1/rounds/499", "/models", "/audit?words=none"],
 )
 def test_each_page_takes_less_than_a_second_at_its_first_view(browser: Browser, path: str) -> None:
     before = time.process_time()
