@@ -11,6 +11,7 @@ import typer
 from rich.markup import escape
 
 from client.acting import open_existing_side, open_for, open_side, place_of_store
+from client.cli_clinic import serve_dicom
 from client.cli_data import data_app
 from client.cli_keys import keys_app
 from client.cli_ledger import ledger
@@ -139,6 +140,7 @@ def start(home: HomeOption = HOME, as_json: JsonOption = False) -> None:
 
 
 app.command("segment")(segment_command)
+app.command("serve-dicom")(serve_dicom)
 app.command()(ledger)
 add_plan_commands(app)
 add_status_commands(app)

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from client.clinic.settings import ClinicSettings
 from client.dicom_node.settings import DicomNodeSettings
 from client.pacs.settings import DicomWebSettings, PacsSettings
 from client.proxy import ProxySettings
@@ -57,6 +58,8 @@ class SiteSettings(Table):
         Our own application entity: without it, nothing can be sent here and C-MOVE is not possible.
     pacs, dicomweb
         Archives by the name that commands use.
+    clinic
+        What `serve-dicom` does; without it, it does not run.
     proxy
         The way out to the coordinator; without it, straight.
     metrics
@@ -72,6 +75,7 @@ class SiteSettings(Table):
     dicom_node: DicomNodeSettings | None = None
     pacs: Mapping[str, PacsSettings] = {}
     dicomweb: Mapping[str, DicomWebSettings] = {}
+    clinic: ClinicSettings | None = None
     proxy: ProxySettings | None = None
     metrics: MetricsSettings | None = None
     organisation: OrganisationSettings = OrganisationSettings()

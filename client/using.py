@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from client.home import SiteHome
+from client.imaging.overlay import encode_png
 from client.inference.reading import ImageFile, ReadImage, read_file
 from client.inference.segment import LoadedModel, Segmentation, segment_image
 from client.intake.candidates import Progress, Refusal
@@ -159,4 +160,4 @@ def write_overlay(segmentation: Segmentation, file: Path) -> None:
     """
     if file.exists():
         raise StoreError("The overlay's file exists already.", "Name another one with --overlay.")
-    write_file(file, segmentation.overlay_png(), mode=0o640)
+    write_file(file, encode_png(segmentation.overlay()), mode=0o640)

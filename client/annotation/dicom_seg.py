@@ -146,7 +146,7 @@ def draw_segmentation(source: Dataset, labels_HW: npt.NDArray[np.uint8], terms: 
 
 
 @contextlib.contextmanager
-def writing() -> Iterator[None]:
+def writing(what: str = "a DICOM segmentation") -> Iterator[None]:
     """Whatever a header that breaks the standard makes the writer raise or warn of, in one clear line."""
     try:
         with warnings.catch_warnings():
@@ -155,7 +155,7 @@ def writing() -> Iterator[None]:
     # Such a header can make the writer raise anything.
     except Exception as error:
         raise UndecodableError(
-            "The image's header lacks or garbles what an object of its study must repeat.",
+            f"The image's header lacks or garbles what {what} must repeat.",
             "Export the image again from the PACS; a draft can be drawn for LabelMe.",
         ) from error
 

@@ -52,6 +52,11 @@ class Examination:
     images: list[ExamImage] = field(default_factory=list)
 
     @property
+    def num_measured(self) -> int:
+        """Images with a number."""
+        return sum(isinstance(one.outcome, DensityReport) for one in self.images)
+
+    @property
     def density(self) -> ExamDensity:
         """Of what was measured so far."""
         return exam_density([one.outcome for one in self.images if isinstance(one.outcome, DensityReport)])
@@ -98,7 +103,7 @@ class Examination:
                 kind="overlay",
                 sop_uid=shown.sop_uid,
                 content=draw_capture(
-                    header, outcome.overlay_png(), self.model, shown, number=number, laterality=side
+                    header, outcome.overlay(), self.model, shown, number=number, laterality=side
                 ),
             ),
         ]

@@ -17,7 +17,7 @@ from client.imaging.mammogram import Laterality
 
 def draw_capture(
     header: Dataset,
-    png: bytes,
+    picture: Image.Image,
     model: ModelIdentity,
     identity: ObjectIdentity,
     *,
@@ -30,7 +30,7 @@ def draw_capture(
     ----------
     header
         Of the image that it shows, without pixels.
-    png
+    picture
         As `client.imaging.overlay.draw_overlay` draws it: "research use, not for diagnosis" is in it.
     number
         Instance number.
@@ -40,9 +40,9 @@ def draw_capture(
     UndecodableError
         The header garbles what the object must repeat.
     """
-    with writing():
+    with writing("a Secondary Capture"):
         capture = SCImage(
-            pixel_array=np.asarray(Image.open(io.BytesIO(png)).convert("RGB")),
+            pixel_array=np.asarray(picture),
             photometric_interpretation="RGB",
             bits_allocated=8,
             coordinate_system="PATIENT",

@@ -96,7 +96,7 @@ def draw_report(images: Sequence[ExamImage], model: ModelIdentity, identity: Obj
     UndecodableError
         A header garbles what a report must repeat.
     """
-    with writing():
+    with writing("a structured report"):
         buffer = io.BytesIO()
         _report(images, model, identity).save_as(buffer)
         return buffer.getvalue()

@@ -34,9 +34,16 @@ PECTORAL: Colour = (182, 140, 255)
 NOTICE = "Research use, not for diagnosis"
 
 
+def encode_png(picture: Image.Image) -> bytes:
+    """A picture as a PNG."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
 def draw_overlay(
     prepared: PreparedImage, labels_HW: npt.NDArray[np.uint8], headline: str, details: tuple[str, ...]
-) -> bytes:
+) -> Image.Image:
     """Draw a prepared image with its label map, in the orientation of its file.
 
     Parameters
@@ -52,8 +59,8 @@ def draw_overlay(
 
     Returns
     -------
-    bytes
-        A PNG.
+    Image.Image
+        In RGB.
     """
     grey_HW, shown_HW = _panel(prepared, labels_HW)
     plain_HWC = np.repeat(grey_HW[:, :, None], 3, axis=2)
@@ -80,9 +87,7 @@ def draw_overlay(
     canvas.paste(Image.fromarray(drawn_HWC), (left + width + MARGIN_PX, head))
     _draw_legend(pen, (MARGIN_PX, head + height + 16), text_font)
     pen.text((MARGIN_PX, head + height + 16 + TEXT_PX + 8), NOTICE, TEXT, text_font)
-    buffer = io.BytesIO()
-    canvas.save(buffer, "PNG", optimize=True)
-    return buffer.getvalue()
+    return canvas
 
 
 def _panel(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
+from PIL import Image
 from torch import nn
 
 from client.imaging.breast_mask import largest_component
@@ -50,8 +51,8 @@ class Segmentation:
         """The label map on the file's own pixels: same rows, columns and orientation."""
         return self.prepared.geometry.to_source(self.labels_HW)
 
-    def overlay_png(self) -> bytes:
-        """The picture for people."""
+    def overlay(self) -> Image.Image:
+        """The picture for people, in RGB."""
         return draw_overlay(self.prepared, self.labels_HW, self.report.headline(), self.report.details())
 
 

@@ -21,6 +21,7 @@ class Action(StrEnum):
 
     ALERT_MANAGE = "alert.manage"
     AUDIT_EXPORT = "audit.export"
+    CLINIC_SERVE = "clinic.serve"
     DATA_IMPORT = "data.import"
     DATA_REMOVE = "data.remove"
     DATA_SHOW = "data.show"
@@ -43,6 +44,7 @@ class Action(StrEnum):
 MINIMAL_ROLE: Mapping[Action, Role] = {
     Action.ALERT_MANAGE: Role.OPERATOR,
     Action.AUDIT_EXPORT: Role.OPERATOR,
+    Action.CLINIC_SERVE: Role.OPERATOR,
     Action.DATA_IMPORT: Role.OPERATOR,
     Action.DATA_REMOVE: Role.OPERATOR,
     Action.DATA_SHOW: Role.VIEWER,

@@ -104,6 +104,7 @@ COMMANDS = {
     "mammofed-site pause": ["--home", "--json"],
     "mammofed-site resume": ["--home", "--json"],
     "mammofed-site leave": ["--yes", "--untold", "--home", "--json"],
+    "mammofed-site serve-dicom": ["--home", "--json"],
     "mammofed-site model list": ["--home", "--json"],
     "mammofed-site model pull": ["model_id", "--home", "--json"],
     "mammofed-site model rollback": ["--home", "--json"],

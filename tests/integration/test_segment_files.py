@@ -104,7 +104,7 @@ def test_the_areas_are_those_of_the_label_map_on_the_files_own_pixels(phantoms: 
 
 def test_the_overlay_is_a_picture_and_json_holds_the_density(phantoms: list[WrittenImage]) -> None:
     result = segment(phantoms[0].image_path)
-    assert result.overlay_png().startswith(b"\x89PNG")
+    assert result.overlay().mode == "RGB"
     assert result.report.to_json()["model_id"] == "threshold"
 
 

@@ -9,7 +9,15 @@ from PIL import Image
 
 from client.imaging.example import Label
 from client.imaging.mammogram import Mammogram
-from client.imaging.overlay import BREAST, DENSE, MARGIN_PX, PANEL_HEIGHT_PX, PECTORAL, draw_overlay
+from client.imaging.overlay import (
+    BREAST,
+    DENSE,
+    MARGIN_PX,
+    PANEL_HEIGHT_PX,
+    PECTORAL,
+    draw_overlay,
+    encode_png,
+)
 from client.imaging.preparation import PreparedImage, prepare
 
 
@@ -31,7 +39,9 @@ def open_png(data: bytes) -> np.ndarray:
 
 
 def test_every_segment_is_drawn_in_its_colour_on_the_right_hand_panel_only() -> None:
-    drawn_HWC = open_png(draw_overlay(*prepare_drawing(), "Percent density 12.0 %", ("first", "second")))
+    drawn_HWC = open_png(
+        encode_png(draw_overlay(*prepare_drawing(), "Percent density 12.0 %", ("first", "second")))
+    )
     body_HWC = drawn_HWC[-(PANEL_HEIGHT_PX + 60) : -90]
     middle = drawn_HWC.shape[1] // 2
     for colour in (BREAST, DENSE, PECTORAL):
@@ -43,7 +53,7 @@ def test_every_segment_is_drawn_in_its_colour_on_the_right_hand_panel_only() -> 
 def test_the_picture_is_turned_as_in_the_file() -> None:
     prepared, labels_HW = prepare_drawing(mirrored=True)
     assert prepared.geometry.mirrored
-    drawn_HWC = open_png(draw_overlay(prepared, labels_HW, "h", ()))
+    drawn_HWC = open_png(encode_png(draw_overlay(prepared, labels_HW, "h", ())))
     pectoral_HW = (drawn_HWC[:-100] == np.array(PECTORAL)).all(axis=2)
     # The chest wall of a mirrored file is at the right: so is the muscle.
     assert np.flatnonzero(pectoral_HW.any(axis=0)).min() > 0.75 * drawn_HWC.shape[1]
@@ -51,7 +61,7 @@ def test_the_picture_is_turned_as_in_the_file() -> None:
 
 def test_a_long_line_widens_the_picture_instead_of_leaving_it() -> None:
     prepared, labels_HW = prepare_drawing()
-    narrow = open_png(draw_overlay(prepared, labels_HW, "h", ("x",)))
-    wide = open_png(draw_overlay(prepared, labels_HW, "h", ("a warning of many words " * 10,)))
+    narrow = open_png(encode_png(draw_overlay(prepared, labels_HW, "h", ("x",))))
+    wide = open_png(encode_png(draw_overlay(prepared, labels_HW, "h", ("a warning of many words " * 10,))))
     assert wide.shape[1] > narrow.shape[1]
     assert (wide[:, -MARGIN_PX + 2 :] == wide[0, 0]).all()

@@ -1,0 +1,84 @@
+"""Images on their way in: acknowledged when they are in the queue, refused while it is full."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from pydicom import dcmread
+from pydicom.uid import (
+    BreastTomosynthesisImageStorage,
+    DigitalMammographyXRayImageStorageForPresentation,
+    DigitalMammographyXRayImageStorageForProcessing,
+)
+
+from client.dicom_node.reception import ReceivedInstance
+from client.store.clinic import ClinicQueue
+from shared.errors import StoreError, UndecodableError
+from shared.files import make_private_folder, sync_folder
+
+MEASURED_CLASSES = frozenset(
+    {
+        DigitalMammographyXRayImageStorageForPresentation,
+        DigitalMammographyXRayImageStorageForProcessing,
+        BreastTomosynthesisImageStorage,
+    }
+)
+"""Of an exam; two of them get their reason. Who sends whole studies sends our own objects, too."""
+
+
+class Inbox:
+    """The images of one node; safe to fill from several threads.
+
+    Parameters
+    ----------
+    hashed
+        Makes of an identifier the name under which it is known here.
+    """
+
+    def __init__(
+        self, folder: Path, queue: ClinicQueue, hashed: Callable[[str], str], *, max_images: int
+    ) -> None:
+        make_private_folder(folder)
+        self._folder = folder
+        self._queue = queue
+        self._hashed = hashed
+        self._max_images = max_images
+
+    def take_in(self, instance: ReceivedInstance) -> None:
+        """Keep an image; anything else is acknowledged and forgotten.
+
+        Raises
+        ------
+        StoreError
+            Too much waits already, or the disk refuses.
+        UndecodableError
+            It names no study.
+        """
+        if instance.sop_class_uid not in MEASURED_CLASSES:
+            instance.path.unlink()
+            return
+        if self._queue.num_images() >= self._max_images:
+            raise StoreError("Too many images wait to be measured.", "Send the image again later.")
+        exam, name = self._hashed(_study_of(instance.path)), self._hashed(instance.sop_instance_uid)
+        try:
+            instance.path.replace(self.path(name))
+            sync_folder(self._folder)
+        except OSError as error:
+            raise StoreError("A received image cannot be kept.", "Check the disk of the home.") from error
+        self._queue.take_in(exam, name, at=time.time())
+
+    def path(self, name: str) -> Path:
+        """Where an image is."""
+        return self._folder / f"{name}.dcm"
+
+
+def _study_of(path: Path) -> str:
+    try:
+        return str(
+            dcmread(path, specific_tags=["StudyInstanceUID"], stop_before_pixels=True).StudyInstanceUID
+        )
+    # A data set that breaks the standard can make the reader raise anything.
+    except Exception as error:
+        raise UndecodableError("The image names no study.", "Export it again.") from error

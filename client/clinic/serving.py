@@ -1,0 +1,258 @@
+"""The clinic's DICOM node: images come in, exams are measured with a warm model, results go to the archive.
+
+Three parts that know each other by the queue alone: the node's threads take images in, `serve` measures one
+exam after the other, a thread sends. What was acknowledged survives the end of the process at any moment:
+an exam that was cut short is measured again, and its objects have the same identifiers.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from client.annotation.dicom_seg import read_source
+from client.catalog import Catalog
+from client.clinic.examination import DrawnObject, Examination, measured
+from client.clinic.identity import ModelIdentity
+from client.clinic.inbox import Inbox
+from client.clinic.outbox import Outbox
+from client.clinic.settings import ClinicSettings
+from client.dicom_node.node import DicomNode
+from client.dicom_node.settings import DicomNodeSettings
+from client.dicom_node.spool import Spool
+from client.home import SiteHome
+from client.inference.reading import ImageFile, ReadImage, read_file
+from client.intake.candidates import Refusal
+from client.intake.exclusions import Reason
+from client.intake.workers import Failure, Workers
+from client.models import in_use, require_released
+from client.pacs.settings import PacsSettings
+from client.published import hear_now
+from client.store.audit import AuditLog
+from client.store.clinic import ClinicQueue, WaitingExam
+from client.store.models import Models
+from client.store.opening import open_site_store
+from client.using import UsableModel, load_model
+from shared.errors import MammofedError, UndecodableError
+from shared.files import hold_folder, make_private_folder
+
+log = logging.getLogger(__name__)
+
+LOOK_EVERY_S = 0.1
+HEAR_EVERY_S = 60.0
+AFTER_TROUBLE_S = 2.0
+PUT_OFF_S = 600.0
+_MB = 1_000_000
+
+Reading = Workers[ImageFile, ReadImage | Refusal]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasuredExam:
+    """What became of an exam: numbers alone."""
+
+    num_images: int
+    num_measured: int
+    num_objects: int
+
+
+def serve(
+    home: SiteHome,
+    settings: ClinicSettings,
+    node: DicomNodeSettings,
+    pacs: PacsSettings,
+    *,
+    on_ready: Callable[[], None],
+    on_exam: Callable[[MeasuredExam], None],
+    should_stop: Callable[[], bool],
+) -> None:
+    """Run until told to stop; what waits then is there at the next start.
+
+    Raises
+    ------
+    NotFoundError, TrustError
+        No model is in use, or it is not released.
+    ConfigError
+        The node cannot listen, or no process can be started here.
+    HomeError
+        It is already running with this home.
+    StoreError
+        The disk refuses.
+    """
+    folder = home.folder / "clinic"
+    make_private_folder(folder)
+    with hold_folder(folder, "The DICOM node is already running with this home folder."):
+        clinic = _Clinic(home, folder, settings)
+        clinic.tidy_up()
+        clinic.current_model()
+        spool = Spool(folder / "arriving", min_free_bytes=node.min_free_mb * _MB)
+        workers = home.settings().intake.workers
+        ended = threading.Event()
+        with Workers(read_file, number=workers) as reading, DicomNode(node, spool, clinic.inbox.take_in):
+            threads = [
+                _repeat("deliver", lambda: clinic.deliver(pacs), ended, every_s=LOOK_EVERY_S),
+                _repeat("hear", clinic.hear, ended, every_s=HEAR_EVERY_S),
+            ]
+            try:
+                on_ready()
+                _measure_until(should_stop, clinic, reading, on_exam)
+            finally:
+                ended.set()
+                for thread in threads:
+                    thread.join()
+
+
+def _measure_until(
+    should_stop: Callable[[], bool],
+    clinic: _Clinic,
+    reading: Reading,
+    on_exam: Callable[[MeasuredExam], None],
+) -> None:
+    said = ""
+    while not should_stop():
+        try:
+            exam = clinic.next_exam()
+            if exam is not None:
+                measured_exam = clinic.measure(exam, reading)
+                if measured_exam is not None:
+                    on_exam(measured_exam)
+                said = ""
+                continue
+        except MammofedError as error:
+            # Without a model or a disk the images wait; whoever mends it need not start anew.
+            if error.message != said:
+                log.error("%s %s", error.message, error.hint)
+                said = error.message
+            time.sleep(AFTER_TROUBLE_S)
+        time.sleep(LOOK_EVERY_S)
+
+
+class _Clinic:
+    """The parts of one home, opened."""
+
+    def __init__(self, home: SiteHome, folder: Path, settings: ClinicSettings) -> None:
+        engine = open_site_store(home.folder)
+        self._home = home
+        self._settings = settings
+        self._folder = folder
+        self._log = AuditLog(engine)
+        self._hashed = Catalog(engine, home.folder).pseudonyms().source
+        self._models = Models(engine)
+        self._loaded: tuple[Path, UsableModel] | None = None
+        self.queue = ClinicQueue(engine)
+        self.inbox = Inbox(folder / "inbox", self.queue, self._hashed, max_images=settings.max_images)
+        self.outbox = Outbox(folder / "outbox", self.queue, self._models)
+
+    def tidy_up(self) -> None:
+        """Delete files that no row names: what was never acknowledged, or is made again."""
+        known = self.queue.files()
+        for path in [*(self._folder / "inbox").iterdir(), *(self._folder / "outbox").iterdir()]:
+            if path.stem not in known:
+                path.unlink(missing_ok=True)
+
+    def current_model(self) -> UsableModel:
+        """The model in use, loaded when it has changed; it must be released. Raises as `serve`."""
+        folder = in_use(self._home)
+        if self._loaded is None or self._loaded[0] != folder:
+            self._loaded = (folder, load_model(self._home, folder))
+            log.info("Exams are measured with %s", self._loaded[1].package.manifest.model_id)
+        model = self._loaded[1]
+        require_released(self._models, model.package)
+        return model
+
+    def next_exam(self) -> WaitingExam | None:
+        """The exam to measure next; None while there is none, or too much waits for the archive."""
+        if self.queue.num_objects() >= self._settings.max_objects:
+            return None
+        return self.queue.oldest_exam(quiet_since=time.time() - self._settings.quiet_s)
+
+    def measure(self, exam: WaitingExam, reading: Reading) -> MeasuredExam | None:
+        """Measure an exam and put its objects into the queue. Raises MammofedError; then it waits on.
+
+        One that makes something fail that should not is put off, so that those after it do not wait: None.
+        """
+        try:
+            return self._measure(exam, reading)
+        except MammofedError:
+            raise
+        except Exception:
+            log.exception("Measuring an exam failed; it is tried again in %.0f s", PUT_OFF_S)
+            self.queue.put_off_exam(exam.exam, until=time.time() + PUT_OFF_S)
+            return None
+
+    def _measure(self, exam: WaitingExam, reading: Reading) -> MeasuredExam:
+        model = self.current_model()
+        identity = ModelIdentity.of(model.package)
+        examination, files = Examination(model=identity), list[str]()
+        images = [ImageFile(number, self.inbox.path(name)) for number, name in enumerate(exam.instances, 1)]
+        for image, read in reading.map(images):
+            outcome = Reason.UNDECODABLE if isinstance(read, Failure) else measured(model, read)
+            try:
+                drawn = examination.add(read_source(image.path), outcome)
+            except UndecodableError as error:
+                log.error("An image is in no report: %s", error.message)
+                continue
+            files += [self._keep(one) for one in drawn]
+        try:
+            if examination.images:
+                files.append(self._keep(examination.report()))
+        except UndecodableError as error:
+            log.error("An exam has no report: %s", error.message)
+        num_measured = examination.num_measured
+        now = time.time()
+        if num_measured:
+            self._log.append(
+                model.used(num_images=num_measured), actor=self._home.membership().site_id, at=now
+            )
+        self.queue.finish_exam(exam, files, manifest_sha256=identity.manifest_sha256, at=now)
+        waiting = self.queue.files()
+        for name in exam.instances:
+            if name not in waiting:
+                self.inbox.path(name).unlink(missing_ok=True)
+        return MeasuredExam(num_images=len(exam.instances), num_measured=num_measured, num_objects=len(files))
+
+    def _keep(self, drawn: DrawnObject) -> str:
+        name = self._hashed(drawn.sop_uid)
+        self.outbox.put(name, drawn.content)
+        return name
+
+    def deliver(self, pacs: PacsSettings) -> None:
+        """Send what is due. Raises PacsError."""
+        self.outbox.send_due(pacs, now=time.time())
+
+    def hear(self) -> None:
+        """Ask the coordinator for its models. Raises MammofedError."""
+        for one in hear_now(self._home, self._models, at=time.time()):
+            log.error("The model %s was revoked: %s", one.model_id, one.reason)
+
+
+def _repeat(
+    name: str, task: Callable[[], None], ended: threading.Event, *, every_s: float
+) -> threading.Thread:
+    """A thread that does a task again and again; trouble is said once and waited out."""
+
+    def run() -> None:
+        said = ""
+        while not ended.is_set():
+            pause_s = every_s
+            try:
+                task()
+                said = ""
+            except MammofedError as error:
+                if error.message != said:
+                    log.error("%s %s", error.message, error.hint)
+                    said = error.message
+                pause_s = max(every_s, AFTER_TROUBLE_S)
+            except Exception:
+                # This thread must not end: what waits would wait unnoticed.
+                log.exception("The thread '%s' has failed and goes on", name)
+                pause_s = max(every_s, AFTER_TROUBLE_S)
+            ended.wait(pause_s)
+
+    thread = threading.Thread(target=run, name=name, daemon=True)
+    thread.start()
+    return thread

@@ -1,0 +1,30 @@
+"""Settings of the clinic's DICOM node."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from shared.tables import Table
+
+
+class ClinicSettings(Table):
+    """Table `[clinic]` of `site.toml`: what `serve-dicom` does with images that are sent to `[dicom_node]`.
+
+    Attributes
+    ----------
+    send_to
+        Name of the `[pacs.NAME]` that gets the results; nothing is sent anywhere else.
+    quiet_s
+        An exam is whole when so long none of its images has come. Later ones get a report of their own.
+    max_images
+        While so many images wait, more are refused (status A700): the sender tries again.
+    max_objects
+        While so many objects wait for the archive, nothing more is measured.
+    """
+
+    send_to: str
+    quiet_s: Annotated[float, Field(ge=0.5, le=600)] = 2.0
+    max_images: Annotated[int, Field(ge=1, le=10_000)] = 200
+    max_objects: Annotated[int, Field(ge=10, le=100_000)] = 2000

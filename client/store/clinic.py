@@ -1,0 +1,164 @@
+"""What the clinic's DICOM node has taken in and not measured yet, and what it has to send.
+
+An image that was acknowledged is a row and a file; so is an object until the archive has stored it. Rows name
+nobody: exams and instances are hashes of identifiers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Column, Engine, Float, Integer, String, Table, delete, func, insert, select, update
+
+from client.store.schema import metadata
+from shared.audit.log import take_write_lock
+from shared.store import transaction
+
+clinic_image = Table(
+    "clinic_image",
+    metadata,
+    Column("exam", String(64), primary_key=True, comment="hash of the study, hex"),
+    Column("instance", String(64), primary_key=True, comment="hash of the image's own identifier, hex"),
+    Column("received_at", Float, nullable=False, comment="seconds since the epoch, UTC"),
+)
+
+clinic_object = Table(
+    "clinic_object",
+    metadata,
+    Column("number", Integer, primary_key=True, comment="order of sending"),
+    Column("file", String(64), nullable=False, unique=True, comment="hash of the object's identifier, hex"),
+    Column("manifest_sha256", String(64), nullable=False, comment="of the model that it was measured with"),
+    Column("made_at", Float, nullable=False, comment="seconds since the epoch, UTC"),
+    Column("refusals", Integer, nullable=False, comment="how often the archive has refused it"),
+    Column("not_before", Float, nullable=False, comment="when it is tried next"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitingExam:
+    """The images of one exam that are not measured yet, in order of arrival."""
+
+    exam: str
+    instances: tuple[str, ...]
+    last_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitingObject:
+    """An object that the archive does not have yet."""
+
+    number: int
+    file: str
+    manifest_sha256: str
+    refusals: int
+
+
+class ClinicQueue:
+    """Both queues of one site."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def num_images(self) -> int:
+        """Images that wait."""
+        with transaction(self._engine) as connection:
+            return connection.execute(select(func.count()).select_from(clinic_image)).scalar_one()
+
+    def num_objects(self) -> int:
+        """Objects that wait."""
+        with transaction(self._engine) as connection:
+            return connection.execute(select(func.count()).select_from(clinic_object)).scalar_one()
+
+    def take_in(self, exam: str, instance: str, *, at: float) -> None:
+        """An image has come; one that comes again takes its place."""
+        of_image = (clinic_image.c.exam == exam, clinic_image.c.instance == instance)
+        with transaction(self._engine) as connection:
+            take_write_lock(connection)
+            connection.execute(delete(clinic_image).where(*of_image))
+            connection.execute(insert(clinic_image).values(exam=exam, instance=instance, received_at=at))
+
+    def oldest_exam(self, *, quiet_since: float) -> WaitingExam | None:
+        """The exam that waits longest of those of which nothing has come since then."""
+        last_at = func.max(clinic_image.c.received_at)
+        query = (
+            select(clinic_image.c.exam, last_at.label("last_at"))
+            .group_by(clinic_image.c.exam)
+            .having(last_at <= quiet_since)
+            .order_by(func.min(clinic_image.c.received_at))
+        )
+        with transaction(self._engine) as connection:
+            first = connection.execute(query.limit(1)).first()
+            if first is None:
+                return None
+            images = (
+                select(clinic_image.c.instance)
+                .where(clinic_image.c.exam == first.exam)
+                .order_by(clinic_image.c.received_at)
+            )
+            instances = tuple(connection.execute(images).scalars())
+        return WaitingExam(exam=first.exam, instances=instances, last_at=first.last_at)
+
+    def put_off_exam(self, exam: str, *, until: float) -> None:
+        """Let an exam wait as if its images had come then."""
+        of_exam = clinic_image.c.exam == exam
+        with transaction(self._engine) as connection:
+            connection.execute(update(clinic_image).where(of_exam).values(received_at=until))
+
+    def finish_exam(
+        self, exam: WaitingExam, files: Sequence[str], *, manifest_sha256: str, at: float
+    ) -> None:
+        """The objects of an exam wait to be sent, and its images wait no more: one transaction.
+
+        An image that came again meanwhile stays.
+        """
+        with transaction(self._engine) as connection:
+            take_write_lock(connection)
+            for file in files:
+                connection.execute(delete(clinic_object).where(clinic_object.c.file == file))
+                values = {"manifest_sha256": manifest_sha256, "made_at": at, "refusals": 0, "not_before": at}
+                connection.execute(insert(clinic_object).values(file=file, **values))
+            connection.execute(
+                delete(clinic_image).where(
+                    clinic_image.c.exam == exam.exam,
+                    clinic_image.c.instance.in_(exam.instances),
+                    clinic_image.c.received_at <= exam.last_at,
+                )
+            )
+
+    def due(self, *, now: float, most: int) -> list[WaitingObject]:
+        """Objects whose time has come, oldest first."""
+        query = (
+            select(clinic_object).where(clinic_object.c.not_before <= now).order_by(clinic_object.c.number)
+        )
+        with transaction(self._engine) as connection:
+            rows = connection.execute(query.limit(most)).mappings().all()
+        return [
+            WaitingObject(
+                number=row["number"],
+                file=row["file"],
+                manifest_sha256=row["manifest_sha256"],
+                refusals=row["refusals"],
+            )
+            for row in rows
+        ]
+
+    def settle(self, one: WaitingObject) -> None:
+        """An object is stored in the archive, or is not to be sent any more."""
+        with transaction(self._engine) as connection:
+            connection.execute(delete(clinic_object).where(clinic_object.c.number == one.number))
+
+    def put_off(self, one: WaitingObject, *, until: float) -> None:
+        """The archive has refused an object: it is tried again later."""
+        values = {"refusals": one.refusals + 1, "not_before": until}
+        with transaction(self._engine) as connection:
+            connection.execute(
+                update(clinic_object).where(clinic_object.c.number == one.number).values(**values)
+            )
+
+    def files(self) -> frozenset[str]:
+        """Names of everything that waits, images and objects."""
+        with transaction(self._engine) as connection:
+            images = connection.execute(select(clinic_image.c.instance)).scalars().all()
+            objects = connection.execute(select(clinic_object.c.file)).scalars().all()
+        return frozenset([*images, *objects])
