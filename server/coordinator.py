@@ -27,6 +27,7 @@ from server.store.histories import Histories
 from server.store.memberships import Memberships
 from server.store.second_factors import SecondFactors
 from server.store.sign_ins import Passwords, SignIns
+from server.store.transfers import Transfers
 from server.store.troubles import Troubles
 from shared.errors import AdmissionError, TrustError
 from shared.transfer.blob_store import BlobStore
@@ -49,6 +50,7 @@ class Coordinator:
     runs: Runs
     outcomes: Outcomes
     histories: Histories
+    transfers: Transfers
     troubles: Troubles
     alerts: Alerts
     consents: Consents
@@ -115,6 +117,7 @@ class Coordinator:
             runs=Runs(engine),
             outcomes=Outcomes(engine),
             histories=Histories(engine),
+            transfers=Transfers(engine),
             troubles=Troubles(engine),
             alerts=Alerts(engine),
             consents=Consents(engine),

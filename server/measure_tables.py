@@ -19,12 +19,12 @@ OWN_MODELS = f"Each site's own model beside the common one ('{COMMON}': it keeps
 OF_OWN_MODELS = [name for name in PER_ROUND if name != "loss"]
 """Measures by which both are set side by side."""
 
+PERCENT_DENSITY = "Percent density, with 95 % limits of agreement"
+
 GROUPS: Mapping[str, Sequence[str]] = MappingProxyType(
     {
         "Overlap with the expert's segments (Dice)": [f"dice_{segment}" for segment in SEGMENTS],
-        "Percent density, with 95 % limits of agreement": [
-            name for name in MEASURES if name.startswith("percent_density_")
-        ],
+        PERCENT_DENSITY: [name for name in MEASURES if name.startswith("percent_density_")],
         **{
             f"Hausdorff distance of the outlines{words}": [
                 f"hausdorff{percentile}_{segment}_{unit}" for unit in ("mm", "px") for segment in SEGMENTS
@@ -70,6 +70,11 @@ def measure_tables(parts: Sequence[SitePart]) -> list[MeasureTable]:
             head = ("site", "images", *[MEASURES[name].heading for name in told])
             tables.append(MeasureTable(title=title, head=head, rows=rows))
     return tables + _own_models(parts)
+
+
+def density_table(parts: Sequence[SitePart]) -> MeasureTable | None:
+    """Percent density beside the experts' of some sites and of all their images; None if nobody tells it."""
+    return next((table for table in measure_tables(parts) if table.title == PERCENT_DENSITY), None)
 
 
 def _own_models(parts: Sequence[SitePart]) -> list[MeasureTable]:

@@ -53,8 +53,16 @@ def _round(one: RoundSummary, parts: Sequence[SitePart]) -> dict[str, Any]:
 
 
 def _part(part: SitePart) -> dict[str, Any]:
-    told = {"evaluation": _evaluation(part.evaluation), "personal": _evaluation(part.personal)}
-    return {**asdict(part), **told}
+    return {
+        "site": part.site,
+        "state": part.state,
+        "reason": part.reason,
+        "num_examples": part.num_examples,
+        "train_loss": part.train_loss,
+        "evaluation": _evaluation(part.evaluation),
+        "personal": _evaluation(part.personal),
+        "duration_s": part.duration_s,
+    }
 
 
 def _pooled(parts: Sequence[SitePart]) -> Evaluation | None:

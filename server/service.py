@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import grpc
@@ -24,6 +25,7 @@ from server.renewal import RenewalService
 from server.store import Federation, Models, Runs
 from server.store.audit import COORDINATOR
 from server.store.memberships import Memberships
+from server.store.transfers import Transfers
 from shared.audit.settings import note_settings
 from shared.disk_watch import DiskWatch
 from shared.errors import ClockError, StoreError
@@ -94,6 +96,31 @@ class BlobPolicy:
                 named[unnamed[0]] = digest
             self._named[site_id] = named
             return is_named or bool(unnamed)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransferNotes:
+    """Writes down how far sites are; a store that refuses costs no site its transfer."""
+
+    transfers: Transfers
+
+    def fetched(self, site_id: str, digest: str) -> None:
+        """A site has all of a blob."""
+        with _unharmed():
+            self.transfers.note_fetched(site_id, digest, at=time.time())
+
+    def sending(self, site_id: str) -> None:
+        """A site begins to send."""
+        with _unharmed():
+            self.transfers.note_sending(site_id, at=time.time())
+
+
+@contextlib.contextmanager
+def _unharmed() -> Iterator[None]:
+    try:
+        yield
+    except StoreError as error:
+        log.warning("It was not noted how far a site is: %s", error.message)
 
 
 def discard_abandoned(coordinator: Coordinator) -> None:
@@ -221,7 +248,12 @@ def _listen(home: CoordinatorHome, coordinator: Coordinator, nodes: Nodes) -> li
         credentials=enrolment_server_credentials(chain_pem=chain_pem, key=tls_key),
     )
     transfer_server, _ = serve_blobs(
-        TransferService(coordinator.blobs, policy, accepts=policy.accepts),
+        TransferService(
+            coordinator.blobs,
+            policy,
+            accepts=policy.accepts,
+            witness=TransferNotes(transfers=coordinator.transfers),
+        ),
         host=settings.listen,
         port=settings.transfer_port,
         credentials=mutual_server_credentials(

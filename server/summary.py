@@ -8,8 +8,9 @@ from functools import cached_property
 
 from server.coordinator import Coordinator
 from server.lifecycle import AnswerState, ConsentState, RoundState
+from server.stages import Steps
 from server.store import Answer, Run
-from server.store.figures import TRAIN_LOSS, Figures
+from server.store.figures import TRAIN_LOSS, UPDATE_BYTES, Figures
 from server.store.histories import RoundHistory
 from shared.evaluation.measures import Figure, figures
 from shared.evaluation.records import Evaluation
@@ -29,6 +30,8 @@ class SitePart:
     evaluation: Evaluation | None
     personal: Evaluation | None
     duration_s: float | None
+    steps: Steps
+    update_bytes: int | None
 
     def value(self, measure: str) -> float | None:
         """A measure of what it evaluated; None where it is not told."""
@@ -80,6 +83,11 @@ class RoundSummary:
     def train_loss(self) -> float | None:
         """Mean over sites, weighted by training examples; None where it is not told."""
         return self.figures.get(TRAIN_LOSS)
+
+    @property
+    def update_bytes(self) -> float | None:
+        """Of the updates that were admitted; None of rounds before they were counted."""
+        return self.figures.get(UPDATE_BYTES)
 
     def value(self, measure: str) -> float | None:
         """A measure of `PER_ROUND` of the incoming weights over all sites; None where it is not told."""
@@ -221,6 +229,13 @@ def part_of(answer: Answer, name: str) -> SitePart:
         evaluation=contribution.evaluation if contribution else None,
         personal=contribution.personal_evaluation if contribution else None,
         duration_s=contribution.duration_s if contribution else None,
+        steps=Steps(
+            asked_at=answer.asked_at,
+            fetched_at=answer.fetched_at,
+            sending_at=answer.sending_at,
+            answered_at=answer.answered_at,
+        ),
+        update_bytes=contribution.update.size_bytes if contribution and contribution.update else None,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.resources import files
@@ -15,7 +15,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 import shared.pages
-from server.summary import duration, size
+from server.stages import Stage, stage_of
+from server.summary import SitePart, duration, size
 from shared.evaluation.measures import figure_text
 from shared.persons.roles import Action, may
 
@@ -62,6 +63,13 @@ _templates.filters |= {
     "seconds": lambda value: "" if value is None else duration(value),
     "days_left": lambda at, now: f"{math.floor((at - now) / DAY_S)} more days" if at > now else "has ended",
 }
+
+
+def _stage(part: SitePart, in_touch: Collection[str], is_open: bool) -> Stage | None:
+    return stage_of(part.state, part.steps, is_in_touch=part.site in in_touch, is_open=is_open)
+
+
+_templates.globals["stage_of"] = _stage
 
 
 def page(request: Request, template: str, *, status: int = 200, **values: Any) -> Response:

@@ -9,10 +9,14 @@ from server.console.charts import MOST_LINES, json_of
 from server.coordinator import Coordinator
 from server.learning_curves import Panel, lines_of, panels
 from server.lifecycle import AnswerState
+from server.measure_tables import MeasureTable, density_table
 from server.store import Run
-from server.summary import RunSummary, names_of, summarize
+from server.store.histories import TurnedAway
+from server.summary import RunSummary, SitePart, last_parts, names_of, summarize
+from shared.records import Phase
 
 MOST_ROUNDS_IN_LANES = 20
+MOST_TURNED_AWAY = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +31,12 @@ class Reading:
         What became of each of them in the last rounds, by its name: number of the round and state.
     curves
         What is drawn, as JSON.
+    agreement
+        Percent density of the last round that tells it, by site; None if none does.
+    agreement_of
+        Number of that round.
+    turned_away
+        The last rejections and refusals, each with the site's name.
     """
 
     summary: RunSummary
@@ -34,6 +44,9 @@ class Reading:
     lanes: Mapping[str, Sequence[tuple[int, AnswerState]]]
     drawn: Sequence[Panel]
     curves: str
+    agreement: MeasureTable | None
+    agreement_of: int
+    turned_away: Sequence[tuple[str, TurnedAway]]
 
 
 def read(run: Run, coordinator: Coordinator) -> Reading:
@@ -42,10 +55,28 @@ def read(run: Run, coordinator: Coordinator) -> Reading:
     drawn = panels(summary.rounds, lines_of(coordinator, run.run_id, at_most=MOST_LINES))
     last = summary.rounds[-MOST_ROUNDS_IN_LANES:]
     states = coordinator.histories.states(run.run_id, from_number=last[0].number) if last else {}
+    number, parts = _last_told(summary, coordinator)
     return Reading(
         summary=summary,
         num_sites=len(coordinator.histories.sites_of(run.run_id)),
         lanes={names[site_id]: lane for site_id, lane in states.items()},
         drawn=drawn,
         curves=json_of(drawn),
+        agreement=density_table(parts),
+        agreement_of=number,
+        turned_away=[
+            (names[each.site_id], each)
+            for each in coordinator.histories.turned_away(run.run_id, at_most=MOST_TURNED_AWAY)
+        ],
     )
+
+
+def _last_told(summary: RunSummary, coordinator: Coordinator) -> tuple[int, Sequence[SitePart]]:
+    """The last round in which everybody who answers has answered, and its parts: an open one is half told."""
+    closed = [one for one in summary.rounds if one.seconds is not None]
+    if not closed:
+        return 0, []
+    number = closed[-1].number
+    if number == summary.rounds[-1].number:
+        return number, summary.parts
+    return number, last_parts(coordinator, summary.run.run_id, Phase.TRAIN, number)

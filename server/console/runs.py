@@ -34,7 +34,19 @@ from shared.records import Phase
 MOST_ROUNDS_SHOWN = 12
 MOST_ROUNDS = 10_000
 MOST_RUNS_KEPT = 4
-PARTS = ("state", "actions", "approvals", "progress", "timeline", "sites", "rounds", "test", "curves")
+PARTS = (
+    "state",
+    "actions",
+    "approvals",
+    "progress",
+    "timeline",
+    "sites",
+    "agreement",
+    "rounds",
+    "rejections",
+    "test",
+    "curves",
+)
 """Sections of a run's page that follow it; each is a template, and the content of the element of its name."""
 
 _MEASURES = [(name, MEASURES[name]) for name in PER_ROUND]
@@ -182,6 +194,9 @@ class RunPages:
             "lanes": reading.lanes,
             "charts": charts,
             "curves": reading.curves,
+            "agreement": reading.agreement,
+            "agreement_of": reading.agreement_of,
+            "turned_away": reading.turned_away,
             "best": next(chart.best for chart in charts if chart.name == "dice_dense"),
             "tables": measure_tables(summary.test) if summary.test else [],
             "explanation": EXPLANATION,

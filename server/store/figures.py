@@ -17,9 +17,11 @@ from shared.evaluation.records import Evaluation
 from shared.records import Contribution
 
 Figures: TypeAlias = Mapping[str, float]
-"""By name: the mean loss of the training, and the measures of `PER_ROUND`; what is not told is left out."""
+"""By name: the mean loss of the training, the measures of `PER_ROUND`, and of a round the bytes of its
+updates; what is not told is left out."""
 
 TRAIN_LOSS = "train_loss"
+UPDATE_BYTES = "update_bytes"
 NONE: Figures = MappingProxyType({})
 
 
@@ -43,10 +45,12 @@ def figures_over(contributions: Sequence[Contribution], counts: Mapping[str, int
         if each.train_loss is not None
     ]
     total = sum(count for _, count in trained)
-    return _together(
+    size_bytes = sum(each.update.size_bytes for each in contributions if each.update is not None)
+    told = _together(
         sum(loss * count for loss, count in trained) / total if total else None,
         pool([each.evaluation for each in contributions if each.evaluation is not None]),
     )
+    return {**told, UPDATE_BYTES: size_bytes} if size_bytes else told
 
 
 def to_text(worked_out: Figures) -> str:

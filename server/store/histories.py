@@ -36,6 +36,17 @@ class RoundHistory:
     figures: Figures
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnedAway:
+    """A site's part in an attempt that was rejected, or that it refused, and why."""
+
+    site_id: str
+    number: int
+    attempt: int
+    state: AnswerState
+    reason: str
+
+
 class Histories:
     """Reads the register of runs."""
 
@@ -91,6 +102,21 @@ class Histories:
             for row in connection.execute(query).mappings():
                 lanes.setdefault(row["site_id"], []).append((row["number"], AnswerState(row["state"])))
         return lanes
+
+    def turned_away(self, run_id: str, *, at_most: int) -> list[TurnedAway]:
+        """The last rejections and refusals of all attempts at training, the newest first."""
+        states = (AnswerState.REJECTED, AnswerState.REFUSED)
+        query = (
+            select(answer.c.site_id, answer.c.number, answer.c.attempt, answer.c.state, answer.c.reason)
+            .where(_trains(run_id), answer.c.state.in_(states))
+            .order_by(answer.c.number.desc(), answer.c.attempt.desc(), answer.c.site_id)
+            .limit(at_most)
+        )
+        with transaction(self._engine) as connection:
+            return [
+                TurnedAway(**{**row, "state": AnswerState(row["state"]), "reason": row["reason"] or ""})
+                for row in connection.execute(query).mappings()
+            ]
 
     def sites_of(self, run_id: str) -> list[str]:
         """Ids of the sites that were asked to train in a run."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Engine, and_, func, select
+from sqlalchemy import ColumnElement, Connection, Engine, RowMapping, and_, func, select
 
 from server.lifecycle import AnswerState, RoundState
 from server.store.schema import ATTEMPT_KEY, answer, consent, round_, run
@@ -70,7 +70,8 @@ class Outcomes:
     def stamp(self, run_id: str) -> Hashable:
         """Something that is another one whenever anything of a run has changed; cheaper than to read it.
 
-        Every change of it is a line of the audit log, but for a plan that was shown or decided on.
+        Every change of it is a line of the audit log, but for a plan that was shown or decided on, and for
+        how far sites are in an open attempt.
         """
         last = select(func.max(audit.c.sequence)).where(audit.c.subject == run_id)
         consents = (
@@ -79,8 +80,19 @@ class Outcomes:
             .group_by(consent.c.state)
             .order_by(consent.c.state)
         )
+        opened = select(*(round_.c[name] for name in ATTEMPT_KEY)).where(
+            round_.c.run_id == run_id, round_.c.state == RoundState.OPEN
+        )
+        steps = select(func.count(answer.c.fetched_at), func.count(answer.c.sending_at))
         with transaction(self._engine) as connection:
-            return connection.execute(last).scalar_one(), tuple(map(tuple, connection.execute(consents)))
+            return (
+                connection.execute(last).scalar_one(),
+                tuple(map(tuple, connection.execute(consents))),
+                *(
+                    tuple(connection.execute(steps.where(_is(key))).one())
+                    for key in connection.execute(opened).mappings().all()
+                ),
+            )
 
     def told_examples(self) -> Mapping[str, int]:
         """Training examples by site id, as each site last told them in any run."""
@@ -104,6 +116,11 @@ class Outcomes:
         """Training examples by site, of each exchange in which sites were counted, in order."""
         with transaction(self._engine) as connection:
             return counts(connection, run_ids)
+
+
+def _is(key: RowMapping) -> ColumnElement[bool]:
+    """Where the answers of an attempt stand."""
+    return and_(*(answer.c[name] == value for name, value in key.items()))
 
 
 def counts(connection: Connection, run_ids: Sequence[str]) -> list[Mapping[str, int]]:

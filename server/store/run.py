@@ -78,7 +78,15 @@ class Round:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """One site's part in one attempt."""
+    """One site's part in one attempt.
+
+    Attributes
+    ----------
+    fetched_at
+        When it had all of the attempt's weights; None if not yet, and if it had them before.
+    sending_at
+        When it began to send its update.
+    """
 
     number: int
     attempt: int
@@ -89,6 +97,8 @@ class Answer:
     contribution: Contribution | None
     asked_at: float
     answered_at: float | None
+    fetched_at: float | None = None
+    sending_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -69,6 +69,8 @@ def to_answer(row: RowMapping) -> Answer:
         contribution=Contribution.from_bytes(row["payload"].encode()) if row["payload"] else None,
         asked_at=row["asked_at"],
         answered_at=row["answered_at"],
+        fetched_at=row["fetched_at"],
+        sending_at=row["sending_at"],
     )
 
 

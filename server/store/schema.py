@@ -171,6 +171,8 @@ answer = Table(
     Column("asked_at", Float, nullable=False),
     Column("answered_at", Float),
     Column("figures", Text),
+    Column("fetched_at", Float),
+    Column("sending_at", Float),
     ForeignKeyConstraint(
         ["run_id", "number", "attempt", "phase"],
         ["round.run_id", "round.number", "round.attempt", "round.phase"],

@@ -63,6 +63,24 @@ class Authorizer(Protocol):
         ...
 
 
+class Witness(Protocol):
+    """Is told how far sites are; nothing rests on it."""
+
+    def fetched(self, site_id: str, digest: str) -> None:
+        """A site was given all bytes of a blob."""
+        ...
+
+    def sending(self, site_id: str) -> None:
+        """A site begins to send a blob that it may send."""
+        ...
+
+
+class _Nobody:
+    def fetched(self, site_id: str, digest: str) -> None: ...
+
+    def sending(self, site_id: str) -> None: ...
+
+
 def _any_certificate(_site_id: str, _certificate_pem: bytes) -> bool:
     return True
 
@@ -74,6 +92,8 @@ class TransferService(transfer_pb2_grpc.TransferServicer):
     ----------
     accepts
         Whether a certificate (PEM) is one that the site has now; where certificates are not renewed, any is.
+    witness
+        Is told of what was moved.
     """
 
     def __init__(
@@ -82,10 +102,12 @@ class TransferService(transfer_pb2_grpc.TransferServicer):
         authorizer: Authorizer,
         *,
         accepts: Callable[[str, bytes], bool] = _any_certificate,
+        witness: Witness | None = None,
     ) -> None:
         self._store = store
         self._authorizer = authorizer
         self._accepts = accepts
+        self._witness: Witness = witness or _Nobody()
         self._uploads = _Uploads()
 
     def is_active(self, site_id: str) -> bool:
@@ -115,6 +137,7 @@ class TransferService(transfer_pb2_grpc.TransferServicer):
             if not self._authorizer.may_fetch(site_id, request.digest):
                 raise _refused()
             yield from self._chunks(request.digest, request.offset, self._membership(site_id))
+            self._witness.fetched(site_id, request.digest)
 
     def _chunks(self, digest: str, offset: int, membership: _Membership) -> Iterator[transfer_pb2.Chunk]:
         try:
@@ -136,6 +159,7 @@ class TransferService(transfer_pb2_grpc.TransferServicer):
             site_id = self._active_site(context)
             header = next(request_iterator, transfer_pb2.SendPart()).header
             ref = self._sendable(site_id, header.digest, header.size_bytes)
+            self._witness.sending(site_id)
             with self._uploads.newest(site_id, ref.digest, context):
                 if not self._store.has(ref.digest):
                     self._receive(ref, site_id, header.offset, request_iterator, context)

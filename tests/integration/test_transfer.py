@@ -84,14 +84,27 @@ class Rules:
         return (site_id, digest) in self.send
 
 
+class Witness:
+    """Keeps what it is told."""
+
+    def __init__(self):
+        self.told = []
+
+    def fetched(self, site_id, digest):
+        self.told.append((site_id, "fetched", digest))
+
+    def sending(self, site_id):
+        self.told.append((site_id, "sending"))
+
+
 class Coordinator:
     """A blob service on loopback."""
 
     def __init__(self, federation, folder, port=0):
         self.store = BlobStore(folder)
-        self.rules = Rules()
+        self.rules, self.witness = Rules(), Witness()
         self.server, self.port = serve_blobs(
-            TransferService(self.store, self.rules),
+            TransferService(self.store, self.rules, witness=self.witness),
             host="127.0.0.1",
             port=port,
             credentials=federation.server_credentials(),
@@ -239,6 +252,8 @@ def test_a_blob_goes_down_and_up_whole_and_says_how_far_it_is(size_bytes, coordi
     coordinator.store.verify(up)
     assert seen[-1] == (size_bytes, size_bytes)
     assert seen == sorted(seen)
+    told = [("mgh", "fetched", down.digest), ("mgh", "sending")]
+    assert coordinator.witness.told == (told if size_bytes else [])  # both have the empty blob already
 
 
 def test_an_interrupted_download_goes_on_where_it_broke(coordinator, connect, mgh, local, wire):
@@ -248,6 +263,7 @@ def test_an_interrupted_download_goes_on_where_it_broke(coordinator, connect, mg
     connect(wire.port, mgh).fetch(ref, local)
 
     local.verify(ref)
+    assert coordinator.witness.told == [("mgh", "fetched", ref.digest)]  # not when it broke
     assert wire.num_connections >= 2
     assert 64 * MB < wire.down_bytes < 90 * MB  # what was under way is lost; begun again it would be 112
 

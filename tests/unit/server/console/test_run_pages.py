@@ -12,10 +12,12 @@ import pytest
 from server.console.charts import MOST_LINES
 from server.console.reading import read
 from server.console.runs import PARTS
-from server.lifecycle import RoundState, RunState
+from server.lifecycle import AnswerState, RoundState, RunState
+from server.members import Contact
 from server.summary import summarize
 from shared.errors import UnreachableError
 from shared.plan import METRIC_NAMES, Plan
+from shared.records import Occasion, Phase
 from tests.unit.server.console.console import Console
 from tests.unit.server.console.recorded_runs import plan_of, record_run, submit_run
 from tests.unit.server.console.test_federation_page import text_of
@@ -109,7 +111,7 @@ def test_a_metric_that_the_plan_does_not_ask_for_is_said_to_be_left_out(console:
     page = page_of(console, "/runs/run-1")
 
     assert page.count("the plan asks no hospital for train_loss") == 1
-    assert page.count("the plan asks no hospital for percent_density") == 2
+    assert page.count("the plan asks no hospital for percent_density") == 3
     assert "the plan asks no hospital for dice" not in page
 
 
@@ -252,3 +254,78 @@ def test_the_plan_of_the_page_is_the_one_that_the_hospitals_approved(running: Co
     assert run.plan_toml in text
     assert run.plan_sha256 in text
     assert Plan.from_toml(run.plan_toml).metrics == METRIC_NAMES
+
+
+# -- how far hospitals are, what was turned away, agreement
+
+
+def in_touch(console: Console) -> None:
+    for number, site in enumerate(console.coordinator.federation.active(), start=1):
+        console.coordinator.federation.set_node_id(site.site_id, number)
+        console.superlink.known[number] = Contact(is_online=True, silent_since=None)
+
+
+def test_a_hospital_is_seen_downloading_training_and_uploading(running: Console) -> None:
+    in_touch(running)
+    coordinator, site = running.coordinator, running.coordinator.federation.active()[0]
+    seen = [coordinator.outcomes.stamp("run-1")]
+
+    assert page_of(running, "/runs/run-1").count("downloading") == 3
+    coordinator.transfers.note_fetched(site.site_id, "1" * 64, at=time.time())
+    assert page_of(running, "/runs/run-1").count("downloading") == 3
+    coordinator.transfers.note_fetched(site.site_id, "0" * 64, at=time.time())
+    seen.append(coordinator.outcomes.stamp("run-1"))
+    assert re.search(rf"{site.name} training", page_of(running, "/runs/run-1"))
+    coordinator.transfers.note_sending(site.site_id, at=time.time())
+    seen.append(coordinator.outcomes.stamp("run-1"))
+
+    assert re.search(rf"{site.name} uploading", page_of(running, "/runs/run-1/rounds/4"))
+    assert len(set(seen)) == 3
+
+
+def test_the_first_time_of_a_step_counts_and_a_closed_round_takes_none(running: Console) -> None:
+    coordinator, site = running.coordinator, running.coordinator.federation.active()[0]
+    fourth = coordinator.runs.rounds("run-1")[-1]
+    coordinator.transfers.note_fetched(site.site_id, "0" * 64, at=5.0)
+    coordinator.transfers.note_fetched(site.site_id, "0" * 64, at=9.0)
+    coordinator.runs.close_round(fourth, None, state=RoundState.VOID, at=time.time())
+    coordinator.transfers.note_sending(site.site_id, at=10.0)
+
+    answers = {each.site_id: each for each in coordinator.histories.answers_of(fourth)}
+
+    assert (answers[site.site_id].fetched_at, answers[site.site_id].sending_at) == (5.0, None)
+
+
+def test_what_was_rejected_is_told_with_its_reason_and_round(running: Console) -> None:
+    plan, site = plan_of(5), running.coordinator.federation.active()[0]
+    occasion = Occasion(
+        run_id="run-1",
+        plan_sha256=plan.sha256,
+        round_number=4,
+        attempt=1,
+        phase=Phase.TRAIN,
+        site_id=site.site_id,
+        base_digest="0" * 64,
+    )
+    running.coordinator.runs.record_answer(
+        occasion, AnswerState.REJECTED, at=time.time(), reason="The update is not finite."
+    )
+
+    page = page_of(running, "/runs/run-1")
+
+    assert re.search(rf"Round 4 ?: {site.name} The update is not finite. rejected", page)
+
+
+def test_agreement_is_told_from_statistics_with_its_limits(running: Console) -> None:
+    page = page_of(running, "/runs/run-1")
+
+    told = page[page.index("Agreement of percent density") :]
+    assert "Of the weights that round 3 began with" in told
+    assert re.search(r"aarhus 30 0\.\d{3}", told)
+    assert re.search(r"all sites 90 0\.\d{3} \[", told)
+
+
+def test_a_round_tells_the_bytes_of_its_updates(running: Console) -> None:
+    third = summarize(running.coordinator.runs.get("run-1"), running.coordinator).rounds[2]
+
+    assert third.update_bytes == 3 * len(b"update")
