@@ -37,7 +37,6 @@ app = typer.Typer(
     name="mammofed-site",
     help="Take part in a federation with this hospital's mammograms. No image ever leaves.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 data_app.add_typer(masks_app, name="masks")

@@ -20,8 +20,9 @@ from server.cli_model import model_compare, model_release, model_revoke
 from server.cli_network import it_sheet, network
 from server.cli_options import HOME, HomeOption, JsonOption
 from server.cli_person import person_password, person_second_factor
+from server.cli_plan import plan_app
 from server.cli_protection import protection_pack
-from server.cli_run import run_extend, run_resume, run_start, run_stop
+from server.cli_run import run_extend, run_list, run_resume, run_show, run_start, run_stop
 from server.cli_site import site_app
 from server.home import CoordinatorHome, CoordinatorSettings
 from shared.audit.terminal import audit_commands
@@ -35,13 +36,13 @@ app = typer.Typer(
     name="mammofed-coordinator",
     help="Coordinate a federation: invite hospitals, launch runs, watch them, download the global model.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 run_app = typer.Typer(help="Trainings.", no_args_is_help=True)
 model_app = typer.Typer(help="Published models.", no_args_is_help=True)
 app.add_typer(site_app, name="site")
 app.add_typer(keys_app, name="keys")
+app.add_typer(plan_app, name="plan")
 app.add_typer(run_app, name="run")
 app.add_typer(model_app, name="model")
 app.add_typer(alerts_app, name="alerts")
@@ -150,6 +151,8 @@ model_app.command("release")(model_release)
 model_app.command("revoke")(model_revoke)
 run_app.command("stop")(run_stop)
 run_app.command("resume")(run_resume)
+run_app.command("list")(run_list)
+run_app.command("show")(run_show)
 
 
 @run_app.command("watch")
@@ -163,47 +166,6 @@ def run_watch(
     from server.progress import watch_run
 
     watch_run(Coordinator.open(CoordinatorHome(home)), run_id, Output(as_json))
-
-
-@run_app.command("list")
-def run_list(home: HomeOption = HOME, as_json: JsonOption = False) -> None:
-    """List all runs."""
-    from server.coordinator import Coordinator
-
-    runs = Coordinator.open(CoordinatorHome(home)).runs.all()
-    rows = [
-        {
-            "run_id": run.run_id,
-            "name": run.name,
-            "state": run.state.value,
-            "created": time.strftime("%Y-%m-%d %H:%M", time.localtime(run.created_at)),
-        }
-        for run in runs
-    ]
-    Output(as_json).table("Runs", rows, empty="No run yet: `mammofed-coordinator run start PLAN.toml`.")
-
-
-@run_app.command("show")
-def run_show(
-    run_id: Annotated[str, typer.Argument(help="Run id, from `run list`.")],
-    home: HomeOption = HOME,
-    as_json: JsonOption = False,
-) -> None:
-    """Show a run: each round, what became of each hospital, and how the model does."""
-    from server.coordinator import Coordinator
-    from server.progress import show_run
-    from server.run_document import run_document
-    from server.summary import summarize
-
-    coordinator = Coordinator.open(CoordinatorHome(home))
-    run = coordinator.runs.get(run_id)
-    summary = summarize(run, coordinator)
-    trouble = "" if run.state.is_over else coordinator.clock.trouble()
-    output = Output(as_json)
-    if as_json:
-        output.json({**run_document(summary, coordinator), "trouble": trouble})
-    else:
-        show_run(summary, output, trouble=trouble)
 
 
 @model_app.command("list")

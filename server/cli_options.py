@@ -14,4 +14,5 @@ HomeOption = Annotated[
     typer.Option("--home", help="The coordinator's home folder.", envvar="MAMMOFED_HOME", show_default=False),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+WatchOption = Annotated[bool, typer.Option("--watch", help="Show it anew whenever it changes, until Ctrl-C.")]
 HOME = default_home()

@@ -6,18 +6,22 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from server.acting import open_for
-from server.cli_options import HOME, HomeOption, JsonOption
+from server.cli_options import HOME, HomeOption, JsonOption, WatchOption
+from server.cli_plan import read_plan
 from server.home import CoordinatorHome
-from shared.errors import ConfigError, PlanError
+from server.lifecycle import RunState
+from shared.errors import ConfigError
 from shared.persons.roles import Action
 from shared.terminal import Output
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from server.coordinator import Coordinator
 
 RunArgument = Annotated[str, typer.Argument(help="Run id, from `run list`.")]
@@ -54,12 +58,8 @@ def run_start(
     """
     from server.flower.control import Control
     from server.submission import submit
-    from shared.plan import Plan
 
-    try:
-        plan = Plan.from_toml(plan_file.read_text())
-    except (OSError, UnicodeDecodeError) as error:
-        raise PlanError("The plan cannot be read.", "Give an existing TOML file.") from error
+    plan = read_plan(plan_file)
     coordinator, actor = open_for(home, Action.RUN_START)
     if parent is not None:
         plan = plan.model_copy(update={"parent": coordinator.runs.get(parent).plan_sha256})
@@ -149,3 +149,67 @@ def _follow(coordinator: Coordinator, run_id: str, output: Output, *, detach: bo
         )
     else:
         watch_run(coordinator, run_id, output)
+
+
+def run_list(home: HomeOption = HOME, as_json: JsonOption = False) -> None:
+    """List all runs: where each stands, how far it is, and the model that it published."""
+    from server.coordinator import Coordinator
+    from shared.plan import Plan
+
+    coordinator = Coordinator.open(CoordinatorHome(home))
+    done = coordinator.outcomes.num_aggregated()
+    models = {model.run_id: model.model_id for model in coordinator.models.all()}
+    rows = [
+        {
+            "run_id": run.run_id,
+            "name": run.name,
+            "state": run.state.value,
+            "created": time.strftime("%Y-%m-%d %H:%M", time.localtime(run.created_at)),
+            "rounds": f"{done.get(run.run_id, 0)} of {Plan.from_toml(run.plan_toml).rounds.count}",
+            "model_id": models.get(run.run_id, ""),
+        }
+        for run in coordinator.runs.all()
+    ]
+    Output(as_json).table("Runs", rows, empty="No run yet: `mammofed-coordinator run start PLAN.toml`.")
+
+
+def run_show(
+    run_id: RunArgument,
+    number: Annotated[
+        int | None,
+        typer.Option("--round", help="This round alone: who was asked, answered, was counted.", min=1),
+    ] = None,
+    watch: WatchOption = False,
+    home: HomeOption = HOME,
+    as_json: JsonOption = False,
+) -> None:
+    """Show a run: each round, what became of each hospital, and how the model does.
+
+    With --watch it is shown anew whenever something has changed, until the run is over.
+    """
+    from server.coordinator import Coordinator
+    from server.progress import picture_of, receipt_of
+    from server.run_document import run_document
+    from server.summary import last_parts, summarize
+    from shared.records import Phase
+
+    coordinator = Coordinator.open(CoordinatorHome(home))
+
+    def read() -> tuple[dict[str, Any], RenderableType]:
+        run = coordinator.runs.get(run_id)
+        summary = summarize(run, coordinator)
+        trouble = "" if run.state.is_over else coordinator.clock.trouble()
+        stands = {"state": run.state.value, "trouble": trouble, "stamp": coordinator.outcomes.stamp(run_id)}
+        if number is None:
+            picture = picture_of(summary, trouble=trouble)
+        else:
+            parts = last_parts(coordinator, run_id, Phase.TRAIN, number)
+            picture = receipt_of(summary, number, parts)
+        if not as_json:
+            return stands, picture
+        document = {**run_document(summary, coordinator), "trouble": trouble}
+        if number is not None:
+            document["rounds"] = [each for each in document["rounds"] if each["number"] == number]
+        return document, picture
+
+    Output(as_json).show(read, watch=watch, is_over=lambda values: RunState(values["state"]).is_over)

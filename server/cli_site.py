@@ -5,16 +5,19 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from server.acting import open_for
-from server.cli_options import HOME, HomeOption, JsonOption
+from server.cli_options import HOME, HomeOption, JsonOption, WatchOption
 from server.home import CoordinatorHome
 from shared.errors import ConfigError
 from shared.persons.roles import Action
 from shared.terminal import Output
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 site_app = typer.Typer(help="Hospitals of the federation.", no_args_is_help=True)
 
@@ -113,23 +116,29 @@ def site_revoke(
 
 
 @site_app.command("list")
-def site_list(home: HomeOption = HOME, as_json: JsonOption = False) -> None:
-    """List the hospitals: those that wait for approval, then those that were let in."""
-    from server.coordinator import Coordinator
-    from server.members import enrolled_members, waiting_members
+def site_list(watch: WatchOption = False, home: HomeOption = HOME, as_json: JsonOption = False) -> None:
+    """List the hospitals: those that wait for approval, those that were let in, those that are invited.
 
-    coordinator = Coordinator.open(CoordinatorHome(home))
-    rows = [
-        {
-            "name": each.name,
-            "site_id": each.site_id,
-            "state": each.state.value,
-            "software": each.software,
-            "fits": each.fit.value,
-            "enrolled": time.strftime("%Y-%m-%d %H:%M", time.localtime(each.since)),
-        }
-        for each in [*waiting_members(coordinator), *enrolled_members(coordinator, contacts={})]
-    ]
-    Output(as_json).table(
-        "Sites", rows, empty="No hospital has joined yet: `mammofed-coordinator site invite`."
-    )
+    Contact is known while the coordinator runs. Examples are what a hospital last told under its own policy.
+    """
+    from server.coordinator import Coordinator
+    from server.flower.control import Control
+    from server.member_rows import machine_of_invited, of_machine, of_person, person_of_invited
+    from server.members import enrolled_members, waiting_members
+    from shared.terminal import table_of
+
+    opened = CoordinatorHome(home)
+    coordinator, control = Coordinator.open(opened), Control(opened)
+
+    def read() -> tuple[list[dict[str, Any]], RenderableType]:
+        now, waiting = time.time(), waiting_members(coordinator)
+        members = [*waiting, *enrolled_members(coordinator, control.contacts())]
+        known = {each.name for each in members}
+        invited = [name for name in coordinator.federation.invited(now=now) if name not in known]
+        shown = [*(of_person(each, now=now) for each in members), *map(person_of_invited, invited)]
+        table = table_of(
+            "Sites", shown, empty="No hospital has joined yet: `mammofed-coordinator site invite`."
+        )
+        return [*map(of_machine, members), *map(machine_of_invited, invited)], table
+
+    Output(as_json).show(read, watch=watch)

@@ -19,9 +19,10 @@ from server.summary import (
     RoundSummary,
     RunSummary,
     SiteConsent,
+    SitePart,
     summarize,
 )
-from shared.errors import AggregationError
+from shared.errors import AggregationError, NotFoundError
 from shared.evaluation.measures import MEASURES, PER_ROUND
 from shared.terminal import Output
 
@@ -60,14 +61,27 @@ def watch_run(coordinator: Coordinator, run_id: str, output: Output) -> None:
         output.console.print(f"Published as {summary.model_id}.", markup=False)
 
 
-def show_run(summary: RunSummary, output: Output, *, trouble: str) -> None:
-    """Print a run as it stands, and what holds it up now, if anything does."""
-    output.console.print(_heading(summary, trouble))
-    output.console.print(_consents_table(summary))
-    output.console.print(_rounds_table(summary.rounds))
-    output.console.print(_sites_table(summary))
-    if summary.test:
-        output.console.print(_test_tables(summary))
+def picture_of(summary: RunSummary, *, trouble: str) -> RenderableType:
+    """A run as it stands, and what holds it up now, if anything does."""
+    sites = _sites_table("Sites, last round", summary.parts, summary.uncounted)
+    tests = [_test_tables(summary)] if summary.test else []
+    return Group(
+        _heading(summary, trouble), _consents_table(summary), _rounds_table(summary.rounds), sites, *tests
+    )
+
+
+def receipt_of(summary: RunSummary, number: int, parts: Sequence[SitePart]) -> RenderableType:
+    """One round: who was asked in its last attempt, who answered and is counted, and why the others are not.
+
+    Raises
+    ------
+    NotFoundError
+        The run has not opened this round.
+    """
+    found = [one for one in summary.rounds if one.number == number]
+    if not found:
+        raise NotFoundError("The run has no such round.", "`run show` lists those that were opened.")
+    return Group(_heading(summary, ""), _rounds_table(found), _sites_table("Sites", parts, ()))
 
 
 def _summarize(coordinator: Coordinator, run_id: str) -> RunSummary:
@@ -219,11 +233,11 @@ def _rounds_table(rounds: Sequence[RoundSummary]) -> Table:
     return table
 
 
-def _sites_table(summary: RunSummary) -> Table:
-    table = Table(title="Sites, last round", title_justify="left", title_style="bold")
+def _sites_table(title: str, parts: Sequence[SitePart], uncounted: Sequence[SitePart]) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold")
     for heading in ("site", "state", "examples", "training loss", "seconds", "reason"):
         table.add_column(heading, justify="left" if heading in {"site", "state", "reason"} else "right")
-    for part in summary.parts:
+    for part in parts:
         table.add_row(
             part.site,
             part.state.value,
@@ -232,7 +246,7 @@ def _sites_table(summary: RunSummary) -> Table:
             "" if part.duration_s is None else f"{part.duration_s:.1f}",
             part.reason or "",
         )
-    for part in summary.uncounted:
+    for part in uncounted:
         table.add_row(part.site, "not counted", "", "", "", part.reason or part.state.value)
     return table
 

@@ -7,12 +7,14 @@ import json
 import logging
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.live import Live
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -29,6 +31,7 @@ from shared.logs import BriefFormatter
 from shared.proxy import forget_environment
 
 PIPE_WIDTH = 120
+WATCH_EVERY_S = 1.0
 PRIVATE_UMASK = 0o077
 
 
@@ -61,15 +64,51 @@ class Output:
         """Print rows as a table; `empty` says what to do when there are none."""
         if self.as_json:
             self.json(list(rows))
-        elif not rows:
-            self.console.print(empty, markup=False)
         else:
-            table = Table(title=title, title_justify="left", title_style="bold")
-            for column in rows[0]:
-                table.add_column(column.replace("_", " "), overflow="fold")
-            for row in rows:
-                table.add_row(*(Text(str(value)) for value in row.values()))
-            self.console.print(table)
+            self.console.print(table_of(title, rows, empty=empty))
+
+    def show(
+        self,
+        read: Callable[[], tuple[Any, RenderableType]],
+        *,
+        watch: bool,
+        is_over: Callable[[Any], bool] = lambda _values: False,
+    ) -> None:
+        """Show something once, or again whenever its values change, until it is over or Ctrl-C is pressed.
+
+        Parameters
+        ----------
+        read
+            Reads it anew: its JSON values, and how a person sees it.
+        """
+        values, picture = read()
+        if not watch:
+            self._show(values, picture)
+            return
+        if self.as_json or not self.console.is_terminal:
+            with contextlib.suppress(KeyboardInterrupt):
+                self._show(values, picture)
+                while not is_over(values):
+                    time.sleep(WATCH_EVERY_S)
+                    last = values
+                    values, picture = read()
+                    if values != last:
+                        self._show(values, picture)
+            return
+        with (
+            contextlib.suppress(KeyboardInterrupt),
+            Live(picture, console=self.console, screen=False) as live,
+        ):
+            while not is_over(values):
+                time.sleep(WATCH_EVERY_S)
+                values, picture = read()
+                live.update(picture)
+
+    def _show(self, values: Any, picture: RenderableType) -> None:
+        if self.as_json:
+            self.json(values)
+        else:
+            self.console.print(picture)
 
     @contextlib.contextmanager
     def progress(self, title: str) -> Iterator[Advance]:
@@ -94,6 +133,18 @@ class Output:
         """Send this process's log to a file of its own."""
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         _log_to(logging.FileHandler(file))
+
+
+def table_of(title: str, rows: Sequence[Mapping[str, Any]], *, empty: str) -> RenderableType:
+    """Rows as a person sees them; `empty` says what to do when there are none."""
+    if not rows:
+        return Text(empty)
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for column in rows[0]:
+        table.add_column(column.replace("_", " "), overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(str(value)) for value in row.values()))
+    return table
 
 
 def _stage(bars: Progress, title: str) -> Advance:

@@ -111,9 +111,12 @@ class Federation:
             append(connection, SiteInvited(subject=site_id, site_name=site_name), actor=actor, at=now)
 
     def invited(self, *, now: float) -> list[str]:
-        """The names of the sites that hold an invitation which they can still use."""
+        """The names of the sites that hold an invitation with which they can still come."""
         query = select(invitation.c.site_name).where(
-            invitation.c.used_at.is_(None), invitation.c.withdrawn_at.is_(None), invitation.c.expires_at > now
+            invitation.c.used_at.is_(None),
+            invitation.c.withdrawn_at.is_(None),
+            invitation.c.expires_at > now,
+            invitation.c.secret_hash.not_in(select(application.c.secret_hash)),
         )
         with transaction(self._engine) as connection:
             return sorted(set(connection.execute(query).scalars()))

@@ -19,7 +19,7 @@ PAGES = {"cli.md": cli_reference.render, "exit-codes.md": exit_codes.render}
 ERRORS = list(exit_codes.classes_below(MammofedError))[1:]
 
 COMMANDS = {
-    "mammofed-coordinator": ["--token-file"],
+    "mammofed-coordinator": ["--token-file", "--install-completion", "--show-completion"],
     "mammofed-coordinator init": [
         "--name",
         "--host",
@@ -35,7 +35,7 @@ COMMANDS = {
     "mammofed-coordinator site approve": ["name", "--fingerprint", "--home", "--json"],
     "mammofed-coordinator site reject": ["name", "--home", "--json"],
     "mammofed-coordinator site revoke": ["name", "--reason", "--home", "--json"],
-    "mammofed-coordinator site list": ["--home", "--json"],
+    "mammofed-coordinator site list": ["--watch", "--home", "--json"],
     "mammofed-coordinator keys show": ["--home", "--json"],
     "mammofed-coordinator keys rotate-signing": ["--home", "--json"],
     "mammofed-coordinator keys rotate-root": ["--home", "--json"],
@@ -61,7 +61,10 @@ COMMANDS = {
     "mammofed-coordinator run resume": ["run_id", "--detach", "--home", "--json"],
     "mammofed-coordinator run watch": ["run_id", "--home", "--json"],
     "mammofed-coordinator run list": ["--home", "--json"],
-    "mammofed-coordinator run show": ["run_id", "--home", "--json"],
+    "mammofed-coordinator run show": ["run_id", "--round", "--watch", "--home", "--json"],
+    "mammofed-coordinator plan new": ["name", "--rounds", "--like", "--home", "--json"],
+    "mammofed-coordinator plan check": ["plan_file", "--home", "--json"],
+    "mammofed-coordinator plan show": ["run_id", "--home", "--json"],
     "mammofed-coordinator model list": ["--home", "--json"],
     "mammofed-coordinator model compare": ["--measure", "--home", "--json"],
     "mammofed-coordinator model release": ["model_id", "--home", "--json"],
@@ -79,7 +82,7 @@ COMMANDS = {
     "mammofed-coordinator audit show": ["--since", "--event", "--limit", "--home", "--json"],
     "mammofed-coordinator audit verify": ["--of", "--log", "--home", "--json"],
     "mammofed-coordinator audit export": ["--form", "--since", "--home"],
-    "mammofed-site": ["--token-file"],
+    "mammofed-site": ["--token-file", "--install-completion", "--show-completion"],
     "mammofed-site join": ["token", "--home", "--json"],
     "mammofed-site check": ["--home", "--json"],
     "mammofed-site start": ["--home", "--json"],

@@ -12,7 +12,7 @@ from rich.console import Console
 from server.curves import draw_curves
 from server.learning_curves import lines_of
 from server.model_card import write_model_card
-from server.progress import show_run
+from server.progress import picture_of
 from server.run_document import run_document
 from server.summary import RunSummary, summarize
 from shared.reference import Reference
@@ -36,7 +36,7 @@ def test_a_finished_run_is_shown_by_measure_site_and_over_all(
     shown = io.StringIO()
     output.console = Console(file=shown, width=120)
 
-    show_run(finished[1], output, trouble="")
+    output.console.print(picture_of(finished[1], trouble=""))
 
     for words in (
         "Overlap with the expert's segments (Dice)",
