@@ -22,7 +22,7 @@ KEY ?=
 WHEELS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install tools demo test slow faults soak deployment check bundle lint-deploy study bench-intake bench-rounds bench-scale bench-familiarity bench-segment bench-frugal bench-hostile bench-bands bench-train format lock protos docs clean
+.PHONY: help install tools demo test slow faults soak deployment check bundle lint-deploy study bench-intake bench-rounds bench-scale bench-familiarity bench-segment bench-clinic bench-frugal bench-hostile bench-bands bench-train format lock protos docs clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -107,6 +107,9 @@ bench-bands: install ## Measure how well density bands are learnt (BENCH='--msyn
 
 bench-segment: install ## Measure how long one large mammogram takes, from the command line and in a warm process
 	OMP_NUM_THREADS=2 $(BIN)/python -m bench.segment $(BENCH)
+
+bench-clinic: install ## Measure an exam of four large views from C-STORE to stored objects
+	OMP_NUM_THREADS=2 $(BIN)/python -m bench.clinic
 
 bench-familiarity: install ## Measure what is told apart from mammograms (DATA=folder for open data)
 	$(BIN)/python -m bench.familiarity $(if $(DATA),--data $(DATA))

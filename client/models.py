@@ -26,6 +26,8 @@ from shared.trust.keys import TlsKey
 from shared.trust.tls import mutual_channel_credentials
 
 ARRIVING = ".arriving"
+KEPT = 3
+"""Models whose files stay: the one in use, and those that a rollback can go back to."""
 
 
 def open_models(home: SiteHome) -> Models:
@@ -81,6 +83,7 @@ def pull(home: SiteHome, model_id: str | None, *, actor: str, progress: Progress
         installed = models.installed()
         if not installed or installed[-1].model_id != chosen.model_id:
             models.install(chosen.model_id, package.manifest_sha256, actor=actor, at=time.time())
+            _forget_older(home, models)
     return package
 
 
@@ -197,6 +200,14 @@ def _fetch(home: SiteHome, model: PublishedModel, folder: Path, progress: Progre
     draft.rename(folder)
     sync_folder(home.models)
     shutil.rmtree(home.models / ARRIVING)
+
+
+def _forget_older(home: SiteHome, models: Models) -> None:
+    """Delete the folders of models that were in use before the last `KEPT`: they can be pulled again."""
+    kept = {one.model_id for one in models.installed()[-KEPT:]}
+    for folder in home.models.iterdir():
+        if folder.is_dir() and folder.name not in kept:
+            shutil.rmtree(folder)
 
 
 def _verified(home: SiteHome, folder: Path) -> VerifiedPackage:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from server.authority import anchors_of, statements_of
 from server.clock import Clock
 from server.enrolment import CoordinatorIdentity
-from server.home import CoordinatorHome
+from server.home import CoordinatorHome, ExportForm
 from server.store import (
     AuditLog,
     Federation,
@@ -64,6 +64,7 @@ class Coordinator:
     blobs: BlobStore
     signing_key: SigningKey
     anchors: Anchors
+    exports: tuple[ExportForm, ...]
 
     def checkpoint(self) -> str:
         """Where the coordinator's audit log stands now, signed, as the sites are given it."""
@@ -131,6 +132,7 @@ class Coordinator:
             blobs=BlobStore(home.blobs),
             signing_key=SigningKey.load(home.signing_key_file),
             anchors=anchors_of(home),
+            exports=tuple(settings.exports),
         )
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import tomli_w
 from pydantic import Field, SecretStr
@@ -23,6 +24,9 @@ LOOPBACK = "127.0.0.1"
 """Where the private listener is; nothing else may be chosen."""
 
 Port = Annotated[int, Field(ge=1, le=65535)]
+
+ExportForm = Literal["torch", "onnx", "monai"]
+"""A form in which a model is published beside its weights; `server/exports.py` makes them."""
 
 
 class CoordinatorSettings(Table):
@@ -54,6 +58,8 @@ class CoordinatorSettings(Table):
         The page for Prometheus; left out, there is none.
     organisation
         Who answers for the data; for the data-protection pack alone.
+    exports
+        Forms in which models are published beside their weights: `torch`, `onnx`, `monai`.
     """
 
     name: DisplayName
@@ -71,6 +77,7 @@ class CoordinatorSettings(Table):
     alerts: AlertSettings = AlertSettings()
     metrics: MetricsSettings | None = None
     organisation: OrganisationSettings = OrganisationSettings()
+    exports: Sequence[ExportForm] = ()
 
     @property
     def console_address(self) -> str:

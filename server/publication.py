@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from datetime import UTC, datetime
 from importlib.metadata import version
 
@@ -16,6 +17,9 @@ from server.run_document import run_document
 from server.store import Checkpoint, Model, ModelFile, Run
 from server.summary import summarize
 from shared.band_calibration import calibration_of
+from shared.errors import AggregationError, ConfigError
+from shared.model import blank_model, model_around
+from shared.model.weights import load
 from shared.package import (
     CURVES,
     MANIFEST,
@@ -31,6 +35,8 @@ from shared.package import (
 )
 from shared.plan import Plan
 from shared.trust.envelope import sign
+
+log = logging.getLogger(__name__)
 
 
 def publish(coordinator: Coordinator, run: Run, final: Checkpoint) -> Model:
@@ -62,6 +68,9 @@ def publish(coordinator: Coordinator, run: Run, final: Checkpoint) -> Model:
         REFERENCE: coordinator.blobs.put_bytes(reference.to_bytes()),
         METRICS: coordinator.blobs.put_bytes(json.dumps(document, indent=2).encode()),
         CURVES: coordinator.blobs.put_bytes(draw_curves(summary, lines)),
+        **{
+            name: coordinator.blobs.put_bytes(content) for name, content in _exports(coordinator, plan, final)
+        },
     }
     manifest = Manifest(
         model_id=model_id,
@@ -88,3 +97,25 @@ def publish(coordinator: Coordinator, run: Run, final: Checkpoint) -> Model:
     files = [ModelFile(name=name, blob=blob) for name, blob in blobs.items()]
     coordinator.models.publish(model, files)
     return model
+
+
+def _exports(coordinator: Coordinator, plan: Plan, final: Checkpoint) -> list[tuple[str, bytes]]:
+    """The model's other forms; a form that cannot be made costs the forms, not the model."""
+    if not coordinator.exports:
+        return []
+    # With it comes what exporters need: only who asks for forms waits for it.
+    from server.exports import export
+
+    try:
+        like = blank_model(plan.model).state_dict()
+        network = model_around(load(coordinator.blobs.path(final.weights.digest), like=like), plan.model)
+        made = export(
+            network,
+            coordinator.exports,
+            rows=plan.model.input_height_px,
+            columns=plan.model.input_width_px,
+        )
+    except (AggregationError, ConfigError) as error:
+        log.error("The model is published without other forms: %s %s", error.message, error.hint)
+        return []
+    return sorted(made.items())

@@ -136,17 +136,41 @@ def test_a_copy_of_a_revoked_model_in_another_folder_is_refused_too(
         load_model(home, tmp_path / "test-1")
 
 
-def test_a_rollback_passes_over_what_was_revoked_or_damaged_meanwhile(
+def test_a_rollback_passes_over_what_was_revoked_meanwhile(
+    members: MemberCoordinator, home: SiteHome, tmp_path: Path
+) -> None:
+    for number in (1, 2, 3):
+        publish_into(members, tmp_path, number)
+        pull(home, None, actor=OWNER, progress=silent)
+    revoke(members.coordinator, "test-2", "test", actor="person:ada")
+    hear_now(home, open_models(home), at=time.time())
+
+    assert roll_back(home, actor=OWNER).manifest.model_id == "test-1"
+
+
+def test_a_rollback_does_not_go_back_to_a_model_that_was_altered_meanwhile(
+    members: MemberCoordinator, home: SiteHome, tmp_path: Path
+) -> None:
+    for number in (1, 2):
+        publish_into(members, tmp_path, number)
+        pull(home, None, actor=OWNER, progress=silent)
+    (home.models / "test-1" / "plan.toml").write_text("name = 'other'")
+
+    with pytest.raises(NotFoundError):
+        roll_back(home, actor=OWNER)
+
+    assert in_use(home).name == "test-2"
+
+
+def test_a_site_keeps_the_files_of_its_last_three_models(
     members: MemberCoordinator, home: SiteHome, tmp_path: Path
 ) -> None:
     for number in (1, 2, 3, 4):
         publish_into(members, tmp_path, number)
         pull(home, None, actor=OWNER, progress=silent)
-    revoke(members.coordinator, "test-3", "test", actor="person:ada")
-    hear_now(home, open_models(home), at=time.time())
-    (home.models / "test-2" / "plan.toml").write_text("name = 'other'")
 
-    assert roll_back(home, actor=OWNER).manifest.model_id == "test-1"
+    assert {path.name for path in home.models.iterdir() if path.is_dir()} == {"test-2", "test-3", "test-4"}
+    assert pull(home, "test-1", actor=OWNER, progress=silent).manifest.model_id == "test-1"
 
 
 def test_a_candidate_is_not_pulled(members: MemberCoordinator, home: SiteHome, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import hashlib
 import io
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -28,7 +28,7 @@ from server.channel import Reply
 from server.coordinator import Coordinator
 from server.enrolment import EnrolledSite, SiteKeys
 from server.founding import found
-from server.home import CoordinatorHome, CoordinatorSettings
+from server.home import CoordinatorHome, CoordinatorSettings, ExportForm
 from server.lifecycle import AnswerState, RunState
 from server.rounds import run_rounds
 from server.store import Answer, Checkpoint, Run
@@ -424,11 +424,14 @@ class SimulatedFederation:
         sites: Mapping[str, int] = SITES,
         *,
         database_file: Path | None = None,
+        exports: Sequence[ExportForm] = (),
     ) -> None:
         self.plan = plan
         self.home = CoordinatorHome(folder)
         settings = CoordinatorSettings(
-            name="Simulated", database_file=str(database_file) if database_file else None
+            name="Simulated",
+            database_file=str(database_file) if database_file else None,
+            exports=tuple(exports),
         )
         found(self.home, settings, now=time.time(), actor="test")
         self.coordinator = Coordinator.open(self.home)
