@@ -20,8 +20,9 @@ from shared.persons.roles import Action
 from shared.terminal import Output
 
 if TYPE_CHECKING:
-    from client.clinic.exam import ExamDensity
+    from client.clinic.examination import Examination
     from client.clinic.folder import ExamFolder
+    from client.followup.settings import FollowUpSettings
     from client.inference.report import DensityReport
     from client.using import UsableModel
 
@@ -75,6 +76,7 @@ def segment_command(
     from client.using import load_model
 
     output, opened = Output(as_json), SiteHome(home)
+    settings = opened.settings()
     model = load_model(opened, model_folder or in_use(opened), flips=flips, personal=personal)
     site, actor = open_for(home, Action.MODEL_USE)
     if personal and not model.loaded.has_own_layers and not as_json:
@@ -84,10 +86,10 @@ def segment_command(
         site.log.append(model.used(num_images=num_images), actor=actor, at=time.time())
 
     if is_folder(source) or is_dicomdir(source):
-        workers = opened.settings().intake.workers
-        _segment_many(source, model, overlay, dicom_folder, output, note, workers=workers)
+        workers = settings.intake.workers
+        _segment_many(source, model, overlay, dicom_folder, settings.follow_up, output, note, workers=workers)
     else:
-        _segment_one(source, model, overlay, dicom_folder, output, note)
+        _segment_one(source, model, overlay, dicom_folder, settings.follow_up, output, note)
 
 
 def _segment_one(
@@ -95,13 +97,14 @@ def _segment_one(
     model: UsableModel,
     overlay: Path | None,
     dicom_folder: Path | None,
+    follow_up: FollowUpSettings | None,
     output: Output,
     note: Note,
 ) -> None:
     from client.inference.reading import read_image
     from client.using import segment, write_overlay
 
-    objects = _exam_folder(dicom_folder, model)
+    objects = _exam_folder(dicom_folder, model, follow_up)
     segmentation = segment(model, read_image(image))
     note(1)
     if objects is not None:
@@ -115,14 +118,16 @@ def _segment_one(
     output.result(report.to_json(), "\n".join([report.headline(), *report.details()]))
 
 
-def _exam_folder(folder: Path | None, model: UsableModel) -> ExamFolder | None:
+def _exam_folder(
+    folder: Path | None, model: UsableModel, follow_up: FollowUpSettings | None
+) -> ExamFolder | None:
     # With it comes highdicom, which takes seconds: only who asks for objects waits for it.
     if folder is None:
         return None
     from client.clinic.folder import ExamFolder
     from client.clinic.identity import ModelIdentity
 
-    return ExamFolder(folder, ModelIdentity.of(model.package))
+    return ExamFolder(folder, ModelIdentity.of(model.package), follow_up)
 
 
 def _segment_many(
@@ -130,6 +135,7 @@ def _segment_many(
     model: UsableModel,
     overlays: Path | None,
     dicom_folder: Path | None,
+    follow_up: FollowUpSettings | None,
     output: Output,
     note: Note,
     *,
@@ -142,7 +148,7 @@ def _segment_many(
 
     if overlays is not None and overlays.exists() and (not overlays.is_dir() or any(overlays.iterdir())):
         raise StoreError("The folder for the overlays is not empty.", "Name a new one with --overlay.")
-    objects = _exam_folder(dicom_folder, model)
+    objects = _exam_folder(dicom_folder, model, follow_up)
     reports: dict[int, DensityReport] = {}
     refusals: list[Refusal] = []
     files = list_images(source)
@@ -182,13 +188,15 @@ def _segment_many(
     output.result({}, f"{len(reports)} mammograms measured, {len(refusals)} not used.")
 
 
-def _exam_row(exam: ExamDensity) -> Mapping[str, object]:
+def _exam_row(examination: Examination) -> Mapping[str, object]:
+    exam, suggestion = examination.density, examination.suggestion
     of_side = {breast.laterality.value: f"{breast.percent_density:.1f}" for breast in exam.breasts}
     return {
         "left_%": of_side.get("L", ""),
         "right_%": of_side.get("R", ""),
         "denser": "" if exam.denser is None else exam.denser.laterality.value,
         "band": "" if exam.denser is None else exam.denser.band,
+        **({} if suggestion is None else {"suggestion": f"{suggestion.words}. {suggestion.reason}"}),
     }
 
 

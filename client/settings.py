@@ -9,6 +9,7 @@ from pydantic import Field
 
 from client.clinic.settings import ClinicSettings
 from client.dicom_node.settings import DicomNodeSettings
+from client.followup.settings import FollowUpSettings
 from client.pacs.settings import DicomWebSettings, PacsSettings
 from client.proxy import ProxySettings
 from shared.protection.organisation import OrganisationSettings
@@ -60,6 +61,8 @@ class SiteSettings(Table):
         Archives by the name that commands use.
     clinic
         What `serve-dicom` does; without it, it does not run.
+    follow_up
+        What may be suggested after a measurement; without it, nothing.
     proxy
         The way out to the coordinator; without it, straight.
     metrics
@@ -76,6 +79,7 @@ class SiteSettings(Table):
     pacs: Mapping[str, PacsSettings] = {}
     dicomweb: Mapping[str, DicomWebSettings] = {}
     clinic: ClinicSettings | None = None
+    follow_up: FollowUpSettings | None = None
     proxy: ProxySettings | None = None
     metrics: MetricsSettings | None = None
     organisation: OrganisationSettings = OrganisationSettings()

@@ -5,6 +5,7 @@ Only the headers and numbers of an exam are held until its report; an image's pi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -15,6 +16,8 @@ from client.clinic.exam import ExamDensity, exam_density
 from client.clinic.identity import DESCRIPTION, Kind, ModelIdentity, identify
 from client.clinic.overlay import draw_capture
 from client.clinic.sr import ExamImage, draw_report
+from client.followup.settings import FollowUpSettings
+from client.followup.suggestion import Suggestion, suggest
 from client.imaging.mammogram import Laterality
 from client.inference.reading import ReadImage
 from client.inference.report import DensityReport
@@ -46,9 +49,16 @@ class DrawnObject:
 
 @dataclass(kw_only=True)
 class Examination:
-    """The images of one study, as they come."""
+    """The images of one study, as they come.
+
+    Attributes
+    ----------
+    follow_up
+        What may be suggested after it; None is nothing.
+    """
 
     model: ModelIdentity
+    follow_up: FollowUpSettings | None = None
     images: list[ExamImage] = field(default_factory=list)
 
     @property
@@ -60,6 +70,18 @@ class Examination:
     def density(self) -> ExamDensity:
         """Of what was measured so far."""
         return exam_density([one.outcome for one in self.images if isinstance(one.outcome, DensityReport)])
+
+    @property
+    def suggestion(self) -> Suggestion | None:
+        """What may follow; None where nothing may be suggested."""
+        age = age_of(self.images[0].header) if self.images else None
+        return suggest(self.density, self.follow_up, age=age)
+
+    def to_json(self) -> dict[str, object]:
+        """Plain JSON values; a suggestion only where there is one."""
+        suggestion = self.suggestion
+        follow_up = {} if suggestion is None else {"follow_up": suggestion.to_json()}
+        return {**self.density.to_json(), **follow_up}
 
     def add(self, header: Dataset, outcome: Segmentation | Reason) -> list[DrawnObject]:
         """Take an image of the study and draw its objects; none of one that was not measured.
@@ -122,8 +144,19 @@ class Examination:
         first = self.images[0].header
         uids = tuple(str(one.header.SOPInstanceUID) for one in self.images)
         identity = identify(str(first.StudyInstanceUID), uids, "report", self.model)
-        content = draw_report(self.images, self.model, identity)
+        content = draw_report(self.images, self.model, identity, self.suggestion)
         return DrawnObject(kind="report", sop_uid=identity.sop_uid, content=content)
+
+
+def age_of(header: Dataset) -> int | None:
+    """Age in years at the study (PS3.5 6.2, VR AS), or by the date of birth; None if neither is told."""
+    age = str(header.get("PatientAge") or "")
+    if re.fullmatch(r"[0-9]{3}Y", age):
+        return int(age[:3])
+    born, seen = str(header.get("PatientBirthDate") or ""), str(header.get("StudyDate") or "")
+    if re.fullmatch(r"[0-9]{8}", born) and re.fullmatch(r"[0-9]{8}", seen) and born <= seen:
+        return int(seen[:4]) - int(born[:4]) - (seen[4:] < born[4:])
+    return None
 
 
 def measured(model: UsableModel, read: ReadImage | Refusal) -> Segmentation | Reason:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from client.annotation.dicom_seg import read_source
-from client.clinic.exam import ExamDensity
 from client.clinic.examination import Examination
 from client.clinic.identity import ModelIdentity
+from client.followup.settings import FollowUpSettings
 from client.inference.segment import Segmentation
 from client.intake.candidates import Refusal
 from client.intake.dicom_file import is_dicom
@@ -26,11 +26,12 @@ class ExamFolder:
         It exists and is not empty.
     """
 
-    def __init__(self, folder: Path, model: ModelIdentity) -> None:
+    def __init__(self, folder: Path, model: ModelIdentity, follow_up: FollowUpSettings | None = None) -> None:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise StoreError("The folder for the DICOM objects is not empty.", "Name a new one with --dicom.")
         self._folder = folder
         self._model = model
+        self._follow_up = follow_up
         self._exams: dict[str, Examination] = {}
 
     def add(self, position: int, path: Path, outcome: Segmentation | Refusal) -> Refusal | None:
@@ -42,7 +43,9 @@ class ExamFolder:
             if not is_dicom(path):
                 return None
             header = read_source(path)
-            exam = self._exams.setdefault(str(header.StudyInstanceUID), Examination(model=self._model))
+            exam = self._exams.setdefault(
+                str(header.StudyInstanceUID), Examination(model=self._model, follow_up=self._follow_up)
+            )
             drawn = exam.add(header, outcome if isinstance(outcome, Segmentation) else outcome.reason)
         except (UndecodableError, AttributeError) as error:
             if isinstance(outcome, Refusal):
@@ -53,13 +56,13 @@ class ExamFolder:
             write_file(self._folder / f"{position}-{one.kind}.dcm", one.content, mode=OBJECT_MODE)
         return None
 
-    def finish(self) -> list[ExamDensity]:
-        """Write the reports; the densities of the exams in the order of their first images."""
+    def finish(self) -> list[Examination]:
+        """Write the reports; the exams in the order of their first images."""
         for number, exam in enumerate(self._exams.values(), start=1):
             if exam.images:
                 report = exam.report()
                 write_file(self._folder / f"exam-{number}-report.dcm", report.content, mode=OBJECT_MODE)
-        return [exam.density for exam in self._exams.values()]
+        return list(self._exams.values())
 
 
 def _no_study() -> UndecodableError:

@@ -187,7 +187,8 @@ class _Clinic:
     def _measure(self, exam: WaitingExam, reading: Reading) -> MeasuredExam:
         model = self.current_model()
         identity = ModelIdentity.of(model.package)
-        examination, files = Examination(model=identity), list[str]()
+        follow_up = self._home.settings().follow_up
+        examination, files = Examination(model=identity, follow_up=follow_up), list[str]()
         images = [ImageFile(number, self.inbox.path(name)) for number, name in enumerate(exam.instances, 1)]
         for image, read in reading.map(images):
             outcome = Reason.UNDECODABLE if isinstance(read, Failure) else measured(model, read)

@@ -28,6 +28,7 @@ from highdicom.sr import (
     ReferencedSegmentationFrame,
     SourceImageForMeasurementGroup,
     SourceImageForSegmentation,
+    TextContentItem,
     TrackingIdentifier,
 )
 from pydicom.dataset import Dataset
@@ -38,6 +39,7 @@ from pydicom.uid import UID, SegmentationStorage, generate_uid
 from client.annotation.dicom_seg import DENSE_TISSUE, PRODUCT, writing
 from client.clinic.exam import BreastDensity, ExamDensity, exam_density
 from client.clinic.identity import DESCRIPTION, ModelIdentity, ObjectIdentity
+from client.followup.suggestion import LABEL, Suggestion
 from client.imaging.mammogram import Laterality
 from client.inference.report import DensityReport
 from client.intake.exclusions import Reason
@@ -58,6 +60,7 @@ CATEGORIES = {
 """CID 6000."""
 PROBABILITY = Code("PROBABILITY", OURS, "Probability of the breast composition")
 UNCERTAINTY = Code("UNCERTAINTY", OURS, "Mean entropy of dense tissue over the breast")
+FIVE_YEAR_RISK = Code("BCSC2008", OURS, "Five-year risk of breast cancer, BCSC 2008")
 BITS = Code("bit", "UCUM", "bit")
 SQUARE_MM = Code("mm2", "UCUM", "mm2")
 SIDES = {Laterality.LEFT: codes.SCT.Left, Laterality.RIGHT: codes.SCT.Right}
@@ -88,7 +91,12 @@ class ExamImage:
     segmentation_series_uid: UID | None = field(default=None, repr=False)
 
 
-def draw_report(images: Sequence[ExamImage], model: ModelIdentity, identity: ObjectIdentity) -> bytes:
+def draw_report(
+    images: Sequence[ExamImage],
+    model: ModelIdentity,
+    identity: ObjectIdentity,
+    suggestion: Suggestion | None,
+) -> bytes:
     """The report of one study as a Part 10 file.
 
     Raises
@@ -98,11 +106,16 @@ def draw_report(images: Sequence[ExamImage], model: ModelIdentity, identity: Obj
     """
     with writing("a structured report"):
         buffer = io.BytesIO()
-        _report(images, model, identity).save_as(buffer)
+        _report(images, model, identity, suggestion).save_as(buffer)
         return buffer.getvalue()
 
 
-def _report(images: Sequence[ExamImage], model: ModelIdentity, identity: ObjectIdentity) -> ComprehensiveSR:
+def _report(
+    images: Sequence[ExamImage],
+    model: ModelIdentity,
+    identity: ObjectIdentity,
+    suggestion: Suggestion | None,
+) -> ComprehensiveSR:
     exam = exam_density([one.outcome for one in images if isinstance(one.outcome, DensityReport)])
     groups = [
         *(_image_group(one, model) for one in images),
@@ -110,6 +123,8 @@ def _report(images: Sequence[ExamImage], model: ModelIdentity, identity: ObjectI
     ]
     if exam.denser is not None:
         groups.append(_woman_group(exam, exam.denser, model))
+    if suggestion is not None:
+        groups.append(_suggestion_group(suggestion, model))
     content = MeasurementReport(
         observation_context=_observed_by(model),
         procedure_reported=MAMMOGRAPHY,
@@ -215,6 +230,30 @@ def _woman_group(
 ) -> MeasurementsAndQualitativeEvaluations:
     said = () if exam.calibration is None else (denser.band,)
     return _summary("Both breasts, the denser one", denser, model, said)
+
+
+def _suggestion_group(suggestion: Suggestion, model: ModelIdentity) -> MeasurementsAndQualitativeEvaluations:
+    """What may follow, apart from what was measured, under a label of its own and with its reason."""
+    risk = suggestion.five_year_risk_percent
+    group = MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=TrackingIdentifier(identifier=LABEL),
+        algorithm_id=_algorithm(model),
+        measurements=[]
+        if risk is None
+        else [Measurement(name=FIVE_YEAR_RISK, value=round(risk, 2), unit=codes.UCUM.Percent)],
+        qualitative_evaluations=[
+            QualitativeEvaluation(
+                name=CodedConcept("FOLLOW-UP", OURS, "Suggested next image"),
+                value=CodedConcept(suggestion.code, OURS, suggestion.words),
+            ),
+            NOTICE,
+        ],
+    )
+    words = f"{suggestion.reason} Evidence, as of {suggestion.as_of}: {suggestion.evidence}"
+    group[0].ContentSequence.append(
+        TextContentItem(name=codes.DCM.Comment, value=words, relationship_type="CONTAINS")
+    )
+    return group
 
 
 def _summary(

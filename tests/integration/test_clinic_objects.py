@@ -264,3 +264,40 @@ def test_exams_are_told_in_json_breast_by_breast(
     assert breast["percent_density"] == pytest.approx(np.mean(numbers), abs=0.02)
     assert one["denser"] == breast["laterality"]
     assert {refused["reason"] for refused in told["not_used"]} == {"implant", "spot"}
+
+
+def test_a_suggestion_is_a_section_of_its_own_where_the_site_wants_one_and_the_category_is_calibrated(
+    tmp_path: Path, key: SigningKey, exam: tuple[Path, list[Path]], capfd
+) -> None:
+    head = PLAN_TOML.model_copy(
+        update={"model": PLAN_TOML.model.model_copy(update={"density_band": "readers"})}
+    )
+    calibrated = publish(tmp_path / "calibrated", key, plan=head, calibration=CALIBRATION)
+    plain = publish(tmp_path / "plain", key)
+    home = join(tmp_path / "home", key)
+    (tmp_path / "images").mkdir()
+    shutil.copy(exam[1][0], tmp_path / "images")
+    told = {}
+    for name, model, settings in (
+        ("off", calibrated, ""),
+        ("uncalibrated", plain, "[follow_up]\nultrasound = true\n"),
+        ("on", calibrated, "[follow_up]\nultrasound = true\n"),
+    ):
+        home.settings_file.write_text(settings)
+        capfd.readouterr()
+        assert run_segment(tmp_path / "images", model, home, tmp_path / name) == 0
+        told[name] = json.loads(capfd.readouterr().out)["exams"][0]
+
+    assert "follow_up" not in told["off"]
+    assert "follow_up" not in told["uncalibrated"]
+    assert told["on"]["follow_up"]["reason"]
+    (report,) = of_class(tmp_path / "on", ComprehensiveSRStorage)
+    content = report.read_bytes()
+    assert told["on"]["follow_up"]["evidence"].encode()[:60] in content
+    assert b"a radiologist decides" in content
+    for name in ("off", "uncalibrated"):
+        (other,) = of_class(tmp_path / name, ComprehensiveSRStorage)
+        assert b"a radiologist decides" not in other.read_bytes()
+    for program in filter(shutil.which, ("dsrdump", "dciodvfy")):
+        done = subprocess.run([program, str(report)], capture_output=True, text=True, check=False)
+        assert [line for line in done.stderr.splitlines()[1:] if f"<{OURS}>" not in line] == []

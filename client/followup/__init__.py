@@ -1,0 +1,1 @@
+"""What may follow from density: a published risk model and a table of suggestions; off by default."""
