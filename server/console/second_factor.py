@@ -67,8 +67,8 @@ def hash_of(recovery_code: str) -> str:
 
 
 def picture_of(address: str) -> str:
-    """An address as a QR code: SVG without any style."""
-    return segno.make(address, error="m").svg_inline(scale=5, border=4, omitsize=False)
+    """An address as a QR code, black on white in every scheme: SVG without any style."""
+    return segno.make(address, error="m").svg_inline(scale=5, border=4, light="white")
 
 
 def drawing_of(address: str) -> str:

@@ -44,6 +44,7 @@ class Enrolled:
         assert found
         assert "<svg" in shown
         assert "style=" not in shown
+        assert 'fill="#fff"' in shown  # a camera needs black on white, also in the dark
         self.totp = pyotp.TOTP(found[1])
         assert browser.sign_in(name).status_code == 303  # not in force yet
         confirmed = browser.post("/account/second-factor/confirm", {"code": self.code()}).text
