@@ -46,8 +46,8 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(60 * (MINUTES + 20))]
 ROUNDS = 25 if MINUTES >= JUDGED_FROM_MINUTES else 10
 LAUNCH_S = 120.0
 FAULT_EVERY_S, SAMPLE_EVERY_S = 60.0, 5.0
-WARM_AFTER_S = 60.0
-"""A process grows while it starts; its samples count from then on."""
+WARM_AFTER_S = 180.0
+"""A process grows in its first rounds; its samples count from then on."""
 
 MOST_GROWTH_MIB_PER_HOUR, MOST_FILES_PER_HOUR = 64.0, 8.0
 KILL = signal.SIGKILL
@@ -60,7 +60,9 @@ class Meter:
     """Memory and open files of every process of a federation, sampled; and whoever is seen as a zombie."""
 
     federation: SmallFederation
-    samples: dict[str, list[tuple[float, float, int]]] = field(default_factory=lambda: defaultdict(list))
+    samples: dict[str, dict[int, list[tuple[float, float, int]]]] = field(
+        default_factory=lambda: defaultdict(lambda: defaultdict(list))
+    )
     zombies: dict[int, float] = field(default_factory=dict)
 
     def sample(self, now: float) -> None:
@@ -85,19 +87,24 @@ class Meter:
         memory = int((place / "statm").read_text().split()[1]) * PAGE_BYTES / MIB
         side = "coordinator" if role is self.federation.coordinator else "site"
         files = len(list((place / "fd").iterdir()))
-        self.samples[f"{side} {module.rpartition('.')[2]}"].append((now, memory, files))
+        self.samples[f"{side} {module.rpartition('.')[2]}"][process_id].append((now, memory, files))
 
     def _roots(self) -> set[int]:
         return {role.process.pid for role in self.federation.roles if role.process is not None}
 
     def slopes(self) -> Iterator[tuple[str, int, float, float, float, float]]:
-        """By kind: samples, mean memory (MiB), its growth (MiB an hour), mean and growth of open files."""
-        for kind, rows in sorted(self.samples.items()):
-            if len(rows) < 10:
+        """By kind: samples, mean memory (MiB), its growth (MiB an hour), mean and growth of open files.
+
+        Growth is that within processes: whoever follows a killed one begins anew.
+        """
+        for kind, of_process in sorted(self.samples.items()):
+            tables = [np.array(rows, float) for rows in of_process.values()]
+            if sum(map(len, tables)) < 10:
                 continue
-            at, memory, files = (np.array(column, float) for column in zip(*rows, strict=True))
-            growth, more = (3600 * np.polyfit(at - at[0], column, 1)[0] for column in (memory, files))
-            yield kind, len(rows), float(memory.mean()), float(growth), float(files.mean()), float(more)
+            at, memory, files = np.concatenate([table - table.mean(axis=0) for table in tables]).T
+            growth, more = (3600 * float(at @ column / (at @ at)) for column in (memory, files))
+            _, mean_memory, mean_files = np.concatenate(tables).mean(axis=0)
+            yield kind, len(at), float(mean_memory), growth, float(mean_files), more
 
 
 def _zombies(own: int, roots: set[int]) -> Iterator[int]:
