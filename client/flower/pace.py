@@ -1,6 +1,7 @@
 """How often Flower's processes at a site ask, how soon they notice a break, and when they are missed.
 
-1. A node asks for messages after a share of the time since its last one (`NodeClock`).
+1. A node asks for messages after a share of the time since its last one, and less often while its questions are
+   answered late (`NodeClock`): many sites at once must not keep the coordinator busy with asking.
 2. They say that they are alive about twice in `HEARTBEAT_S`. An executor is missed after two of these, a node
    after two of `NODE_HEARTBEAT_S`: a line that is cut for half a minute costs its site no contribution.
 3. A call that gets no answer is given up after `CALL_TIMEOUT_S` instead of 30 s, and tried again after
@@ -16,6 +17,7 @@ Hooks internal to Flower 1.41; `tests/integration/test_flower_contract.py` holds
 from __future__ import annotations
 
 import logging
+import math
 import os
 import time
 from collections.abc import Callable
@@ -45,6 +47,9 @@ SHARE_OF_IDLE = 0.05
 """Waiting grows by a twentieth at most; a thousand sites that wait ask a thousand times a second, not twenty
 thousand times."""
 
+TIMES_THE_DELAY = 10.0
+"""How much longer than the delay of the last answer a node rests: nine tenths of the nodes that wait then rest."""
+
 FLOWERS_IDLE_PAUSE_S = 3.0
 """What the node's loop sleeps when there was no message; it sleeps shorter while one is worked on."""
 
@@ -65,13 +70,24 @@ class NodeClock:
 
     def __init__(self) -> None:
         self._busy_at = time.monotonic()
+        self._asks_since: float | None = None
+        self._quickest_s = math.inf
 
     def sleep(self, seconds: float) -> None:
-        """Sleep shorter than asked: a share of the time since the last message, least within one."""
-        now = time.monotonic()
+        """Sleep shorter than asked: a share of the time since the last message, least within one.
+
+        Between two long sleeps there is one question for messages. What it takes longer than the quickest one is
+        the coordinator's delay, whatever the line.
+        """
+        now, delay_s = time.monotonic(), 0.0
         if seconds < FLOWERS_IDLE_PAUSE_S:
             self._busy_at = now
-        time.sleep(min(seconds, pause_after(now - self._busy_at)))
+        elif self._asks_since is not None:
+            took_s = now - self._asks_since
+            self._quickest_s = min(self._quickest_s, took_s)
+            delay_s = took_s - self._quickest_s
+        time.sleep(min(seconds, max(pause_after(now - self._busy_at), TIMES_THE_DELAY * delay_s)))
+        self._asks_since = time.monotonic() if seconds >= FLOWERS_IDLE_PAUSE_S else None
 
 
 def try_again() -> None:

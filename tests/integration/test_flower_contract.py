@@ -193,6 +193,27 @@ def test_the_nodes_clock_counts_idle_time_from_the_last_message(monkeypatch: pyt
     assert slept == [0.5, 0.05, 0.05]
 
 
+def test_a_node_whose_questions_are_answered_late_rests_longer_and_a_long_line_does_not_slow_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now, slept = [100.0], []
+    monkeypatch.setattr(pace.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(pace.time, "sleep", slept.append)
+    clock = pace.NodeClock()
+    clock.sleep(3)
+    for took_s in (0.25, 0.25, 0.35, 0.65, 0.25):
+        now[0] += took_s
+        clock.sleep(3)
+    now[0] += 5.0
+    clock.sleep(0.5)  # it has had a message, and the time since is no question's
+    now[0] += 5.0
+    clock.sleep(3)
+
+    pauses = [0.05, 0.05, 0.05, 1.0, 3.0, 0.0875]
+    assert slept[:6] == pytest.approx(pauses)
+    assert slept[6:] == pytest.approx([0.05, 0.25])
+
+
 @pytest.mark.parametrize(
     ("module", "name"),
     [
