@@ -1,7 +1,7 @@
 """How often Flower's processes at a site ask, how soon they notice a break, and when they are missed.
 
-1. A node asks for messages after a share of the time since its last one, and less often while its questions are
-   answered late (`NodeClock`): many sites at once must not keep the coordinator busy with asking.
+1. A node asks for messages after a share of the time since its last one, and less often while its questions
+   are answered late (`NodeClock`): many sites at once must not keep the coordinator busy with asking.
 2. They say that they are alive about twice in `HEARTBEAT_S`. An executor is missed after two of these, a node
    after two of `NODE_HEARTBEAT_S`: a line that is cut for half a minute costs its site no contribution.
 3. A call that gets no answer is given up after `CALL_TIMEOUT_S` instead of 30 s, and tried again after
@@ -48,7 +48,7 @@ SHARE_OF_IDLE = 0.05
 thousand times."""
 
 TIMES_THE_DELAY = 10.0
-"""How much longer than the delay of the last answer a node rests: nine tenths of the nodes that wait then rest."""
+"""How much longer than the last answer was delayed a node rests: of nodes that wait, nine tenths rest then."""
 
 FLOWERS_IDLE_PAUSE_S = 3.0
 """What the node's loop sleeps when there was no message; it sleeps shorter while one is worked on."""
@@ -76,8 +76,8 @@ class NodeClock:
     def sleep(self, seconds: float) -> None:
         """Sleep shorter than asked: a share of the time since the last message, least within one.
 
-        Between two long sleeps there is one question for messages. What it takes longer than the quickest one is
-        the coordinator's delay, whatever the line.
+        Between two long sleeps there is one question for messages. What it takes longer than the quickest one
+        is the coordinator's delay, whatever the line.
         """
         now, delay_s = time.monotonic(), 0.0
         if seconds < FLOWERS_IDLE_PAUSE_S:
