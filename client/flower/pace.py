@@ -48,7 +48,7 @@ SHARE_OF_IDLE = 0.05
 thousand times."""
 
 TIMES_THE_DELAY = 10.0
-"""How much longer than the last answer was delayed a node rests: of nodes that wait, nine tenths rest then."""
+"""How much longer than the last answer was delayed a node rests: nine tenths of those that wait rest then."""
 
 FLOWERS_IDLE_PAUSE_S = 3.0
 """What the node's loop sleeps when there was no message; it sleeps shorter while one is worked on."""
