@@ -22,7 +22,7 @@ KEY ?=
 WHEELS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install tools demo test slow faults soak deployment check bundle lint-deploy study bench-intake bench-rounds bench-scale bench-familiarity bench-segment bench-clinic bench-frugal bench-hostile bench-bands bench-train format lock protos docs clean
+.PHONY: help install tools demo test slow faults soak deployment check bundle lint-deploy study bench-intake bench-rounds bench-scale bench-masking bench-familiarity bench-segment bench-clinic bench-frugal bench-hostile bench-bands bench-train format lock protos docs clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -98,6 +98,9 @@ bench-rounds: install ## Measure rounds beside stock Flower and NVIDIA FLARE (BE
 
 bench-train: install ## Measure training beside a plain MONAI loop and nnU-Net (BENCH='--size base')
 	$(BIN)/python -m bench.train $(BENCH)
+
+bench-masking: install ## Measure what secure aggregation costs beside plain sums (BENCH='--sites 3 10')
+	$(BIN)/python -m bench.masking $(BENCH)
 
 bench-scale: install ## Measure what 10, 50 and 200 sites cost the coordinator (BENCH='--sites 10')
 	$(BIN)/python -m bench.scale $(BENCH)

@@ -287,6 +287,7 @@ def _rounds(
                 appearance=None,
                 duration_s=0.0,
                 checkpoint="none",
+                masking=None,
             )
             aggregation.take(contribution)
             outcome.upload_bytes += update.size_bytes

@@ -34,6 +34,7 @@ def keys_show(home: HomeOption = HOME, as_json: JsonOption = False) -> None:
     values = {
         "site_id": membership.site_id,
         "signing_key": own_key.key_id,
+        "signing_key_hex": own_key.raw.hex(),
         "key_generation": membership.key_generation,
         "certificate_ends_at": ends_at,
         "coordinator_version": anchors.version,
@@ -42,7 +43,8 @@ def keys_show(home: HomeOption = HOME, as_json: JsonOption = False) -> None:
     }
     lines = [
         f"'{membership.site_name}' ({membership.site_id})",
-        f"Signing key: {own_key.key_id}",
+        f"Signing key: {own_key.key_id}, in full for other hospitals' `privacy.known_keys`:",
+        f"  {own_key.raw.hex()}",
         f"Certificate, until {time.strftime('%Y-%m-%d %H:%M', time.localtime(ends_at))}",
         f"'{membership.coordinator_name}', version {anchors.version} of its keys",
         *(f"Root certificate:\n  {fingerprint(root_pem)}" for root_pem in anchors.roots_pem),

@@ -1,11 +1,12 @@
 """The gate out of the hospital: what leaves is built here from an allow-list, and written down first.
 
 Leaves: an update with exactly the names and shapes that the plan's strategy sends, all finite, rounded to
-the round's grid; counts of examples, none smaller than the site's policy tells; how many values the grid cut
-off; those statistics over images that were asked for and that the policy lets go, of the weights that were
-asked about and of the site's own model beside the final ones, and of how the training images look; where the
-audit log stands. Nothing that belongs to one image, no text but identifiers of the run, and never a layer
-that the site keeps for itself.
+the round's grid, and under a mask if the plan says so, with what takes the mask off the sum alone; counts
+of examples, none smaller than the site's policy tells; how many values the grid cut off; those statistics
+over images that were asked for and that the policy lets go, of the weights that were asked about and of the
+site's own model beside the final ones, and of how the training images look; where the audit log stands.
+Nothing that belongs to one image, no text but identifiers of the run, and never a layer that the site keeps
+for itself.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -29,10 +31,14 @@ from client.training.trainer import TrainingResult
 from shared.appearance import LEAST_AT_A_SITE, Appearance
 from shared.audit.event import Event
 from shared.audit.events import ContributionRefused, ContributionReleased
-from shared.errors import EgressError, MammofedError, NotNowError, PolicyError
-from shared.fixed_point.grid import Shape
+from shared.errors import EgressError, MammofedError, NotNowError, PolicyError, WeightsError
+from shared.fixed_point.grid import Integers, Shape
+from shared.fixed_point.masked_file import write_masked
 from shared.fixed_point.rounding import Rounding
-from shared.fixed_point.update_file import write_update
+from shared.fixed_point.sums import ring_bits
+from shared.fixed_point.update_file import read_update, write_update
+from shared.masking.records import MaskingTold
+from shared.masking.streams import Mask
 from shared.model.weights import check
 from shared.plan import MetricName
 from shared.records import (
@@ -94,13 +100,41 @@ class Egress:
                 write_update(file, rounding.grid, blocks, compress=compress)
             return self.blobs.put_draft(draft)
 
-    def release_update(self, occasion: Occasion, update: BlobRef, shapes: Mapping[str, Shape]) -> None:
+    def mask_update(self, update: BlobRef, rounding: Rounding, mask: Mask, *, num_sites: int) -> BlobRef:
+        """Lay a rounded update down under a mask, for a sum of so many sites' updates; nothing leaves yet.
+
+        Nobody can look at it afterwards, so that what admission looks at otherwise is looked at here.
+
+        Raises
+        ------
+        EgressError
+            It is not of the round's grid, or its norm lies beyond the plan's bound.
+        """
+        grid, ring = rounding.grid, ring_bits(rounding.grid.bits, num_sites)
+        try:
+            with self.blobs.path(update.digest).open("rb") as plain, self.blobs.draft() as draft:
+                blocks: Iterable[Integers] = read_update(plain, grid)
+                if rounding.bound is not None:
+                    blocks = rounding.bound.checked(grid, blocks)
+                with draft.open("wb") as file:
+                    words = (
+                        integers.astype(np.int32).view(np.uint32) + mask.words(integers.size)
+                        for integers in blocks
+                    )
+                    write_masked(file, grid, words, ring=ring)
+                return self.blobs.put_draft(draft)
+        except WeightsError as error:
+            raise EgressError(f"The update does not leave. {error.message}", error.hint) from error
+
+    def release_update(
+        self, occasion: Occasion, update: BlobRef, shapes: Mapping[str, Shape], *, is_masked: bool
+    ) -> None:
         """Write down a rounded update, which may be sent then; once more whenever it is sent again."""
         self.ledger.append(
             LedgerEntry(
                 occasion=occasion,
                 kind=Kind.UPDATE,
-                rule=Rule.WEIGHTS_OF_THE_PLAN,
+                rule=Rule.MASKED_WEIGHTS if is_masked else Rule.WEIGHTS_OF_THE_PLAN,
                 tensors=shapes,
                 size_bytes=update.size_bytes,
                 sha256=update.digest,
@@ -120,6 +154,7 @@ class Egress:
         asked: Collection[MetricName],
         rules: EgressTable,
         duration_s: float,
+        masking: MaskingTold | None = None,
     ) -> Contribution:
         """A contribution as it may leave; nothing leaves yet.
 
@@ -153,6 +188,7 @@ class Egress:
             appearance=_told_appearance(evaluated.appearance, rules) if "appearance" in let_go else None,
             duration_s=math.ceil(duration_s / DURATION_STEP_S) * DURATION_STEP_S,
             checkpoint=self._checkpoint(),
+            masking=masking,
         )
 
     def release_contribution(self, contribution: Contribution) -> bytes:
@@ -168,7 +204,8 @@ class Egress:
             sha256=blob.digest,
             size_bytes=blob.size_bytes,
         )
-        self._write_down(Kind.CONTRIBUTION, Rule.LISTED_NUMBERS, contribution, blob, event)
+        rule = Rule.LISTED_NUMBERS if contribution.masking is None else Rule.WHAT_MASKS_NEED
+        self._write_down(Kind.CONTRIBUTION, rule, contribution, blob, event)
         return envelope
 
     def release_refusal(self, occasion: Occasion, error: MammofedError) -> bytes:

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from client.store.ledger import Release
 from client.store.plans import OfferedPlan
 from shared.errors import NotApprovedError
+from shared.masking.records import SharesAsked
 from shared.plan import Plan
-from shared.records import Announcement, Occasion, Phase, metrics_asked
+from shared.records import MASKING_PHASES, Announcement, Occasion, Phase, metrics_asked
 
 MAX_UPDATES_PER_ROUND = 3
 """On the average of a run: a round is tried three times, and more only if the coordinator's process dies."""
@@ -39,9 +40,11 @@ def check_extent(announcement: Announcement, offered: OfferedPlan, releases: Seq
         the plan names, to go on from another run, or too often.
     """
     occasion, plan = announcement.occasion, offered.plan
+    masked = plan.rounds.count if plan.is_masked else 0
     rounds = {
         Phase.COUNT: range(1),
         Phase.TRAIN: range(1, plan.rounds.count + 1),
+        **dict.fromkeys(MASKING_PHASES, range(1, masked + 1)),
         Phase.EVALUATE: range(plan.rounds.count, plan.rounds.count + 1),
     }
     if occasion.round_number not in rounds[occasion.phase]:
@@ -54,10 +57,15 @@ def check_extent(announcement: Announcement, offered: OfferedPlan, releases: Seq
             "A metric was asked for that the approved plan does not name for this phase.",
             "Tell the coordinator.",
         )
+    if occasion.phase is Phase.TRAIN and plan.is_masked is not isinstance(announcement.masking, SharesAsked):
+        raise NotApprovedError(
+            "An update was asked for without the masks of the approved plan, or with masks that it lacks.",
+            "Tell the coordinator.",
+        )
     _check_start(announcement, plan)
     same_phase = [each for each in releases if each.phase is occasion.phase]
     _check_base(occasion, same_phase)
-    if occasion.phase is Phase.TRAIN:
+    if occasion.phase in {Phase.TRAIN, *MASKING_PHASES}:
         _check_updates(occasion, same_phase, most=MAX_UPDATES_PER_ROUND * plan.rounds.count)
     elif len(same_phase) >= MAX_ANSWERS:
         raise _too_often("Counts or evaluations were asked for more often than the approved plan can need.")

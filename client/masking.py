@@ -4,9 +4,9 @@ The coordinator is not believed. In each phase a site goes on only if
 
 1. the phase is the one that follows, or is asked again in the very same words, and then gets the same
    answer;
-2. roster: every site has signed its keys for this attempt, none is there twice, this one's own keys are
-   those that it gave, and site's keys that are known here are the ones that are known; there are as many
-   sites as the policy wants, and the threshold bears as many colluding ones;
+2. roster: every site has signed its keys for this attempt, none is there twice, and this one's own keys are
+   those that it gave; there are as many sites as the policy wants, and none of another signing key than it
+   names, if it names any;
 3. shares: no more sites are gone than may be, and this one is not;
 4. survivors: they are among those who shared, this site is one of them, and no more are gone than may be;
 5. signatures: so many survivors as the threshold have signed what this site has signed, to the last name.
@@ -21,11 +21,11 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from shared.errors import MammofedError, MaskingError
+from shared.errors import MammofedError, MaskingError, PolicyError
 from shared.masking.records import (
     MASK_KEYS_TYPE,
     SURVIVORS_TYPE,
@@ -46,6 +46,9 @@ from shared.masking.streams import Mask, adds, agreed_key, sealing_key
 from shared.trust.agreement import KEY_BYTES, AgreementKey, seal_once, unseal_once
 from shared.trust.envelope import Envelope, sign, verify
 from shared.trust.keys import SigningKey
+
+KNOWN_KEYS, LEAST_SITES = "privacy.known_keys", "privacy.least_sites"
+"""Rules of the policy that a roster can break."""
 
 
 class Stage(StrEnum):
@@ -74,15 +77,12 @@ class Demands:
     ----------
     least_sites
         So many sites at least share.
-    colluding_sites
-        So many may collude with the coordinator without learning more than a sum.
     known_keys
-        Raw signing keys of other sites by site id; where there are any, no others may take part.
+        Signing keys of other sites, as 64 hex digits: no others may take part. None lets any.
     """
 
     least_sites: int
-    colluding_sites: int
-    known_keys: Mapping[str, bytes] = field(default_factory=dict)
+    known_keys: frozenset[str] | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -112,6 +112,7 @@ class Party:
     _held: dict[str, tuple[bytes, bytes]] = field(default_factory=dict, repr=False)
     _sharers: tuple[str, ...] = ()
     _signed: Survivors | None = None
+    _update_sha256: str = ""
     _answered: dict[Stage, tuple[bytes, bytes]] = field(default_factory=dict, repr=False)
 
     def keys(self) -> KeysTold:
@@ -163,6 +164,7 @@ class Party:
         request = asked.to_bytes() + update_sha256.encode()
         if self._again(Stage.MASKED, request) is None:
             self._take_shares(asked)
+            self._update_sha256 = update_sha256
             self._done(Stage.MASKED, request, b"")
         roster = self._known_roster()
         agreed: dict[bool, list[bytes]] = {True: [self._own], False: []}
@@ -172,12 +174,25 @@ class Party:
         return Mask(adds=agreed[True], takes=agreed[False])
 
     @property
+    def update_sha256(self) -> str:
+        """Of the update that was masked; empty before."""
+        return self._update_sha256
+
+    @property
     def num_sites(self) -> int:
         """Of how many updates a sum must have room."""
         return len(self._known_roster().members)
 
-    def sign(self, asked: SurvivorsAsked) -> SurvivorsTold:
-        """Sign whose updates the sum is of. Raises MaskingError."""
+    def sign(
+        self, asked: SurvivorsAsked, *, bind: Callable[[tuple[str, ...]], None] = lambda _survivors: None
+    ) -> SurvivorsTold:
+        """Sign whose updates the sum is of. Raises MaskingError.
+
+        Parameters
+        ----------
+        bind
+            Settles on these survivors for good, or raises MaskingError if others hold: before a signature is.
+        """
         if (again := self._again(Stage.SIGNED, asked.to_bytes())) is not None:
             return SurvivorsTold.from_bytes(again)
         roster = self._known_roster()
@@ -189,6 +204,7 @@ class Party:
         if self.site_id not in asked.survivors:
             raise _refused("It wants this site's signature for a sum without its update.")
         _require_few_gone(roster, asked.survivors)
+        bind(asked.survivors)
         self._signed = Survivors(
             attempt=self.attempt,
             site_id=self.site_id,
@@ -243,7 +259,6 @@ class Party:
 
     def _checked_roster(self, asked: RosterAsked) -> Roster:
         # 2.
-        demands = self.demands
         try:
             roster = read_roster(
                 asked, attempt=self.attempt, colluding=self.colluding, neighbours=self.neighbours
@@ -253,14 +268,14 @@ class Party:
         own = {site: member.keys for site, member in roster.members.items()}.get(self.site_id)
         if own is None or own != self.keys().keys:
             raise _refused("This site's own keys for masks are not the ones that it gave.")
-        known = demands.known_keys
-        others = roster.members.keys() - {self.site_id} if known else set()
-        if any(known.get(site) != bytes.fromhex(roster.members[site].signing_key) for site in others):
-            raise _refused("A site takes part whose signing key is not the one in policy.toml.")
-        if len(roster.members) < demands.least_sites:
-            raise _refused("Fewer sites take part than this site's policy wants.")
-        if self.colluding < demands.colluding_sites:
-            raise _refused("Fewer colluding sites are borne than this site's policy wants.")
+        known = self.demands.known_keys
+        others = {member.signing_key for site, member in roster.members.items() if site != self.site_id}
+        if known is not None and not others <= known:
+            raise _against(
+                KNOWN_KEYS, "A site takes part whose signing key this site's policy does not name."
+            )
+        if len(roster.members) < self.demands.least_sites:
+            raise _against(LEAST_SITES, "Fewer sites take part than this site's policy wants.")
         return roster
 
     def _take_shares(self, asked: SharesAsked) -> None:
@@ -287,6 +302,30 @@ class Party:
         self._sharers = sharers
 
 
+@dataclass(slots=True)
+class Parties:
+    """This site's part in the newest attempt of each run; gone with the process."""
+
+    _newest: dict[str, Party] = field(default_factory=dict)
+
+    def begin(self, run_id: str, party: Party) -> Party:
+        """Take part in an attempt: as before, if this one has begun already."""
+        before = self._newest.get(run_id)
+        if before is None or before.attempt != party.attempt:
+            self._newest[run_id] = party
+        return self._newest[run_id]
+
+    def of(self, run_id: str, attempt: str) -> Party:
+        """The part in an attempt that has begun. Raises MaskingError."""
+        party = self._newest.get(run_id)
+        if party is None or party.attempt != attempt:
+            raise MaskingError(
+                "What this site needs for the masks of an attempt is not here any more.",
+                "It takes part again in the next attempt; its process was ended in the middle of this one.",
+            )
+        return party
+
+
 def _require_few_gone(roster: Roster, left: tuple[str, ...]) -> None:
     if len(roster.members) - len(left) > roster.agreed.dropouts:
         raise _refused("More sites are gone than secure aggregation can bear.")
@@ -307,6 +346,10 @@ def _signer(envelope: str, roster: Roster, signed: Survivors) -> str:
     if told != signed.model_copy(update={"site_id": named}):
         raise _refused("Another site has signed other survivors.")
     return named
+
+
+def _against(rule: str, message: str) -> PolicyError:
+    return PolicyError(message, f"`{rule}` in policy.toml says which; ask the coordinator.", rules=(rule,))
 
 
 def _refused(reason: str) -> MaskingError:

@@ -18,11 +18,9 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-import torch
 from torch import nn
 
 from client.catalog import Part
-from client.downloads import Downloads
 from client.egress import require_enough
 from client.enrolment import Membership
 from client.evaluation.appearance import look_at
@@ -34,7 +32,6 @@ from client.training.dataset import FittedDataset
 from client.training.local_round import (
     Correct,
     Train,
-    control_like,
     control_state,
     leave,
     own_weights,
@@ -55,11 +52,18 @@ from shared.errors import (
     TrustError,
 )
 from shared.fixed_point.update_file import read_update
-from shared.model import Weights, blank_model
-from shared.model.sent import EXPONENTS, control_of
-from shared.model.weights import load
+from shared.masking.records import MaskingTold
+from shared.model import Weights
 from shared.plan import Plan
-from shared.records import ANNOUNCEMENT_TYPE, Announcement, Contribution, Occasion, Phase
+from shared.records import (
+    ANNOUNCEMENT_TYPE,
+    MASKING_PHASES,
+    Announcement,
+    Contribution,
+    Occasion,
+    Phase,
+)
+from shared.transfer.blob_ref import BlobRef
 from shared.trust.envelope import Envelope, verify
 
 log = logging.getLogger(__name__)
@@ -85,19 +89,23 @@ def _take_part(announcement: Announcement, workplace: Workplace) -> bytes:
         write_down(announcement, workplace.audit, workplace.membership)
         workplace.guard.check(announcement, workplace.membership)
         downloads = workplace.downloads(announcement)
-        plan = _fetch_plan(announcement, downloads)
+        plan = downloads.fetch_plan()
+        if occasion.phase in MASKING_PHASES:
+            return _tell_of_masks(announcement, plan, workplace, began)
         record = _on_record(announcement, plan, workplace)
         if record is not None and workplace.blobs.has(record.update.digest):
-            return _send(record, announcement, workplace)
+            return _send(record, announcement, plan, workplace)
+        if plan.is_masked and occasion.phase is Phase.TRAIN:
+            workplace.masked_part.require_begun(announcement)
         downloads.forget_other_rounds()
         if occasion.phase is Phase.COUNT:
             return _count(announcement, plan, workplace, began)
-        base = _fetch_weights(announcement, plan, downloads)
+        base = downloads.fetch_weights(plan)
         state = workplace.records.state_after(announcement.counted)
         if occasion.phase is Phase.TRAIN:
             record = _train_round(announcement, base, plan, state, workplace, began)
             workplace.records.keep(record)
-            return _send(record, announcement, workplace)
+            return _send(record, announcement, plan, workplace)
         return _answer(
             announcement,
             workplace,
@@ -139,7 +147,8 @@ def _on_record(announcement: Announcement, plan: Plan, workplace: Workplace) -> 
     if announcement.occasion.phase is not Phase.TRAIN:
         return None
     record = workplace.records.find(announcement)
-    if record is None and plan.rounds.late_updates == "use":
+    # Under secure aggregation a site lets one update of a round be added up, in whichever attempt.
+    if record is None and (plan.rounds.late_updates == "use" or plan.is_masked):
         record = workplace.records.find_earlier(announcement, data=workplace.fingerprint(plan, Part.TRAIN))
     return record
 
@@ -150,6 +159,12 @@ def _count(announcement: Announcement, plan: Plan, workplace: Workplace, began: 
     return _answer(announcement, workplace, began, num_examples=num_examples, evaluated=NOTHING)
 
 
+def _tell_of_masks(announcement: Announcement, plan: Plan, workplace: Workplace, began: float) -> bytes:
+    """Answer in one of the phases before and after an update is sent under secure aggregation."""
+    told = workplace.masked_part.tell(announcement, plan, workplace.egress.signing_key)
+    return _answer(announcement, workplace, began, num_examples=None, evaluated=NOTHING, masking=told)
+
+
 def _answer(
     announcement: Announcement,
     workplace: Workplace,
@@ -157,6 +172,7 @@ def _answer(
     *,
     num_examples: int | None,
     evaluated: Evaluated,
+    masking: MaskingTold | None = None,
 ) -> bytes:
     """An answer without an update."""
     workplace.guard.check_release(announcement, workplace.membership)
@@ -167,6 +183,7 @@ def _answer(
         asked=announcement.metrics,
         rules=workplace.guard.policy().egress,
         duration_s=time.monotonic() - began,
+        masking=masking,
     )
     return workplace.egress.release_contribution(told)
 
@@ -178,7 +195,7 @@ def _train_round(
     occasion, data = announcement.occasion, workplace.fingerprint(plan, Part.TRAIN)
     rounding = rounding_of(announcement.terms, plan, occasion, state)
     assert announcement.terms is not None
-    common = _fetch_control(announcement, base, workplace)
+    common = workplace.downloads(announcement).fetch_control(base)
     started = time.monotonic()
     evaluation = _evaluate(own_weights(base, plan, state), plan, announcement, workplace).shared
     trained = train_round(base, plan, state, common, _trainer(plan, announcement, workplace))
@@ -211,13 +228,15 @@ def _train_round(
     )
 
 
-def _told(record: RoundRecord, announcement: Announcement, workplace: Workplace) -> Contribution:
+def _told(
+    record: RoundRecord, update: BlobRef, announcement: Announcement, workplace: Workplace
+) -> Contribution:
     """What may be told of a round, as it is asked for and as the policy stands now."""
     return workplace.egress.compose_contribution(
         record.occasion,
         num_examples=record.training.num_examples,
         training=record.training,
-        update=record.update,
+        update=update,
         num_clipped=record.num_clipped,
         evaluated=Evaluated(shared=record.evaluation),
         asked=announcement.metrics,
@@ -226,14 +245,22 @@ def _told(record: RoundRecord, announcement: Announcement, workplace: Workplace)
     )
 
 
-def _send(record: RoundRecord, announcement: Announcement, workplace: Workplace) -> bytes:
-    """Send an update that is on record, and answer with what goes with it."""
+def _send(record: RoundRecord, announcement: Announcement, plan: Plan, workplace: Workplace) -> bytes:
+    """Send an update that is on record, masked if the plan says so, and answer with what goes with it."""
     workplace.guard.check(announcement, workplace.membership)
     require_enough(record.training.num_examples, workplace.guard.policy())
-    workplace.egress.release_update(record.occasion, record.update, record.shapes)
-    workplace.transfer.send(record.update, workplace.blobs, should_stop=workplace.watch(announcement))
+    update = _masked(record, announcement, plan, workplace) if plan.is_masked else record.update
+    workplace.egress.release_update(record.occasion, update, record.shapes, is_masked=plan.is_masked)
+    workplace.transfer.send(update, workplace.blobs, should_stop=workplace.watch(announcement))
     workplace.guard.check_release(announcement, workplace.membership)
-    return workplace.egress.release_contribution(_told(record, announcement, workplace))
+    return workplace.egress.release_contribution(_told(record, update, announcement, workplace))
+
+
+def _masked(record: RoundRecord, announcement: Announcement, plan: Plan, workplace: Workplace) -> BlobRef:
+    """The update of a record under the mask of this attempt."""
+    mask, num_sites = workplace.masked_part.mask(announcement, update_sha256=record.update.digest)
+    rounding = rounding_of(record.terms, plan, record.occasion, {})
+    return workplace.egress.mask_update(record.update, rounding, mask, num_sites=num_sites)
 
 
 def _read(envelope: bytes, membership: Membership) -> Announcement:
@@ -246,32 +273,6 @@ def _read(envelope: bytes, membership: Membership) -> Announcement:
     if announcement.deadline < time.time():
         raise TrustError("An announcement's time is over.", "Check this computer's clock.")
     return announcement
-
-
-def _fetch_plan(announcement: Announcement, downloads: Downloads) -> Plan:
-    # 4.
-    plan = Plan.from_toml(downloads.fetch(announcement.plan).read_bytes())
-    if plan.sha256 != announcement.occasion.plan_sha256:
-        raise TrustError("The plan is not the one that was announced.", "Tell the coordinator.")
-    return plan
-
-
-def _fetch_weights(announcement: Announcement, plan: Plan, downloads: Downloads) -> Weights:
-    # 4.
-    if announcement.base.digest != announcement.occasion.base_digest:
-        raise TrustError("The weights are not the ones that were announced.", "Tell the coordinator.")
-    like = blank_model(plan.model).state_dict()
-    return load(downloads.fetch_base(), like=like)
-
-
-def _fetch_control(announcement: Announcement, base: Weights, workplace: Workplace) -> Weights:
-    """The federation's control variate by names of weights; empty if the terms name none."""
-    terms = announcement.terms
-    if terms is None or terms.state is None:
-        return {}
-    like = {**control_like(base), EXPONENTS: torch.empty(len(terms.exponents))}
-    control = load(workplace.downloads(announcement).fetch(terms.state), like=like)
-    return {name: control[control_of(name)] for name in base}
 
 
 def _evaluate_final(

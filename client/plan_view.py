@@ -210,7 +210,8 @@ class PlanView:
         return {
             "update": f"in a round, an update of {self.tensors} tensors in numbers of "
             f"{aggregation.bits} bits (at most {self.update_bytes / 1e6:.1f} MB)"
-            + (f", shortened here to a norm of {longest:g} if it is longer" if longest else ""),
+            + (f", shortened here to a norm of {longest:g} if it is longer" if longest else "")
+            + (self._masking_words()),
             "num_examples": "the number of training examples, rounded down as the policy says: once before "
             "the first round, for this site's weight, and in every round",
             "num_clipped": "how many numbers of the update were cut off at the round's limits",
@@ -228,7 +229,20 @@ class PlanView:
             "duration_s": f"how long the site computed, rounded up to steps of {DURATION_STEP_S:.0f} seconds",
             "occasion": "run, plan, round, attempt and weights that this answers, and the site's id",
             "checkpoint": "where the site's audit log stands: the number of its lines, a hash, the time",
+            "masking": "what masks need: public keys, shares of secrets sealed for other sites, a signature "
+            "under whose updates are added up, and what takes the masks off that sum alone"
+            if self.offered.plan.is_masked
+            else "of masks: nothing, for this plan has no secure aggregation",
         }
+
+    def _masking_words(self) -> str:
+        privacy = self.offered.plan.privacy
+        if not self.offered.plan.is_masked:
+            return ", which the coordinator can read"
+        return (
+            ", under a mask: the coordinator can read the sum of all alone, as long as at most "
+            f"{privacy.colluding_sites} of the other sites help it"
+        )
 
     def _comparison(self) -> Iterator[str]:
         if self.compared is None:

@@ -15,6 +15,8 @@ from client.enrolment import Membership
 from client.evaluation.evaluator import Evaluator
 from client.guard import Guard
 from client.home import SiteHome
+from client.masked_part import MaskedPart
+from client.masking import Parties
 from client.personalising import Material, Personaliser
 from client.round_records import RoundRecords
 from client.standing import learn
@@ -25,6 +27,7 @@ from client.store.ledger import Ledger
 from client.store.opening import open_site_store
 from client.store.personal_models import PersonalModels
 from client.store.plans import Plans
+from client.store.signed_survivors import SignedSurvivors
 from client.training.dataset import FittedDataset
 from client.training.device import training_devices
 from client.training.site_trainer import SiteTrainer
@@ -55,6 +58,7 @@ class Workplace:
     records: RoundRecords
     audit: AuditLog
     guard: Guard
+    masked_part: MaskedPart
     trainer: SiteTrainer
     work: WorkNote
     _datasets: dict[tuple[str, Part], FittedDataset | None] = field(default_factory=dict)
@@ -131,6 +135,7 @@ def open_workplace(home: SiteHome) -> Workplace:
     catalog = Catalog(engine, home.folder)
     settings = home.settings()
     devices = training_devices(settings.device, settings.gpus)
+    guard = Guard(home, Plans(engine), catalog)
     return Workplace(
         membership=membership,
         catalog=catalog,
@@ -147,7 +152,8 @@ def open_workplace(home: SiteHome) -> Workplace:
             signing_key=SigningKey.load(keys.signing),
         ),
         audit=audit,
-        guard=Guard(home, Plans(engine), catalog),
+        guard=guard,
+        masked_part=MaskedPart(guard=guard, signed=SignedSurvivors(engine), parties=Parties()),
         trainer=SiteTrainer.on(devices),
         work=WorkNote(home.work_file),
     )

@@ -7,7 +7,8 @@ A reply is checked in this order:
 3. its count of examples is plausible, and what it tells of an evaluation can be true (`server.credibility`);
 4. its update is none of the coordinator's own blobs: an update is dropped after its round;
 5. its update is the announced blob, with the exact names, shapes and steps of the round's grid, and its norm
-   within the plan's bound, if the plan sets one.
+   within the plan's bound, if the plan sets one; of a masked update only that it has the form of one, for its
+   values are noise here.
 
 The store records each answer once, so that a second reply for the same occasion cannot pass.
 """
@@ -18,19 +19,34 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from functools import partial
 
+import numpy as np
+from numpy.typing import NDArray
+
 from server.credibility import check_evaluation
 from server.strategies.strategy import ReadUpdate
 from shared.errors import AdmissionError, MammofedError, NotFoundError, TamperedError, WeightsError
 from shared.fixed_point.grid import Grid, Integers
+from shared.fixed_point.masked_file import read_masked
 from shared.fixed_point.norm import NormBound
 from shared.fixed_point.update_file import read_update
 from shared.plan import MetricName
-from shared.records import CONTRIBUTION_TYPE, REFUSAL_TYPE, Contribution, Occasion, Phase, Refusal
+from shared.records import (
+    CONTRIBUTION_TYPE,
+    MASKING_PHASES,
+    REFUSAL_TYPE,
+    Contribution,
+    Occasion,
+    Phase,
+    Refusal,
+)
 from shared.transfer.blob_store import BlobStore
 from shared.trust.envelope import Envelope, verify
 from shared.trust.keys import VerifyKey
 
 MAX_EXAMPLES = 10_000_000
+
+ReadMasked = Callable[[], Iterator[NDArray[np.int32]]]
+"""Reads a masked update from its beginning, block by block."""
 
 
 def read_answer(
@@ -81,13 +97,15 @@ def _verified(envelope_bytes: bytes, key: VerifyKey) -> Contribution | Refusal:
 
 def _check_counts(contribution: Contribution) -> None:
     phase = contribution.occasion.phase
+    if (contribution.masking is not None) != (phase in MASKING_PHASES):
+        raise _rejected("It tells of masks where that was not asked, or does not where it was.")
     if contribution.update is None and phase is Phase.TRAIN:
         raise _rejected("A training answer lacks its update.")
     if contribution.update is not None and phase is not Phase.TRAIN:
         raise _rejected(
-            "An evaluation brings an update." if phase is Phase.EVALUATE else "A count brings one."
+            "An evaluation brings an update." if phase is Phase.EVALUATE else f"A {phase} brings one."
         )
-    least, most = (0, 0) if phase is Phase.EVALUATE else (1, MAX_EXAMPLES)
+    least, most = (1, MAX_EXAMPLES) if phase in {Phase.COUNT, Phase.TRAIN} else (0, 0)
     if not least <= contribution.num_examples <= most:
         raise _rejected("It lacks a plausible number of examples.")
 
@@ -140,6 +158,35 @@ def admit_update(
         blobs.verify(contribution.update)
         read = partial(read_blocks, contribution, grid, blobs)
         use(read if bound is None else lambda: bound.checked(grid, read()))
+    except (NotFoundError, TamperedError, WeightsError) as error:
+        raise _rejected(error.message) from error
+
+
+def admit_masked(
+    contribution: Contribution,
+    grid: Grid,
+    blobs: BlobStore,
+    use: Callable[[ReadMasked], None],
+    *,
+    ring: int,
+) -> None:
+    """Check 5 of a masked update: that it has the form of one. Its values are noise to everybody here.
+
+    Raises
+    ------
+    AdmissionError
+        A check failed; the message says which.
+    """
+    update = contribution.update
+    assert update is not None
+    try:
+        blobs.verify(update)
+
+        def read() -> Iterator[NDArray[np.int32]]:
+            with blobs.path(update.digest).open("rb") as file:
+                yield from read_masked(file, grid, ring=ring)
+
+        use(read)
     except (NotFoundError, TamperedError, WeightsError) as error:
         raise _rejected(error.message) from error
 

@@ -1,7 +1,8 @@
 """A round's updates on their way into the next checkpoint.
 
-A folding strategy needs the sum alone: an update is added as it arrives. A robust one reads single updates
-from the blob store. Either way no update is ever held whole.
+A folding strategy needs the sum alone: an update is added as it arrives, and under secure aggregation
+masked, so that only the sum of all is ever bare. A robust one reads single updates from the blob store.
+Either way no update is ever held whole.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from server.admission import admit_update, read_blocks, read_through
+from server.admission import admit_masked, admit_update, read_blocks, read_through
 from server.checkpoints import CheckpointFiles, read_grid, write_first_state, write_next
 from server.combining import changes_by_robust_mean, changes_by_sum
+from server.masking import MaskedRound
 from server.store import Checkpoint
 from server.strategies import strategy_of
 from server.strategies.strategy import Change, RobustStrategy
@@ -20,12 +22,13 @@ from server.weighting import SiteWeights, first_of_a_quorum
 from shared.errors import AggregationError
 from shared.fixed_point.grid import Grid, Shape
 from shared.fixed_point.sums import IntegerSum
+from shared.masking.records import MaskingAsked
 from shared.model import blank_model, initial_model
 from shared.model.sent import norm_bound, sent_shapes
 from shared.model.tensor_file import write_model
 from shared.model.weights_delta import write_delta
 from shared.plan import Plan
-from shared.records import Contribution, Delta, Terms
+from shared.records import Contribution, Delta, Phase, Terms
 from shared.transfer.blob_ref import BlobRef
 from shared.transfer.blob_store import BlobStore
 
@@ -96,6 +99,7 @@ class Aggregation:
     weights: SiteWeights
     blobs: BlobStore
     grid: Grid = field(init=False)
+    _masked: MaskedRound | None = None
     _sum: IntegerSum | None = field(init=False)
     _contributions: list[Contribution] = field(init=False, default_factory=list)
 
@@ -114,12 +118,40 @@ class Aggregation:
             state=self.base.state if self.plan.aggregation.strategy == "scaffold" else None,
         )
 
+    def mask(self, attempt: str) -> MaskedRound:
+        """From now on updates of an attempt are added as they come, masked."""
+        privacy = self.plan.privacy
+        self._masked = MaskedRound(
+            attempt=attempt, colluding=privacy.colluding_sites, neighbours=privacy.neighbours
+        )
+        return self._masked
+
+    def masking(self, site_id: str) -> MaskingAsked | None:
+        """What a site needs to mask its update."""
+        return None if self._masked is None else self._masked.asked(Phase.TRAIN, site_id)
+
+    def unmask(self) -> None:
+        """Take the masks off the sum. Raises AggregationError, and then nothing can be read from it."""
+        assert self._masked is not None
+        assert self._sum is not None
+        self._masked.unmask(self._sum)
+
     def take(self, contribution: Contribution) -> None:
         """Add the update to the sum, or remember where it is for a robust mean. Raises AdmissionError."""
+        if self._masked is not None:
+            self._take_masked(contribution, self._masked)
+            return
         share = self.weights.share(contribution.occasion.site_id)
         bound = norm_bound(self.plan.aggregation, self.grid.shapes, share=share)
         use = read_through if self._sum is None else self._sum.add
         admit_update(contribution, self.grid, self.blobs, use, bound=bound)
+        self._contributions.append(contribution)
+
+    def _take_masked(self, contribution: Contribution, masked: MaskedRound) -> None:
+        assert self._sum is not None
+        ring = self._sum.ring_bits(len(masked.roster.members))
+        admit_masked(contribution, self.grid, self.blobs, self._sum.add, ring=ring)
+        masked.take_masked(contribution.occasion.site_id)
         self._contributions.append(contribution)
 
     def checkpoint(self) -> Checkpoint:

@@ -22,9 +22,9 @@ def waiting_answers(session: Session, number: int) -> list[Answer]:
     """The answers that the last attempt at a training round has admitted and that may count in the next.
 
     Not those of a site that was revoked or has taken its approval back since; none under a plan that refuses
-    late updates, for which an attempt is an attempt.
+    late updates, for which an attempt is an attempt, nor under secure aggregation: masks are an attempt's.
     """
-    if session.plan.rounds.late_updates == "refuse":
+    if session.plan.rounds.late_updates == "refuse" or session.plan.is_masked:
         return []
     coordinator, run_id = session.coordinator, session.run.run_id
     approving = coordinator.consents.sites_in(ConsentState.APPROVED, run_id)

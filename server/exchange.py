@@ -24,6 +24,7 @@ from shared.errors import (
     TransferError,
     VersionError,
 )
+from shared.masking.records import MaskingAsked
 from shared.records import (
     ANNOUNCEMENT_TYPE,
     Announcement,
@@ -52,13 +53,16 @@ WITHDRAWN = "the site has taken its approval back"
 
 
 class Intake(Protocol):
-    """What becomes of updates in one exchange, and on which terms they are asked for."""
+    """What becomes of what is told in one exchange, and on which terms it is asked for."""
 
-    def terms(self, site_id: str) -> Terms:
-        """What a site is told."""
+    def terms(self, site_id: str) -> Terms | None:
+        """What a site is told of how it scales and rounds its update."""
+
+    def masking(self, site_id: str) -> MaskingAsked | None:
+        """What a site is asked under secure aggregation."""
 
     def take(self, contribution: Contribution) -> None:
-        """Take an update in, or leave no trace of it and raise AdmissionError.
+        """Take a contribution in, or leave no trace of it and raise AdmissionError.
 
         It is recorded as admitted afterwards: if that fails, the intake is good for nothing any more.
         """
@@ -81,6 +85,7 @@ def open_round(
     *,
     number: int,
     phase: Phase,
+    attempt: int | None = None,
     at_most_s: float = math.inf,
     carried: Sequence[Answer] = (),
 ) -> Round:
@@ -88,6 +93,8 @@ def open_round(
 
     Parameters
     ----------
+    attempt
+        Its number; the next one of this phase if not said.
     at_most_s
         How long it may wait, where that is less than the plan's timeout.
     carried
@@ -100,7 +107,7 @@ def open_round(
     opened = Round(
         run_id=session.run.run_id,
         number=number,
-        attempt=session.coordinator.runs.next_attempt(session.run.run_id, number, phase),
+        attempt=attempt or session.coordinator.runs.next_attempt(session.run.run_id, number, phase),
         phase=phase,
         state=RoundState.OPEN,
         base=base.weights,
@@ -109,7 +116,7 @@ def open_round(
         opened_at=now,
         deadline=now + wait_s,
         closed_at=None,
-        base_delta=None if phase is Phase.COUNT else base.delta,
+        base_delta=base.delta if phase in {Phase.TRAIN, Phase.EVALUATE} else None,
     )
     session.coordinator.runs.open_round(opened, [site.site_id for site in cohort], carried=carried)
     return opened
@@ -126,7 +133,7 @@ def exchange(
     Parameters
     ----------
     intake
-        Without one no updates are asked for.
+        Without one neither updates nor anything of masks is asked for.
     needed
         Answers without which every site is waited for.
 
@@ -140,8 +147,8 @@ def exchange(
     outcomes = session.coordinator.outcomes.of(session.plan.lineage(session.run.run_id))
     pending = {}
     for site in cohort:
-        terms, outcome = intake.terms(site.site_id) if intake else None, outcomes.get(site.site_id, Outcome())
-        asked = _announce(session, opened, site, terms, outcome, checkpoint)
+        outcome = outcomes.get(site.site_id, Outcome())
+        asked = _announce(session, opened, site, intake, outcome, checkpoint)
         if message_id := _send(session, asked):
             pending[message_id] = asked
     contributions: list[Contribution] = []
@@ -189,7 +196,7 @@ def _silent(session: Session, cohort: list[Site]) -> set[str]:
 
 
 def _announce(
-    session: Session, opened: Round, site: Site, terms: Terms | None, outcome: Outcome, checkpoint: str
+    session: Session, opened: Round, site: Site, intake: Intake | None, outcome: Outcome, checkpoint: str
 ) -> _Asked:
     plan_toml = session.run.plan_toml.encode()
     occasion = Occasion(
@@ -205,13 +212,14 @@ def _announce(
         occasion=occasion,
         plan=BlobRef.of(plan_toml),
         base=opened.base,
-        terms=terms,
+        terms=intake.terms(site.site_id) if intake else None,
         counted=outcome.counted,
         rejected=outcome.rejected,
         metrics=metrics_asked(opened.phase, session.plan.metrics),
         deadline=opened.deadline,
         checkpoint=checkpoint,
         delta=opened.base_delta,
+        masking=intake.masking(site.site_id) if intake else None,
     )
     envelope = sign(ANNOUNCEMENT_TYPE, announcement.to_bytes(), session.coordinator.signing_key).to_bytes()
     return _Asked(site=site, occasion=occasion, envelope=envelope, asked_at=time.time())
@@ -243,7 +251,7 @@ def _take(
         runs.record_answer(asked.occasion, AnswerState.LOST, at=time.time(), reason=REVOKED)
         return None
     try:
-        key = _signing_key(session, asked, reply.envelope)
+        key = signing_key(session, asked.site.site_id, reply.envelope, asked_at=asked.asked_at)
         metrics = metrics_asked(asked.occasion.phase, session.plan.metrics)
         personal = asked.occasion.phase is Phase.EVALUATE and session.plan.personalisation.layers != "none"
         answer = read_answer(reply.envelope, asked.occasion, key, asked=metrics, personal=personal)
@@ -305,12 +313,12 @@ def _gone(session: Session) -> dict[str, str]:
     return dict.fromkeys(refused, WITHDRAWN) | dict.fromkeys(consents.paused(), PAUSED)
 
 
-def _signing_key(session: Session, asked: _Asked, envelope: bytes) -> VerifyKey:
-    """The key that an answer names, if the site may have signed with it; else its current one.
+def signing_key(session: Session, site_id: str, envelope: bytes, *, asked_at: float) -> VerifyKey:
+    """The key that something signed names, if the site may have signed with it; else its current one.
 
     A site may exchange its key while an attempt is open; the one before is good for what it was asked before.
     """
-    keys = session.coordinator.memberships.signing_keys(asked.site.site_id, announced_at=asked.asked_at)
+    keys = session.coordinator.memberships.signing_keys(site_id, announced_at=asked_at)
     try:
         key_id = Envelope.from_bytes(envelope).key_id
     except TamperedError:

@@ -29,7 +29,7 @@ def may_begin(run: Run, coordinator: Coordinator) -> bool:
     """Whether a run has begun already, or enough sites approve of its plan."""
     approving = coordinator.consents.sites_in(ConsentState.APPROVED, run.run_id)
     active = {site.site_id for site in coordinator.federation.active()}
-    quorum = Plan.from_toml(run.plan_toml).rounds.quorum
+    quorum = Plan.from_toml(run.plan_toml).least_cohort
     return run.state is RunState.RUNNING or len(approving & active) >= quorum
 
 
@@ -37,7 +37,7 @@ def can_begin(run: Run, coordinator: Coordinator) -> bool:
     """Whether there is hope: the sites that have not refused are as many as the quorum."""
     refusing = coordinator.consents.sites_in(ConsentState.REFUSED, run.run_id)
     active = {site.site_id for site in coordinator.federation.active()}
-    return len(active - refusing) >= Plan.from_toml(run.plan_toml).rounds.quorum
+    return len(active - refusing) >= Plan.from_toml(run.plan_toml).least_cohort
 
 
 class Launcher:

@@ -15,10 +15,12 @@ from typing import TypeVar
 
 from shared.errors import AdmissionError, AggregationError, MammofedError, TamperedError
 from shared.fixed_point.sums import IntegerSum
+from shared.masking.agreed import LEAST_SITES
 from shared.masking.records import (
     MASK_KEYS_TYPE,
     SURVIVORS_TYPE,
     KeysTold,
+    MaskingAsked,
     MaskKeys,
     Member,
     RosterAsked,
@@ -33,6 +35,7 @@ from shared.masking.records import (
 from shared.masking.roster import Roster, read_roster
 from shared.masking.sharing import join
 from shared.masking.streams import Mask, adds, agreed_key
+from shared.records import Phase
 from shared.trust.agreement import AgreementKey
 from shared.trust.envelope import Envelope, verify
 from shared.trust.keys import VerifyKey
@@ -40,7 +43,7 @@ from shared.trust.keys import VerifyKey
 
 @dataclass(slots=True, kw_only=True)
 class MaskedRound:
-    """One attempt.
+    """One attempt: what is asked in each phase, what is told, and what follows when a phase is closed.
 
     Attributes
     ----------
@@ -55,12 +58,27 @@ class MaskedRound:
     neighbours: int | None
     _members: dict[str, Member] = field(default_factory=dict)
     _roster: Roster | None = None
+    _roster_asked: RosterAsked | None = None
     _shares: dict[str, Mapping[str, str]] = field(default_factory=dict)
     _sharers: tuple[str, ...] = ()
     _masked: set[str] = field(default_factory=set)
     _survivors: tuple[str, ...] = ()
     _signed: dict[str, str] = field(default_factory=dict)
     _revealed: dict[str, SharesRevealed] = field(default_factory=dict)
+
+    def asked(self, phase: Phase, site_id: str) -> MaskingAsked | None:
+        """What a site is asked in a phase, once the phase before it is closed."""
+        match phase:
+            case Phase.SHARES:
+                return self._roster_asked
+            case Phase.TRAIN:
+                return self._shares_for(site_id)
+            case Phase.SURVIVORS:
+                return SurvivorsAsked(survivors=self._survivors)
+            case Phase.UNMASK:
+                return UnmaskAsked(signed=tuple(self._signed[site] for site in sorted(self._signed)))
+            case _:
+                return None
 
     def take_keys(self, site_id: str, told: KeysTold, signing_key: VerifyKey) -> None:
         """Remember a site's signed keys. Raises AdmissionError."""
@@ -69,42 +87,15 @@ class MaskedRound:
             raise _rejected("Its keys for masks are of another site or attempt.")
         self._members[site_id] = Member(keys=told.keys, signing_key=signing_key.raw.hex())
 
-    def close_keys(self) -> RosterAsked:
-        """No more keys: who takes part. Raises AggregationError if it is too few, PlanError likewise."""
-        asked = RosterAsked(members=tuple(self._members[site] for site in sorted(self._members)))
-        self._roster = read_roster(
-            asked, attempt=self.attempt, colluding=self.colluding, neighbours=self.neighbours
-        )
-        return asked
-
     def take_shares(self, site_id: str, told: SharesTold) -> None:
         """Remember what a site shares. Raises AdmissionError."""
         if told.shares.keys() != set(self.roster.neighbours[site_id]):
             raise _rejected("It shares its secrets with other sites than those that it should.")
         self._shares[site_id] = told.shares
 
-    def close_shares(self) -> tuple[str, ...]:
-        """No more shares: who may send an update. Raises AggregationError."""
-        self._sharers = tuple(sorted(self._shares))
-        self._require_few_gone(self._sharers)
-        return self._sharers
-
-    def shares_for(self, site_id: str) -> SharesAsked:
-        """What the others have shared with a site."""
-        theirs = {
-            sender: shares[site_id] for sender, shares in sorted(self._shares.items()) if site_id in shares
-        }
-        return SharesAsked(sharers=self._sharers, shares=theirs)
-
     def take_masked(self, site_id: str) -> None:
         """Note that a site's update is in the sum."""
         self._masked.add(site_id)
-
-    def close_masked(self) -> SurvivorsAsked:
-        """No more updates: whose the sum is of. Raises AggregationError."""
-        self._survivors = tuple(sorted(self._masked))
-        self._require_few_gone(self._survivors)
-        return SurvivorsAsked(survivors=self._survivors)
 
     def take_signed(self, site_id: str, told: SurvivorsTold) -> None:
         """Remember a site's signature under the survivors. Raises AdmissionError."""
@@ -121,18 +112,52 @@ class MaskedRound:
             raise _rejected("It has signed other survivors.")
         self._signed[site_id] = told.survivors
 
-    def close_signed(self) -> UnmaskAsked:
-        """No more signatures. Raises AggregationError."""
-        if len(self._signed) < self.roster.agreed.threshold:
-            raise _too_few()
-        return UnmaskAsked(signed=tuple(self._signed[site] for site in sorted(self._signed)))
-
     def take_revealed(self, site_id: str, told: SharesRevealed) -> None:
         """Remember a site's shares of the others' secrets. Raises AdmissionError."""
         gone = set(self._sharers) - set(self._survivors)
         if not told.own.keys() <= set(self._survivors) or not told.agreed.keys() <= gone:
             raise _rejected("It tells shares of secrets that were not asked for.")
         self._revealed[site_id] = told
+
+    def close(self, phase: Phase) -> None:
+        """Nobody answers in a phase any more.
+
+        Raises
+        ------
+        AggregationError, PlanError, TrustError
+            Too few have answered, or what they told does not go together: the attempt is void.
+        """
+        match phase:
+            case Phase.KEYS:
+                members = tuple(self._members[site] for site in sorted(self._members))
+                self._roster_asked = RosterAsked(members=members)
+                self._roster = read_roster(
+                    self._roster_asked,
+                    attempt=self.attempt,
+                    colluding=self.colluding,
+                    neighbours=self.neighbours,
+                )
+            case Phase.SHARES:
+                self._sharers = self._left(self._shares)
+            case Phase.TRAIN:
+                self._survivors = self._left(self._masked)
+            case Phase.SURVIVORS if len(self._signed) < self.roster.agreed.threshold:
+                raise _too_few()
+            case _:
+                pass
+
+    def least(self, phase: Phase) -> int:
+        """Answers without which the attempt comes to nothing, as far as is known when a phase begins."""
+        if self._roster is None:
+            return max(LEAST_SITES, self.colluding + 2)
+        agreed = self._roster.agreed
+        is_for_all = phase in {Phase.SHARES, Phase.TRAIN}
+        return agreed.num_sites - agreed.dropouts if is_for_all else agreed.threshold
+
+    @property
+    def survivors(self) -> frozenset[str]:
+        """Whose updates the sum is of; known once the train phase is closed."""
+        return frozenset(self._survivors)
 
     def unmask(self, total: IntegerSum) -> None:
         """Take the masks off the sum of the survivors' updates.
@@ -142,13 +167,15 @@ class MaskedRound:
         AggregationError
             Too few shares were told, they do not fit together, or what is left is no sum of so many updates.
         """
+        ring = total.ring_bits(self.roster.agreed.num_sites)
+        total.take_off(self.mask_of_sum().words, ring=ring)
+
+    def mask_of_sum(self) -> Mask:
+        """What masks the sum of the survivors' updates, from what they have told. Raises AggregationError."""
         streams: dict[bool, list[bytes]] = {True: [], False: []}
         for adding, key in chain(self._own_streams(), self._agreed_streams()):
             streams[adding].append(key)
-        total.take_off(
-            Mask(adds=streams[True], takes=streams[False]).words,
-            ring=total.ring_bits(self.roster.agreed.num_sites),
-        )
+        return Mask(adds=streams[True], takes=streams[False])
 
     @property
     def roster(self) -> Roster:
@@ -201,9 +228,16 @@ class MaskedRound:
         except TamperedError as error:
             raise _unfitting() from error
 
-    def _require_few_gone(self, left: Collection[str]) -> None:
-        if len(self.roster.members) - len(left) > self.roster.agreed.dropouts:
+    def _shares_for(self, site_id: str) -> SharesAsked:
+        theirs = {
+            sender: shares[site_id] for sender, shares in sorted(self._shares.items()) if site_id in shares
+        }
+        return SharesAsked(sharers=self._sharers, shares=theirs)
+
+    def _left(self, site_ids: Collection[str]) -> tuple[str, ...]:
+        if len(self.roster.members) - len(site_ids) > self.roster.agreed.dropouts:
             raise _too_few()
+        return tuple(sorted(site_ids))
 
 
 Told = TypeVar("Told", MaskKeys, Survivors)

@@ -11,10 +11,11 @@ from server.channel import SiteChannel
 from server.coordinator import Coordinator
 from server.exchange import exchange, open_round
 from server.lifecycle import RoundState, RunState
+from server.masked_exchanges import exchange_masked, named_survivors
 from server.patience import counting_patience_s
 from server.publication import publish
 from server.session import Session, gather, present, require_going_on
-from server.store import Checkpoint, Run, Site
+from server.store import Answer, Checkpoint, Round, Run, Site
 from server.weighting import SiteWeights
 from shared.errors import (
     AggregationError,
@@ -131,10 +132,12 @@ def _run_round(session: Session, base: Checkpoint, *, patience_s: float) -> Chec
         Too few sites answered in every attempt.
     """
     runs, blobs = session.coordinator.runs, session.coordinator.blobs
-    number, quorum = base.number + 1, session.plan.rounds.quorum
+    number = base.number + 1
     for _ in range(MAX_ATTEMPTS):
         waiting = waiting_answers(session, number)
-        there = gather(session, patience_s=patience_s, given=frozenset(each.site_id for each in waiting))
+        needed = named_survivors(session, number) if session.plan.is_masked else None
+        given = frozenset(each.site_id for each in waiting)
+        there = gather(session, patience_s=patience_s, given=given, needed=needed or frozenset())
         weights = _weigh(session, there, base)
         if weights is None:
             continue
@@ -142,18 +145,17 @@ def _run_round(session: Session, base: Checkpoint, *, patience_s: float) -> Chec
         carried = carry_over(waiting, aggregation)
         asked = weights.weights.keys() - {each.site_id for each in carried}
         cohort = [site for site in there if site.site_id in asked]
-        if len(carried) + len(cohort) < quorum:
+        if len(carried) + len(cohort) < session.plan.least_cohort:
             continue
-        for phase in ROUND_PHASES:
-            opened = open_round(session, cohort, base, number=number, phase=phase, carried=carried)
-            given = exchange(session, opened, cohort, aggregation, needed=quorum - len(carried))
-        if len(carried) + len(given) >= quorum:
+        if session.plan.is_masked:
+            opened = exchange_masked(session, cohort, base, aggregation, number=number)
+        else:
+            opened = _exchange_plain(session, cohort, base, aggregation, number=number, carried=carried)
+        if opened is not None:
             checkpoint = aggregation.checkpoint()
             runs.close_round(opened, checkpoint, state=RoundState.AGGREGATED, at=time.time())
             _forget_blobs(session.coordinator, checkpoint)
             return checkpoint
-        # The updates stay until the round is over: in the next attempt they count, or are sent again.
-        runs.close_round(opened, None, state=RoundState.VOID, at=time.time())
     if not _counts(session):
         raise QuorumError(
             "No site counts its examples for this run.", "`run show` tells what became of each site."
@@ -162,6 +164,27 @@ def _run_round(session: Session, base: Checkpoint, *, patience_s: float) -> Chec
         f"Round {number} got fewer than {session.plan.rounds.quorum} answers in {MAX_ATTEMPTS} attempts.",
         "`run show` tells what became of each site; the checkpoints of earlier rounds stay.",
     )
+
+
+def _exchange_plain(
+    session: Session,
+    cohort: list[Site],
+    base: Checkpoint,
+    aggregation: Aggregation,
+    *,
+    number: int,
+    carried: list[Answer],
+) -> Round | None:
+    """One attempt without masks; None, and the attempt is void, if too few answer."""
+    quorum = session.plan.rounds.quorum
+    for phase in ROUND_PHASES:
+        opened = open_round(session, cohort, base, number=number, phase=phase, carried=carried)
+        given = exchange(session, opened, cohort, aggregation, needed=quorum - len(carried))
+    if len(carried) + len(given) >= quorum:
+        return opened
+    # The updates stay until the round is over: in the next attempt they count, or are sent again.
+    session.coordinator.runs.close_round(opened, None, state=RoundState.VOID, at=time.time())
+    return None
 
 
 def _weigh(session: Session, there: list[Site], base: Checkpoint) -> SiteWeights | None:

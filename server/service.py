@@ -53,8 +53,9 @@ TRANSFER_THREADS = 32
 STARTUP_TIMEOUT_S = 60.0
 TEND_S = 0.2
 Attempt = tuple[str, int, int]
-UPDATE_OVERHEAD = 1.1
-"""An update is as large as its base but for names; this much larger is still expected."""
+UPDATE_OVERHEAD = 2.1
+"""An update is at most so many times as large as its base: two numbers for each weight (`scaffold`), masked
+with up to 32 bits each, and names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -81,8 +81,14 @@ def _expected(session: Session) -> list[Site]:
     ]
 
 
-def gather(session: Session, *, patience_s: float, given: frozenset[str] = frozenset()) -> list[Site]:
-    """The sites that can be asked: all that are expected, or after `patience_s` at least a quorum.
+def gather(
+    session: Session,
+    *,
+    patience_s: float,
+    given: frozenset[str] = frozenset(),
+    needed: frozenset[str] = frozenset(),
+) -> list[Site]:
+    """The sites that can be asked: all that are expected, or after `patience_s` as many as are needed.
 
     Sites that rest are waited for as long as they say; only then does the plan's timeout begin.
 
@@ -90,23 +96,26 @@ def gather(session: Session, *, patience_s: float, given: frozenset[str] = froze
     ----------
     given
         Sites that have answered already, present or not: nobody waits for them.
+    needed
+        Sites without which there is no sense in asking.
 
     Raises
     ------
     QuorumError
-        Fewer than the quorum were there within the plan's timeout.
+        Fewer than the quorum, or than secure aggregation takes, were there within the plan's timeout.
     AggregationError, ClockError
         See `require_going_on`.
     """
     began = time.monotonic()
-    quorum = session.plan.rounds.quorum
+    quorum = session.plan.least_cohort
     while True:
         require_going_on(session)
         cohort = present(session)
         num_there = len(given | {site.site_id for site in cohort})
+        has_needed = needed <= {site.site_id for site in cohort}
         num_expected = len(given | {site.site_id for site in _expected(session)})
         waited_s = time.monotonic() - began
-        if num_there >= quorum and (num_there == num_expected or waited_s >= patience_s):
+        if has_needed and num_there >= quorum and (num_there == num_expected or waited_s >= patience_s):
             return cohort
         num_resting = sum(
             time.time() < until for site_id, until in session.resting.items() if site_id not in given
@@ -115,6 +124,11 @@ def gather(session: Session, *, patience_s: float, given: frozenset[str] = froze
             began = time.monotonic()
         elif waited_s > session.plan.rounds.timeout_s:
             num_active = len(session.coordinator.federation.active())
+            if num_there >= quorum:
+                raise QuorumError(
+                    "A site is missing of those whose sum may be read in this round; no other sum may be.",
+                    "Ask it to run `mammofed-site start`, then `run resume`; or start a run of its own.",
+                )
             raise QuorumError(
                 f"Only {num_there} of {num_active} sites approve and are online; the plan needs {quorum}.",
                 "Ask the sites to run `mammofed-site start` (and `resume`), then start the run again.",

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 from server.coordinator import Coordinator
 from server.lifecycle import RunState
 from server.store import Run
+from server.strategies import strategy_of
 from shared.errors import AggregationError, PlanError
 from shared.identifiers import new_run_id
+from shared.masking.agreed import LEAST_SITES, Agreed
 from shared.plan import Plan
 
 if TYPE_CHECKING:
@@ -27,13 +29,15 @@ def submit(coordinator: Coordinator, plan: Plan, *, actor: str, initial: Weights
     Raises
     ------
     PlanError
-        The plan goes on from another run, names other initial weights, or needs more sites than there are.
+        The plan goes on from another run, names other initial weights, needs more sites than there are, or
+        cannot keep what secure aggregation promises.
     """
     if plan.extends:
         raise PlanError(
             "The plan goes on from another run.",
             "`run extend` writes such a plan; take `extends` and `initial_weights` out for a run of its own.",
         )
+    plan = with_privacy_settled(plan, num_sites=len(coordinator.federation.active()))
     if initial is None:
         if plan.initial_weights is not None:
             raise PlanError("The plan names initial weights.", "Give them with `--initial-weights`.")
@@ -95,6 +99,31 @@ def extend(
         }
     )
     return _record(coordinator, Plan.from_toml(child.to_toml()), actor)
+
+
+def with_privacy_settled(plan: Plan, *, num_sites: int) -> Plan:
+    """The plan with secure aggregation on or off, as it will be hashed: on for three sites or more.
+
+    Raises
+    ------
+    PlanError
+        It is to be on with a strategy that needs single updates, or with too few sites for its promise.
+    """
+    wanted = plan.privacy.secure_aggregation
+    is_on = num_sites >= LEAST_SITES if wanted == "auto" else wanted == "on"
+    if is_on and strategy_of(plan.aggregation).needs_single_updates:
+        raise PlanError(
+            f"{plan.aggregation.strategy} needs each site's own update, which secure aggregation hides.",
+            'Set `privacy.secure_aggregation = "off"` in the plan, or choose another strategy.',
+        )
+    if is_on:
+        Agreed(
+            num_sites=num_sites,
+            colluding=plan.privacy.colluding_sites,
+            neighbours=plan.privacy.neighbours,
+        )
+    privacy = plan.privacy.model_copy(update={"secure_aggregation": "on" if is_on else "off"})
+    return plan.model_copy(update={"privacy": privacy})
 
 
 def _record(coordinator: Coordinator, plan: Plan, actor: str) -> Run:

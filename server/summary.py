@@ -163,7 +163,7 @@ def summarize(run: Run, coordinator: Coordinator) -> RunSummary:
     return RunSummary(
         run=run,
         num_rounds=plan.rounds.count,
-        quorum=plan.rounds.quorum,
+        quorum=plan.least_cohort,
         consents=_consents(run.run_id, coordinator, names),
         uncounted=_uncounted(coordinator.runs.answers(run.run_id, Phase.COUNT), names),
         rounds=[_summarize_round(each) for each in coordinator.histories.rounds(run.run_id)],

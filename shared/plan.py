@@ -14,6 +14,7 @@ import tomli_w
 from pydantic import AfterValidator, Field, model_validator
 
 from shared.errors import PlanError
+from shared.masking.agreed import LEAST_SITES
 from shared.tables import Table, read_table
 
 MetricName = Literal[
@@ -169,6 +170,19 @@ class PersonalisationPlan(Table):
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
 
 
+class PrivacyPlan(Table):
+    """How little the coordinator learns of a single site.
+
+    With `secure_aggregation` it learns the sum of a round's updates and no single one; "auto" leaves it to
+    `run start`: on with three sites or more. `colluding_sites` may help it without changing that. With
+    `neighbours` each site agrees on masks with so many others alone; None is all of them.
+    """
+
+    secure_aggregation: Literal["auto", "on", "off"] = "auto"
+    colluding_sites: Annotated[int, Field(ge=0, le=1000)] = 0
+    neighbours: Annotated[int, Field(ge=4, le=1000, multiple_of=2)] | None = None
+
+
 def _each_once(names: Sequence[MetricName]) -> tuple[MetricName, ...]:
     if len(set(names)) < len(names):
         raise ValueError("a metric is named twice")
@@ -203,6 +217,7 @@ class Plan(Table):
     training: TrainingPlan = TrainingPlan()
     aggregation: AggregationPlan = AggregationPlan()
     personalisation: PersonalisationPlan = PersonalisationPlan()
+    privacy: PrivacyPlan = PrivacyPlan()
 
     @model_validator(mode="after")
     def _insist_on_a_dense_decoder(self) -> Self:
@@ -245,6 +260,17 @@ class Plan(Table):
     def lineage(self, run_id: str) -> tuple[str, ...]:
         """A run under this plan after those that it goes on from, oldest first."""
         return (*(self.extends or ()), run_id)
+
+    @property
+    def is_masked(self) -> bool:
+        """Whether updates go under masks that cancel in their sum."""
+        return self.privacy.secure_aggregation == "on"
+
+    @property
+    def least_cohort(self) -> int:
+        """Sites without which no round is begun."""
+        masked = max(LEAST_SITES, self.privacy.colluding_sites + 2) if self.is_masked else 0
+        return max(self.rounds.quorum, masked)
 
     @property
     def sha256(self) -> str:

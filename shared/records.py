@@ -16,6 +16,7 @@ from pydantic import Field
 
 from shared.appearance import Appearance
 from shared.evaluation.records import EVALUATED, Evaluation
+from shared.masking.records import MaskingAsked, MaskingTold
 from shared.plan import MetricName
 from shared.record import PROTOCOL, Identifier, Record, Sha256
 from shared.transfer.blob_ref import BlobRef
@@ -36,16 +37,32 @@ class Phase(StrEnum):
     """One exchange between the coordinator and the cohort."""
 
     COUNT = "count"
+    KEYS = "keys"
+    SHARES = "shares"
     TRAIN = "train"
+    SURVIVORS = "survivors"
+    UNMASK = "unmask"
     EVALUATE = "evaluate"
 
 
 ROUND_PHASES: tuple[Phase, ...] = (Phase.TRAIN,)
-"""The phases of a round, in order. Every strategy so far has one."""
+MASKED_ROUND_PHASES: tuple[Phase, ...] = (
+    Phase.KEYS,
+    Phase.SHARES,
+    Phase.TRAIN,
+    Phase.SURVIVORS,
+    Phase.UNMASK,
+)
+"""The phases of a round, in order: without and with secure aggregation, where all of an attempt's phases bear
+one number."""
+
+MASKING_PHASES: frozenset[Phase] = frozenset(MASKED_ROUND_PHASES) - {Phase.TRAIN}
+"""Those in which sites speak of masks alone."""
 
 METRICS_OF_PHASE: Mapping[Phase, frozenset[MetricName]] = MappingProxyType(
     {
         Phase.COUNT: frozenset(),
+        **dict.fromkeys(MASKING_PHASES, frozenset[MetricName]()),
         Phase.TRAIN: frozenset({"train_loss", "loss", "dice", "percent_density"}),
         Phase.EVALUATE: frozenset({*EVALUATED, "appearance"}),
     }
@@ -153,6 +170,8 @@ class Announcement(Record):
         Where the coordinator's audit log stands.
     delta
         A shorter way to the base for a site that has the weights before it; None if there is none.
+    masking
+        What is asked under secure aggregation: in the phases for masks but the first, and in the train phase.
     """
 
     occasion: Occasion
@@ -165,6 +184,7 @@ class Announcement(Record):
     deadline: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     checkpoint: SignedCheckpoint
     delta: Delta | None = None
+    masking: MaskingAsked | None = None
 
 
 class Contribution(Record):
@@ -176,10 +196,10 @@ class Contribution(Record):
         Echo of the announcement's.
     num_examples
         Training examples of the site, or behind the update, rounded down as the site's policy says; 0 in the
-        evaluate phase.
+        evaluate phase and where masks alone are spoken of.
     update
-        Local weights minus the round's weights, by the round's terms; in the train phase alone. See
-        `shared.fixed_point`.
+        Local weights minus the round's weights, by the round's terms, masked under secure aggregation; in the
+        train phase alone. See `shared.fixed_point`.
     num_clipped
         Values of the update that lay beyond the round's grid.
     train_loss
@@ -197,6 +217,8 @@ class Contribution(Record):
         Seconds that the site computed, rounded up to steps of ten.
     checkpoint
         Where the site's audit log stands.
+    masking
+        What the site tells in the phases for masks, and in no other.
     """
 
     occasion: Occasion
@@ -209,6 +231,7 @@ class Contribution(Record):
     appearance: Appearance | None
     duration_s: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     checkpoint: SignedCheckpoint
+    masking: MaskingTold | None
 
 
 class Refusal(Record):

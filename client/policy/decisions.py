@@ -131,8 +131,14 @@ def rulings(policy: Policy, asked: Asked, site: Site) -> list[Ruling]:
         ),
         Ruling(
             rule="privacy.secure_aggregation",
-            met=policy.privacy.secure_aggregation == "not required",
-            words=f"{policy.privacy.secure_aggregation} here; no plan can offer it yet",
+            met=plan.is_masked or policy.privacy.secure_aggregation == "not required",
+            words=f"{'on' if plan.is_masked else 'off'}; {policy.privacy.secure_aggregation} here",
+        ),
+        Ruling(
+            rule="privacy.colluding_sites",
+            met=not plan.is_masked or plan.privacy.colluding_sites >= policy.privacy.colluding_sites,
+            words=f"{plan.privacy.colluding_sites} may help the coordinator; at least "
+            f"{policy.privacy.colluding_sites} under secure aggregation",
         ),
         Ruling(
             rule="privacy.noise",

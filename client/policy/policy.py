@@ -105,11 +105,21 @@ class EgressTable(Table):
 
 
 class PrivacyTable(Table):
-    """What a plan must offer."""
+    """What a plan must offer, and with whom a site masks its updates.
+
+    Under secure aggregation at least `least_sites` sites take part in a round, and the plan bears at least
+    `colluding_sites` that help the coordinator. Where `known_keys` names the other hospitals' signing keys,
+    as they read them out, no others are masked with.
+    """
 
     secure_aggregation: Literal["not required", "required"] = Field(
         default="not required", description='"required" or "not required"'
     )
+    least_sites: int = Field(default=3, ge=3, le=10_000, description="a whole number of 3 or more")
+    colluding_sites: int = Field(default=0, ge=0, le=1000, description="a whole number from 0 to 1000")
+    known_keys: (
+        Annotated[tuple[Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")], ...], Field(strict=False)] | None
+    ) = Field(default=None, description="a list of other sites' signing keys, 64 hex digits each")
     noise: Literal["not required", "required"] = Field(
         default="not required", description='"required" or "not required"'
     )

@@ -44,7 +44,11 @@ def _coordinators(value: Sequence[str] | None) -> str:
 def _bundles(value: Sequence[str] | None) -> str:
     if value is None:
         return "those of approved-bundles.txt"
-    return f"only {', '.join(each[:12] for each in value) or 'none'}"
+    return f"only {_digests(value)}"
+
+
+def _digests(value: Sequence[str]) -> str:
+    return ", ".join(each[:12] for each in value) or "none"
 
 
 def _any_or(value: Sequence[str]) -> str:
@@ -77,5 +81,8 @@ _WORDS: Mapping[str, Callable[[Any], str]] = {
     "egress.smallest_count": "tells no count below {}, and no metric over fewer images".format,
     "egress.round_counts_to": _rounding,
     "egress.metrics": lambda value: ", ".join(value) or "none",
+    "privacy.least_sites": "masks its update with no fewer than {} sites".format,
+    "privacy.colluding_sites": "{} of the other sites may help the coordinator".format,
+    "privacy.known_keys": lambda value: "any" if value is None else f"only {_digests(value)}",
 }
 """Rules that are not listed are told by their value."""

@@ -56,6 +56,8 @@ class Rule(StrEnum):
 
     PUBLIC_KEYS = "public-keys"
     WEIGHTS_OF_THE_PLAN = "weights-of-the-plan"
+    MASKED_WEIGHTS = "masked-weights"
+    WHAT_MASKS_NEED = "what-masks-need"
     LISTED_NUMBERS = "listed-numbers"
     KIND_OF_ERROR = "kind-of-error"
     DECISIONS = "decisions"
@@ -65,6 +67,9 @@ EXPLANATIONS: Mapping[Rule, str] = {
     Rule.PUBLIC_KEYS: "Public keys, a certificate request and the software's version: what membership needs.",
     Rule.WEIGHTS_OF_THE_PLAN: "Changes of weights, by the names and shapes that the plan's strategy sends, "
     "all finite, rounded to the round's grid.",
+    Rule.MASKED_WEIGHTS: "The same under a mask: noise to everybody, until it is added to the others'.",
+    Rule.WHAT_MASKS_NEED: "Public keys for masks, shares of secrets that are sealed for other sites, a "
+    "signature under whose updates are added up, and what takes the masks off their sum.",
     Rule.LISTED_NUMBERS: "Counts and statistics over images, of a fixed list, and where the audit log "
     "stands.",
     Rule.DECISIONS: "What was decided about a plan, with the reason; pausing, going on, leaving.",

@@ -101,6 +101,17 @@ erasure = Table(
     Column("size_bytes", Integer, nullable=False),
 )
 
+survivors = Table(
+    "survivors",
+    metadata,
+    Column("run_id", String(63), primary_key=True),
+    Column("round_number", Integer, primary_key=True),
+    Column("base_sha256", String(64), primary_key=True, comment="of the round's weights, hex"),
+    Column("site_ids", String, nullable=False, comment="whose sum this site may let be read, JSON list"),
+    Column("update_sha256", String(64), nullable=False, comment="of this site's update in it, hex"),
+    Column("at", Float, nullable=False, comment="seconds since the epoch, UTC"),
+)
+
 removal = Table(
     "removal",
     metadata,

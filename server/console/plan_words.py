@@ -25,6 +25,7 @@ GROUPS: Mapping[str, str] = MappingProxyType(
         "training": "Training at a hospital",
         "aggregation": "Updates and what is made of them",
         "personalisation": "Layers that each hospital keeps for itself",
+        "privacy": "What the coordinator sees of a hospital",
     }
 )
 """Titles, by the plan's table."""
@@ -46,6 +47,8 @@ LABELS: Mapping[str, str] = MappingProxyType(
         "aggregation.bits": "Bits of a number on the wire",
         "aggregation.max_update_norm": "Bound on the norm of an update",
         "aggregation.proximal_mu": "Proximal mu",
+        "privacy.colluding_sites": "Hospitals that may collude",
+        "privacy.neighbours": "Hospitals that each one masks with",
     }
 )
 
@@ -82,5 +85,8 @@ HELP: Mapping[str, str] = MappingProxyType(
         "aggregation.adaptivity": "of fedadam and fedyogi",
         "aggregation.hostile_sites": "of trimmed_mean and multi_krum",
         "personalisation.layers": "fine-tuned on its own images at the end",
+        "privacy.secure_aggregation": "sums of updates alone; auto: on with three hospitals or more",
+        "privacy.colluding_sites": "with the coordinator, without its learning more",
+        "privacy.neighbours": "an even number; empty: all",
     }
 )

@@ -99,14 +99,14 @@ class Gatherer:
             yield Certificate(whose=whose, begins_at=issued_at(pem), ends_at=expires_at(pem))
 
     def _run(self, run: Run, num_aggregated: int, troubles: Troubles) -> RunFacts:
-        rounds = Plan.from_toml(run.plan_toml).rounds
+        plan = Plan.from_toml(run.plan_toml)
         numbers = troubles.aggregated(run.run_id, most=ROUNDS_COMPARED)
         return RunFacts(
             run_id=run.run_id,
             name=run.name,
-            num_rounds=rounds.count,
+            num_rounds=plan.rounds.count,
             num_aggregated=num_aggregated,
-            quorum=rounds.quorum,
+            quorum=plan.least_cohort,
             approved=self._coordinator.consents.sites_in(ConsentState.APPROVED, run.run_id),
             values=self._values_of(run.run_id, numbers, troubles),
         )

@@ -139,15 +139,17 @@ class SmallFederation:
         timeout_s: float = 60.0,
         model: Mapping[str, Any] = SMALLEST,
         aggregation: Mapping[str, Any] = MappingProxyType({}),
+        is_masked: bool = False,
         **training: Any,
     ) -> Path:
-        """A plan, of the smallest network unless another is given."""
+        """A plan, of the smallest network unless another is given; updates can be looked at unless masked."""
         plan = {
             "name": name,
             "rounds": {"count": rounds, "quorum": 2, "timeout_s": timeout_s},
             "model": dict(model),
             "aggregation": dict(aggregation),
             "training": {"batch_size": 2, **training},
+            "privacy": {"secure_aggregation": "on" if is_masked else "off"},
         }
         file = self.folder / f"{name}.toml"
         file.write_text(tomli_w.dumps(plan))

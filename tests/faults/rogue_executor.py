@@ -112,6 +112,7 @@ class Rogue:
             appearance=None,
             duration_s=10.0,
             checkpoint=log_position.to_bytes().decode(),
+            masking=None,
         )
         document = {**json.loads(told.to_bytes()), **changes}
         payload = json.dumps(document, sort_keys=True, separators=(",", ":")).encode()

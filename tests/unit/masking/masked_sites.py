@@ -15,10 +15,11 @@ from server.masking import MaskedRound
 from shared.fixed_point.grid import Bits, Grid
 from shared.fixed_point.masked_file import read_masked, write_masked
 from shared.fixed_point.sums import IntegerSum, ring_bits
-from shared.masking.records import RosterAsked, SurvivorsAsked, UnmaskAsked
+from shared.masking.records import RosterAsked, SharesAsked, SurvivorsAsked, UnmaskAsked
+from shared.records import Phase
 from shared.trust.keys import SigningKey
 
-NO_DEMANDS = Demands(least_sites=3, colluding_sites=0)
+NO_DEMANDS = Demands(least_sites=3)
 
 
 def attempt_named(name: str) -> str:
@@ -62,12 +63,20 @@ class MaskedSites:
     def key(self) -> RosterAsked:
         for site, party in self.parties.items():
             self.round_.take_keys(site, party.keys(), self.signing_keys[site].verify_key)
-        return self.round_.close_keys()
+        self.round_.close(Phase.KEYS)
+        asked = self.round_.asked(Phase.SHARES, "")
+        assert isinstance(asked, RosterAsked)
+        return asked
 
-    def share(self, roster: RosterAsked, sites: Collection[str]) -> tuple[str, ...]:
+    def share(self, roster: RosterAsked, sites: Collection[str]) -> None:
         for site in sites:
             self.round_.take_shares(site, self.parties[site].share(roster))
-        return self.round_.close_shares()
+        self.round_.close(Phase.SHARES)
+
+    def shares_for(self, site: str) -> SharesAsked:
+        asked = self.round_.asked(Phase.TRAIN, site)
+        assert isinstance(asked, SharesAsked)
+        return asked
 
     @property
     def ring(self) -> int:
@@ -79,19 +88,25 @@ class MaskedSites:
         total = IntegerSum(self.grid)
         for site in sites:
             sha256 = hashlib.sha256(updates[site].tobytes()).hexdigest()
-            mask = self.parties[site].mask(self.round_.shares_for(site), update_sha256=sha256)
+            mask = self.parties[site].mask(self.shares_for(site), update_sha256=sha256)
             words = updates[site].astype(np.int32).view(np.uint32) + mask.words(self.size)
             file = io.BytesIO()
             write_masked(file, self.grid, [words], ring=self.ring)
             upload = self.uploads[site] = file.getvalue()
             total.add(lambda upload=upload: read_masked(io.BytesIO(upload), self.grid, ring=self.ring))
             self.round_.take_masked(site)
-        return total, self.round_.close_masked()
+        self.round_.close(Phase.TRAIN)
+        asked = self.round_.asked(Phase.SURVIVORS, "")
+        assert isinstance(asked, SurvivorsAsked)
+        return total, asked
 
     def sign(self, asked: SurvivorsAsked, sites: Collection[str]) -> UnmaskAsked:
         for site in sites:
             self.round_.take_signed(site, self.parties[site].sign(asked))
-        return self.round_.close_signed()
+        self.round_.close(Phase.SURVIVORS)
+        unmask = self.round_.asked(Phase.UNMASK, "")
+        assert isinstance(unmask, UnmaskAsked)
+        return unmask
 
     def reveal(self, asked: UnmaskAsked, sites: Collection[str]) -> None:
         for site in sites:

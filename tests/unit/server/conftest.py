@@ -15,6 +15,7 @@ import server.rounds
 import server.session
 from shared.files import write_file
 from shared.model.networks import ARCHITECTURES, Architecture
+from shared.plan import Plan
 from tests.unit.server.simulated_federation import SITES, SimulatedFederation, small_plan
 
 SMALLEST = Architecture(stem_stride=2, channels=(4, 8), encoder_depth=1, decoder_depth=1)
@@ -57,10 +58,15 @@ def found_federation(
             return file
 
         def make(
-            rounds: int = 2, *, quorum: int = 2, timeout_s: float = 5, sites: Mapping[str, int] = SITES
+            rounds: int = 2,
+            *,
+            quorum: int = 2,
+            timeout_s: float = 5,
+            sites: Mapping[str, int] = SITES,
+            plan: Plan | None = None,
         ) -> SimulatedFederation:
             folder = tmp_path / f"home-{len(founded)}"
-            plan = small_plan(rounds, quorum=quorum, timeout_s=timeout_s)
+            plan = plan or small_plan(rounds, quorum=quorum, timeout_s=timeout_s)
             founded.append(SimulatedFederation(folder, plan, sites, database_file=new_database_file()))
             return founded[-1]
 

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from client.masking import Demands, Parties, Party
 from server.channel import Reply
 from server.coordinator import Coordinator
 from server.enrolment import EnrolledSite, SiteKeys
@@ -37,10 +38,14 @@ from shared.appearance import Appearance
 from shared.audit import checkpoints
 from shared.audit.chain import GENESIS
 from shared.consent.records import STATED_DECISION_TYPE, Decision, StatedDecision, Verdict
+from shared.errors import MaskingError
 from shared.evaluation.records import Evaluation, Moments, PercentDensity, SegmentMoments
 from shared.fixed_point.grid import Grid, Integers
+from shared.fixed_point.masked_file import write_masked
 from shared.fixed_point.rounding import Rounding, rounding_key
-from shared.fixed_point.update_file import write_update
+from shared.fixed_point.sums import ring_bits
+from shared.fixed_point.update_file import read_update, write_update
+from shared.masking.records import MaskingTold, RosterAsked, SharesAsked, SurvivorsAsked, UnmaskAsked
 from shared.model import Weights, build_model, initial_model
 from shared.model.sent import sent_shapes
 from shared.model.weights import from_bytes, weights_of
@@ -48,6 +53,7 @@ from shared.plan import ModelPlan, Plan, RoundsPlan
 from shared.records import (
     ANNOUNCEMENT_TYPE,
     CONTRIBUTION_TYPE,
+    MASKING_PHASES,
     REFUSAL_TYPE,
     Announcement,
     Contribution,
@@ -139,7 +145,7 @@ class Kept:
         if then.occasion == now.occasion:
             return True
         return (
-            asked.plan.rounds.late_updates == "use"
+            (asked.plan.rounds.late_updates == "use" or asked.plan.is_masked)
             and then.occasion.attempt < now.occasion.attempt
             and with_attempt(then.occasion, now.occasion.attempt) == now.occasion
             and (then.terms, then.counted) == (now.terms, now.counted)
@@ -182,6 +188,8 @@ class SimulatedSite:
     trained: dict[int, Asked] = field(default_factory=dict)
     kept: dict[int, Kept] = field(default_factory=dict)
     counts: Deed = field(default_factory=lambda: honest)
+    parties: Parties = field(default_factory=Parties)
+    settled: dict[int, tuple[str, ...]] = field(default_factory=dict)
     _deeds: dict[int | None, list[Deed]] = field(default_factory=dict)
 
     @property
@@ -254,22 +262,25 @@ class SimulatedSite:
     def upload(self, content: bytes) -> BlobRef:
         blob = BlobRef.of(content)
         expected = self.coordinator.runs.expected_updates(self.site_id)
-        assert any(blob.size_bytes <= 1.1 * each.base_bytes for each in expected)
+        assert any(blob.size_bytes <= 2.1 * each.base_bytes for each in expected)
         return self.coordinator.blobs.put_bytes(content)
 
-    def contribution(self, asked: Asked, update: BlobRef | None) -> Contribution:
+    def contribution(
+        self, asked: Asked, update: BlobRef | None, masking: MaskingTold | None = None
+    ) -> Contribution:
         phase = asked.occasion.phase
         return Contribution(
             occasion=asked.occasion,
-            num_examples=0 if phase is Phase.EVALUATE else self.num_examples,
+            num_examples=self.num_examples if phase in {Phase.COUNT, Phase.TRAIN} else 0,
             update=update,
             num_clipped=0,
             train_loss=1 / (1 + asked.occasion.round_number) if phase is Phase.TRAIN else None,
-            evaluation=None if phase is Phase.COUNT else EVALUATION,
+            evaluation=EVALUATION if phase in {Phase.TRAIN, Phase.EVALUATE} else None,
             personal_evaluation=None,
             appearance=self.appearance if phase is Phase.EVALUATE else None,
             duration_s=1.5,
             checkpoint=self.checkpoint(),
+            masking=masking,
         )
 
     def checkpoint(self, *, sequence: int = 0, head: str = GENESIS) -> str:
@@ -305,7 +316,57 @@ class SimulatedSite:
         if kept is None or not kept.stands_for(asked):
             kept = Kept(asked=asked, content=self.encoded(asked, self.train(asked)))
             self.kept[asked.occasion.round_number] = kept
-        return self.signed(self.contribution(asked, self.upload(kept.content)))
+        content = self.masked(asked, kept) if asked.plan.is_masked else kept.content
+        return self.signed(self.contribution(asked, self.upload(content)))
+
+    def masked(self, asked: Asked, kept: Kept) -> bytes:
+        """The upload of a kept update under this attempt's mask."""
+        assert isinstance(asked.announcement.masking, SharesAsked)
+        party = self.parties.of(RUN_ID, asked.occasion.attempt_sha256)
+        sha256 = hashlib.sha256(kept.content).hexdigest()
+        mask = party.mask(asked.announcement.masking, update_sha256=sha256)
+        grid, file = asked.grid(self.train(kept.asked)), io.BytesIO()
+        words = (
+            integers.astype(np.int32).view(np.uint32) + mask.words(integers.size)
+            for integers in read_update(io.BytesIO(kept.content), grid)
+        )
+        write_masked(file, grid, words, ring=ring_bits(grid.bits, party.num_sites))
+        return file.getvalue()
+
+    def tell_of_masks(self, asked: Asked) -> bytes:
+        """Take part in a phase for masks, as the protocol says; one set of survivors in each round."""
+        occasion, masking = asked.occasion, asked.announcement.masking
+        told: MaskingTold
+        if occasion.phase is Phase.KEYS:
+            party = Party(
+                attempt=occasion.attempt_sha256,
+                site_id=self.site_id,
+                signing_key=self.signing_key,
+                demands=Demands(least_sites=3),
+                colluding=asked.plan.privacy.colluding_sites,
+                neighbours=asked.plan.privacy.neighbours,
+            )
+            told = self.parties.begin(RUN_ID, party).keys()
+            return self.signed(self.contribution(asked, None, told))
+        party = self.parties.of(RUN_ID, occasion.attempt_sha256)
+
+        def bind(survivors: tuple[str, ...]) -> None:
+            if self.settled.setdefault(occasion.round_number, survivors) != survivors:
+                raise MaskingError("Others were signed for before.", "")
+
+        try:
+            match masking:
+                case RosterAsked():
+                    told = party.share(masking)
+                case SurvivorsAsked():
+                    told = party.sign(masking, bind=bind)
+                case UnmaskAsked():
+                    told = party.reveal(masking)
+                case _:
+                    raise AssertionError(masking)
+        except MaskingError:
+            return refuse(self, asked)
+        return self.signed(self.contribution(asked, None, told))
 
     def contribute(self, asked: Asked, update: Weights) -> bytes:
         return self.signed(self.contribution(asked, self.upload(self.encoded(asked, update))))
@@ -313,6 +374,8 @@ class SimulatedSite:
 
 def honest(site: SimulatedSite, asked: Asked) -> bytes:
     """Take part as the protocol says."""
+    if asked.occasion.phase in MASKING_PHASES:
+        return site.tell_of_masks(asked)
     if asked.occasion.phase is not Phase.TRAIN:
         return site.signed(site.contribution(asked, None))
     return site.contribute_kept(asked)

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from server.service import BlobPolicy, discard_abandoned
 from server.store.run import ExpectedUpdate
-from shared.records import Phase
+from shared.plan import PrivacyPlan
+from shared.records import MASKING_PHASES, Phase
 from shared.transfer.blob_ref import BlobRef
-from tests.unit.server.simulated_federation import Asked, SimulatedFederation, SimulatedSite, honest
+from tests.unit.server.simulated_federation import (
+    Asked,
+    SimulatedFederation,
+    SimulatedSite,
+    honest,
+    small_plan,
+)
 
 
 def policy_of(federation: SimulatedFederation) -> BlobPolicy:
@@ -23,14 +32,16 @@ def policy_of(federation: SimulatedFederation) -> BlobPolicy:
 
 @pytest.mark.parametrize("phase", Phase)
 def test_a_site_may_send_one_update_of_the_bases_size_while_it_is_asked_to_train(
-    phase: Phase, federation: SimulatedFederation
+    phase: Phase, found_federation: Callable[..., SimulatedFederation]
 ) -> None:
+    masked = PrivacyPlan(secure_aggregation="on" if phase in MASKING_PHASES else "off")
+    federation = found_federation(plan=small_plan(2).model_copy(update={"privacy": masked}))
     policy, allowed = policy_of(federation), []
 
     def look(site: SimulatedSite, asked: Asked) -> bytes:
         size = asked.announcement.base.size_bytes
         if asked.occasion.phase is phase:
-            sizes = (0, 1, size, int(1.1 * size), int(1.1 * size) + 2, 100 * size)
+            sizes = (0, 1, size, int(2.1 * size), int(2.1 * size) + 2, 100 * size)
             allowed[:] = [policy.may_send(site.site_id, "0" * 64, each) for each in sizes]
         return honest(site, asked)
 

@@ -49,7 +49,7 @@ RUN = Run(
     run_id="run-1",
     name="density",
     plan_sha256=PLAN.digest,
-    plan_toml="",
+    plan_toml='name = "density"\n[rounds]\ncount = 3\n',
     state=RunState.SUBMITTED,
     created_at=NOW,
 )
@@ -311,6 +311,7 @@ def test_a_second_answer_for_the_same_occasion_is_refused_and_the_first_stays(ru
         appearance=None,
         duration_s=1.0,
         checkpoint="{}",
+        masking=None,
     )
     runs.record_answer(occasion(), AnswerState.ADMITTED, at=NOW, contribution=contribution)
     (first,) = runs.answers("run-1")

@@ -57,6 +57,7 @@ def answer(evaluation: Evaluation | None, personal: Evaluation | None) -> bytes:
         checkpoint="-",
         personal_evaluation=personal,
         appearance=None,
+        masking=None,
     )
     return sign(CONTRIBUTION_TYPE, contribution.to_bytes(), KEY).to_bytes()
 

@@ -68,16 +68,20 @@ hostile_sites = 1
 layers = "none"
 epochs = 10
 learning_rate = 0.001
+
+[privacy]
+secure_aggregation = "auto"
+colluding_sites = 0
 """
 """What every coordinator and site must make of the shortest plan. Changing it changes all identities."""
 
-CANONICAL_SHA256 = "1608232b675e17a9e05729a923b9ba0a0d1e944bfc91e8099095e3e65980d060"
+CANONICAL_SHA256 = "2d2549f342988c99de03be2e77c4b8465e315b5997a34146623dc64a727099a5"
 
 
 def with_setting(name: str, value: str) -> str:
     """The shortest plan with one more setting, or with another value of one that it has."""
     settings = {"name": '"density"', "rounds.count": "3", name: value}
-    tables = ("", "rounds", "model", "training", "aggregation", "personalisation")
+    tables = ("", "rounds", "model", "training", "aggregation", "personalisation", "privacy")
     lines = {table: [f"[{table}]"] if table else [] for table in tables}
     for setting, written in settings.items():
         table, _, key = setting.rpartition(".")
@@ -148,10 +152,21 @@ def test_layout_comments_and_written_defaults_do_not_change_the_identity() -> No
         ("personalisation.layers", '"norms"'),
         ("personalisation.epochs", "3"),
         ("personalisation.learning_rate", "0.01"),
+        ("privacy.secure_aggregation", '"on"'),
+        ("privacy.secure_aggregation", '"off"'),
+        ("privacy.colluding_sites", "1"),
+        ("privacy.neighbours", "8"),
     ],
 )
 def test_every_setting_is_part_of_the_identity(name: str, value: str) -> None:
     assert Plan.from_toml(with_setting(name, value)).sha256 != CANONICAL_SHA256
+
+
+@pytest.mark.parametrize("setting", ['neighbours = "8"', "neighbours = 7", "neighbours = 2"])
+def test_privacy_beyond_what_there_is_is_refused(setting: str) -> None:
+    name, _, value = setting.partition(" = ")
+    with pytest.raises(PlanError):
+        Plan.from_toml(with_setting(f"privacy.{name}", value))
 
 
 @pytest.mark.parametrize("pixel_mm", ["0.19", "5.1", "nan", '"1"'])
@@ -238,6 +253,8 @@ LEGAL = {
     "personalisation.layers": ['"none"', '"norms"', '"dense_decoder"'],
     "personalisation.epochs": ["1", "1000"],
     "personalisation.learning_rate": ["1e-9", "1"],
+    "privacy.secure_aggregation": ['"auto"', '"on"', '"off"'],
+    "privacy.colluding_sites": ["0", "1000"],
 }
 ILLEGAL = {
     "version": ["0", "2", '"1"'],
@@ -275,6 +292,8 @@ ILLEGAL = {
     "personalisation.layers": ['"all"', '"Norms"', "true"],
     "personalisation.epochs": ["0", "1001", "3.0"],
     "personalisation.learning_rate": ["0", "1.1", "nan"],
+    "privacy.secure_aggregation": ['"yes"', "true", "1"],
+    "privacy.colluding_sites": ["-1", "1001", "1.0"],
 }
 
 

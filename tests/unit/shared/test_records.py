@@ -50,6 +50,7 @@ CONTRIBUTION = Contribution(
     appearance=None,
     duration_s=1.5,
     checkpoint="{}",
+    masking=None,
 )
 ANNOUNCEMENT = Announcement(
     occasion=OCCASION,
@@ -86,7 +87,7 @@ def test_the_canonical_bytes_of_a_contribution_are_pinned() -> None:
         b'{"appearance":null,"checkpoint":"{}","duration_s":1.5,"evaluation":{"calibration":null,"density_categories":null,'
         b'"dice":{"breast":null,"dense":{"interval":[0.7,0.8],"mean":0.75,"num_images":6,"variance":0.02},"pectoral":null},"hausdorff":null,'
         b'"loss":{"interval":null,"mean":0.5,"num_images":8,"variance":0.1},"num_examples":8,'
-        b'"percent_density":null},"num_clipped":7,"num_examples":12,"occasion":{"attempt":1,'
+        b'"percent_density":null},"masking":null,"num_clipped":7,"num_examples":12,"occasion":{"attempt":1,'
         b'"base_digest":"' + b"b" * 64 + b'","phase":"train","plan_sha256":"' + b"a" * 64 + b'","protocol":2,'
         b'"round_number":2,"run_id":"run-1","site_id":"site-1"},"personal_evaluation":null,"train_loss":0.25,"update":{"digest":"'
         + b"c" * 64

@@ -30,6 +30,7 @@ from shared.enrolment import renewal_pb2, renewal_pb2_grpc
 from shared.files import write_file
 from shared.fixed_point.grid import Grid
 from shared.fixed_point.update_file import read_update
+from shared.masking.records import MaskingAsked
 from shared.model import Weights, initial_model
 from shared.model.networks import ARCHITECTURES, Architecture
 from shared.model.sent import sent_shapes
@@ -206,6 +207,7 @@ class MinimalCoordinator(renewal_pb2_grpc.RenewalServicer):
         delta: Delta | None = None,
         counted: int | Counted | None = None,
         rejected: Rejected | None = None,
+        masking: MaskingAsked | None = None,
         **occasion: object,
     ) -> Announcement:
         """An announcement of the plan and its first weights, or of other bytes in their place.
@@ -248,6 +250,7 @@ class MinimalCoordinator(renewal_pb2_grpc.RenewalServicer):
             deadline=time.time() + deadline_in_s,
             checkpoint=checkpoint or self.checkpoint(),
             delta=delta,
+            masking=masking,
         )
 
     def checkpoint(self, *, sequence: int = 0, head: str = GENESIS, at: float | None = None) -> str:

@@ -41,6 +41,9 @@ round_counts_to = 5
 
 [privacy]
 secure_aggregation = "required"
+least_sites = 5
+colluding_sites = 1
+known_keys = ["bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"]
 noise = "required"
 """
 

@@ -209,6 +209,7 @@ def _contribution(plan: Plan, run_id: str, number: int, site_id: str, loss: floa
         appearance=None,
         duration_s=60.0,
         checkpoint="checkpoint",
+        masking=None,
     )
 
 

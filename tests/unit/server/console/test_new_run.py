@@ -8,6 +8,7 @@ import pytest
 
 from server.console.plan_form import SETTINGS, check, values_of
 from server.estimate import PastRounds, estimate, past_rounds
+from server.submission import with_privacy_settled
 from shared.errors import UnreachableError
 from shared.plan import AggregationPlan, ModelPlan, PersonalisationPlan, Plan, RoundsPlan, TrainingPlan
 from shared.transfer.blob_ref import BlobRef
@@ -45,7 +46,7 @@ def test_every_setting_of_a_plan_comes_back_from_its_form() -> None:
 
 
 def test_the_form_has_every_setting_that_a_person_may_choose() -> None:
-    tables = ("rounds", "model", "training", "aggregation", "personalisation")
+    tables = ("rounds", "model", "training", "aggregation", "personalisation", "privacy")
     whole = {f"{table}.{key}" for table in tables for key in Plan.model_fields[table].annotation.model_fields}
 
     assert {setting.name for setting in SETTINGS} == whole | {"name", "seed", "metrics"}
@@ -83,7 +84,9 @@ def test_an_operator_fills_the_form_in_and_the_hospitals_are_asked(federation: C
 
     (run,) = federation.coordinator.runs.all()
     assert answer.headers["location"] == f"/runs/{run.run_id}"
-    assert Plan.from_toml(run.plan_toml) == Plan(name="density", rounds=RoundsPlan(count=40))
+    num_sites = len(federation.coordinator.federation.active())
+    asked = with_privacy_settled(Plan(name="density", rounds=RoundsPlan(count=40)), num_sites=num_sites)
+    assert Plan.from_toml(run.plan_toml) == asked
     assert [line[0] for line in federation.lines("run.submitted")] == ["person:otto"]
 
 

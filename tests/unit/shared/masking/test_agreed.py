@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from itertools import combinations
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -100,3 +102,21 @@ def test_the_graph_stays_connected_whichever_sites_leave_or_collude_up_to_the_pr
             reached |= open_ends
             open_ends = {other for site in open_ends for other in around[site]} & left - reached
         assert reached == left
+
+
+def test_the_table_in_the_docs_is_what_the_function_says() -> None:
+    page = (Path(__file__).parents[4] / "docs" / "privacy.md").read_text()
+    rows = re.findall(r"^\| (\d+) \|(.*)\|$", page.partition("| sites |")[2], re.MULTILINE)
+    assert len(rows) == 10
+
+    for num_sites, cells in rows:
+        for colluding, cell in zip((0, 1, 2, 5), map(str.strip, cells.split("|")), strict=True):
+            if cell:
+                agreed = Agreed(num_sites=int(num_sites), colluding=colluding)
+                assert cell == f"{agreed.threshold} / {agreed.dropouts}"
+            else:
+                with pytest.raises(PlanError):
+                    Agreed(num_sites=int(num_sites), colluding=colluding)
+    for neighbours, dropouts in re.findall(r"k = (\d+) (?:a round of 200 sites|it) bears (\d+)", page):
+        many = Agreed(num_sites=200, colluding=5, neighbours=int(neighbours))
+        assert many.dropouts == int(dropouts)
