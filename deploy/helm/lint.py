@@ -15,6 +15,7 @@ import yaml
 CHARTS = Path(__file__).resolve().parent
 KUBERNETES = ("1.30", "1.34")
 WARNING = 2
+_MAIL = {"protocol": "TCP", "port": 587}
 _IMAGE = {"repository": "registry.example.org/mammofed", "tag": "0.1.0"}
 VALUES: Mapping[str, list[dict[str, Any]]] = {
     "mammofed-site": [
@@ -37,6 +38,9 @@ VALUES: Mapping[str, list[dict[str, Any]]] = {
             "image": _IMAGE,
             "federation": {"name": "Density study", "host": "10.0.0.7"},
             "service": {"type": "NodePort", "annotations": {"example.org/tcp": "passthrough"}},
+            "egress": [
+                {"to": [{"ipBlock": {"cidr": "192.0.2.25/32"}}], "ports": [{"protocol": "TCP", "port": 587}]}
+            ],
         },
     ],
 }
