@@ -7,7 +7,6 @@ from __future__ import annotations
 import datetime
 import sys
 import time
-from collections import deque
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
@@ -51,17 +50,26 @@ def audit_commands(open_side: OpenSide) -> typer.Typer:
         event: Annotated[
             str, typer.Option(help="This event alone, such as `run.finished`, or all of a kind: `run`.")
         ] = "",
+        actor: Annotated[str, typer.Option(help="Part of the name of who did it.")] = "",
+        subject: Annotated[str, typer.Option(help="Part of the id of what it happened to.")] = "",
+        words: Annotated[str, typer.Option(help="Found in any of these, or in the details.")] = "",
+        until: Annotated[str, typer.Option("--until", help="Before then, written as for --since.")] = "",
         limit: Annotated[int, typer.Option(help="At most so many lines, the newest.", min=1)] = 50,
         home: SideHomeOption = None,
         as_json: SideJsonOption = False,
     ) -> None:
-        """Show the newest lines of the audit log: when, who, what, to whom."""
-        wanted = (
-            line
-            for line in _since(open_side(home), since)
-            if not event or f"{line.name}.".startswith(f"{event}.")
+        """Show the newest lines of the audit log that fit all that is asked: when, who, what, to whom."""
+        from shared.audit.search import Search
+
+        search = Search(
+            event=event,
+            actor=actor,
+            subject=subject,
+            words=words,
+            from_ms=_ms(since) if since else None,
+            to_ms=_ms(until) if until else None,
         )
-        newest = deque(wanted, maxlen=limit)
+        newest = open_side(home).log.search(search, at_most=limit)[::-1]
         output = Output(as_json)
         if as_json:
             output.json([line.to_document() for line in newest])

@@ -56,6 +56,9 @@ def test_the_log_is_shown_by_time_event_and_number(side: SideAtTerminal) -> None
     assert names(side, "--event", "ru") == []
     assert names(side, "--limit", "1") == ["run.finished"]
     assert names(side, "--event", "run", "--since", half_an_hour_ago) == ["run.running", "run.finished"]
+    assert names(side, "--actor", "ada", "--subject", "run-1") == ["run.submitted"]
+    assert names(side, "--words", "a" * 64) == ["run.submitted"]
+    assert names(side, "--words", "run-1", "--until", half_an_hour_ago) == ["run.submitted"]
     assert "local:ada" in side.text("audit", "show")
     with pytest.raises(ConfigError, match="neither a day nor a time"):
         names(side, "--since", "yesterday")
