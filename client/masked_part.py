@@ -41,7 +41,13 @@ class MaskedPart:
             case RosterAsked() if occasion.phase is Phase.SHARES:
                 return party.share(asked)
             case SurvivorsAsked() if occasion.phase is Phase.SURVIVORS:
-                bind = partial(self.signed.bind, occasion, update_sha256=party.update_sha256, at=time.time())
+                bind = partial(
+                    self.signed.bind,
+                    occasion,
+                    update_sha256=party.update_sha256,
+                    key_ids=party.key_ids,
+                    at=time.time(),
+                )
                 return party.sign(asked, bind=bind)
             case UnmaskAsked() if occasion.phase is Phase.UNMASK:
                 return party.reveal(asked)

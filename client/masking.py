@@ -179,6 +179,12 @@ class Party:
         return self._update_sha256
 
     @property
+    def key_ids(self) -> tuple[str, ...]:
+        """Of the signing keys of all that take part, by site id."""
+        roster = self._known_roster()
+        return tuple(roster.signing_key(site).key_id for site in roster.members)
+
+    @property
     def num_sites(self) -> int:
         """Of how many updates a sum must have room."""
         return len(self._known_roster().members)

@@ -12,7 +12,9 @@ from collections.abc import Sequence
 from sqlalchemy import Engine, select
 from sqlalchemy.dialects.sqlite import insert
 
+from client.store.audit import append
 from client.store.schema import survivors
+from shared.audit.events import SumSigned
 from shared.errors import MaskingError
 from shared.records import Occasion
 from shared.store import transaction
@@ -24,8 +26,21 @@ class SignedSurvivors:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def bind(self, occasion: Occasion, site_ids: Sequence[str], *, update_sha256: str, at: float) -> None:
+    def bind(
+        self,
+        occasion: Occasion,
+        site_ids: Sequence[str],
+        *,
+        update_sha256: str,
+        key_ids: Sequence[str],
+        at: float,
+    ) -> None:
         """Settle on these survivors for a round, if nothing else was settled before.
+
+        Parameters
+        ----------
+        key_ids
+            Signing keys of all that took part in the masking, for the audit log.
 
         Raises
         ------
@@ -43,8 +58,18 @@ class SignedSurvivors:
             query = select(*(survivors.c[name] for name in wanted)).where(
                 *(survivors.c[name] == value for name, value in key.items())
             )
-            settled = connection.execute(query).mappings().one()
-        if dict(settled) != wanted:
+            settled = dict(connection.execute(query).mappings().one())
+            if settled == wanted:
+                event = SumSigned(
+                    subject=occasion.run_id,
+                    number=occasion.round_number,
+                    attempt=occasion.attempt,
+                    phase=occasion.phase,
+                    sites=tuple(site_ids),
+                    keys=tuple(key_ids),
+                )
+                append(connection, event, actor=occasion.site_id, at=at)
+        if settled != wanted:
             raise MaskingError(
                 "A second sum of one round was asked for, which beside the first would tell single updates.",
                 "Tell the coordinator: the round can only be finished with the sites that it named first.",

@@ -50,6 +50,7 @@ from shared.audit.federation_events import (
     SiteResumed,
     SiteRevoked,
     SiteWithdrawn,
+    SumSigned,
 )
 from shared.audit.local_events import (
     AlertAcknowledged,
@@ -140,6 +141,7 @@ __all__ = [
     "SiteRevoked",
     "SiteWithdrawn",
     "StoreRewound",
+    "SumSigned",
 ]
 
 EVENTS: Mapping[str, type[Event]] = {
@@ -176,6 +178,7 @@ EVENTS: Mapping[str, type[Event]] = {
         AnswerRefused,
         AnswerLost,
         ContributionReleased,
+        SumSigned,
         ContributionRefused,
         ContributionRejected,
         ModelPublished,

@@ -280,6 +280,24 @@ class ContributionReleased(_RoundEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SumSigned(_RoundEvent):
+    """This site signs whose updates may be read as a sum under secure aggregation.
+
+    Attributes
+    ----------
+    sites
+        Whose they are.
+    keys
+        Signing keys of all that took part in the masking, as `keys show` has them, by site id: to be compared
+        with what those hospitals say themselves.
+    """
+
+    name = "sum.signed"
+    sites: tuple[Identifier, ...]
+    keys: tuple[KeyId, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ContributionRefused(_RoundEvent):
     """This site sent a refusal instead of a contribution."""
 

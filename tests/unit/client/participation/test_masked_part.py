@@ -174,6 +174,11 @@ def test_the_sum_is_that_of_the_sites_own_update_to_the_last_bit_and_the_update_
     assert np.any(update)
     assert sent.update is not None
     assert sent.update.size_bytes == masked_size(grid_of(MASKED), ring=18)
+    (signed,) = (line for line in workplace.audit.lines() if line.name == "sum.signed")
+    own_key = SigningKey.load(attempt.coordinator.home.signing_key_file).verify_key
+    keys = [own_key, *(party.signing_key.verify_key for party in attempt.others.values())]
+    assert signed.details["sites"] == list(EVERYBODY)
+    assert signed.details["keys"] == [key.key_id for key in keys]
     lines = ledger_rows(attempt.coordinator.home)
     assert digest not in {line.sha256 for line in lines} | set(attempt.coordinator.ledger_at_send)
     assert {(line.kind, line.phase, line.rule) for line in lines} == {

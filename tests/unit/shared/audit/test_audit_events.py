@@ -83,6 +83,7 @@ site.resumed
 site.revoked reason site_name
 site.withdrawn
 store.rewound revision
+sum.signed attempt keys number phase sites
 """
 
 MUST_NOT_BE_WRITTEN = {
