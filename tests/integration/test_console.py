@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from server.lifecycle import RoundState, RunState
+from tests.integration.browsing import a_browser, opened, sign_in
 from tests.integration.running_console import PASSWORD, RunningConsole, events, running_console
 from tests.unit.server.console.recorded_runs import plan_of, record_run
 
@@ -39,8 +39,6 @@ CONTRASTS = """() => {
   return poor;
 }"""
 """Texts whose contrast with what lies behind them is below 4.5 (WCAG 2.2, success criterion 1.4.3)."""
-
-PATIENCE_MS = 120_000
 
 
 @pytest.fixture(scope="module")
@@ -77,34 +75,8 @@ def test_an_open_page_follows_what_others_do_until_its_sign_in_ends(console: Run
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-    program = shutil.which("chromium")
-    if program is None:
-        pytest.skip("Chromium is not installed")
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+    with a_browser() as browser:
         yield browser
-        browser.close()
-
-
-def opened(browser: Browser, console: RunningConsole, *, scheme: str, width: int) -> tuple[Page, list[str]]:
-    """A page at the console's address, and what the browser complains of on it."""
-    context = browser.new_context(
-        ignore_https_errors=True, color_scheme=scheme, viewport={"width": width, "height": 800}
-    )
-    context.set_default_timeout(PATIENCE_MS)  # other tests share this machine
-    page, complaints = context.new_page(), []
-    page.on("console", lambda message: complaints.append(message.text))
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.goto(console.address)
-    return page, complaints
-
-
-def sign_in(page: Page) -> None:
-    page.get_by_label("Name").fill("ada")
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Sign in").click()
-    page.get_by_role("heading", name="Federation").wait_for()
 
 
 def check_looks(page: Page, width: int) -> None:
