@@ -53,6 +53,8 @@ from shared.supervision import Pulse, follow_supervisor
 
 PROBE_EVERY_S = 2.0
 DEAF_AFTER_S = 30.0
+KEEP_ALIVE_S = 75
+"""A node that waits asks and tells that it lives over the line that it has; each new one costs a handshake."""
 
 
 class TokenPlugin(NoOpControlAuthnPlugin):
@@ -182,6 +184,7 @@ def _listener(app: Any, host: str, port: int, home: CoordinatorHome, *, lifespan
         ssl_keyfile=str(home.tls_key_file),
         ssl_certfile=str(home.tls_chain_file),
         server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
     )
     config.load()
     assert config.ssl is not None  # a key and a certificate were given

@@ -17,9 +17,10 @@ from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import flwr.supercore.corestate.in_memory_corestate as flower_tasks
 import flwr.supercore.heartbeat as flower_heartbeat
@@ -374,6 +375,35 @@ def test_a_call_of_the_node_to_a_coordinator_that_says_nothing_is_given_up_soon(
 
         with pytest.raises(httpx.ReadTimeout):
             client.PullMessages(PullMessagesRequest())
+
+
+class _OneByOne(BaseHTTPRequestHandler):
+    """Answers every call with nothing, and keeps its line."""
+
+    protocol_version = "HTTP/1.1"
+    lines: ClassVar[set[tuple[str, int]]] = set()
+
+    def do_POST(self) -> None:
+        self.lines.add(self.client_address)
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+
+@pytest.mark.slow
+def test_calls_that_are_seconds_apart_go_over_one_line() -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _OneByOne) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"127.0.0.1:{server.server_port}"
+        client = pace.fleet_client_through(None).from_server_address(address, True, None, interceptors=[])
+
+        client.PullMessages(PullMessagesRequest())
+        time.sleep(6)  # httpx keeps a line for 5 s, if nobody says otherwise
+        client.PullMessages(PullMessagesRequest())
+        server.shutdown()
+
+    assert len(_OneByOne.lines) == 1
 
 
 def test_a_failed_heartbeat_is_tried_again_each_second() -> None:

@@ -183,3 +183,13 @@ def test_plain_text_gets_no_answer(home: CoordinatorHome, role: str) -> None:
             answer = b""
 
     assert b"HTTP" not in answer
+
+
+@pytest.mark.slow
+def test_the_line_of_a_node_that_rests_is_kept(home: CoordinatorHome) -> None:
+    ask = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with handshake(port_of(home, "fleet"), anything(ssl.TLSVersion.TLSv1_3)) as connection:
+        for _ in range(2):
+            connection.sendall(ask)
+            assert connection.recv(4096).startswith(b"HTTP/1.1 ")
+            time.sleep(6)  # uvicorn keeps a line for 5 s, if nobody says otherwise
