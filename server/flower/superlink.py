@@ -54,7 +54,7 @@ from shared.supervision import Pulse, follow_supervisor
 PROBE_EVERY_S = 2.0
 DEAF_AFTER_S = 30.0
 KEEP_ALIVE_S = 75
-"""A node that waits asks and tells that it lives over the line that it has; each new one costs a handshake."""
+"""A node that waits asks and tells that it lives over the line that it has; each new one is a handshake."""
 
 
 class TokenPlugin(NoOpControlAuthnPlugin):
