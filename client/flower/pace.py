@@ -21,6 +21,7 @@ import logging
 import math
 import os
 import time
+from collections import deque
 from collections.abc import Callable
 from http import HTTPStatus
 from types import ModuleType
@@ -50,8 +51,11 @@ SHARE_OF_IDLE = 0.05
 """Waiting grows by a twentieth at most; a thousand sites that wait ask a thousand times a second, not twenty
 thousand times."""
 
-TIMES_THE_DELAY = 10.0
-"""How much longer than the last answer was delayed a node rests: nine tenths of those that wait rest then."""
+TIMES_THE_DELAY, NUM_DELAYS = 30.0, 3
+"""A node rests so many times as long as answers are delayed, by the least of so many: one means nothing.
+
+Of many nodes that wait for a busy coordinator all but a thirtieth rest then.
+"""
 
 FLOWERS_IDLE_PAUSE_S = 3.0
 """What the node's loop sleeps when there was no message; it sleeps shorter while one is worked on."""
@@ -75,20 +79,22 @@ class NodeClock:
         self._busy_at = time.monotonic()
         self._asks_since: float | None = None
         self._quickest_s = math.inf
+        self._lately_s: deque[float] = deque(maxlen=NUM_DELAYS)
 
     def sleep(self, seconds: float) -> None:
         """Sleep shorter than asked: a share of the time since the last message, least within one.
 
         Between two long sleeps there is one question for messages. What it takes longer than the quickest one
-        is the coordinator's delay, whatever the line.
+        is the coordinator's delay, however long the line is.
         """
         now, delay_s = time.monotonic(), 0.0
         if seconds < FLOWERS_IDLE_PAUSE_S:
             self._busy_at = now
         elif self._asks_since is not None:
-            took_s = now - self._asks_since
-            self._quickest_s = min(self._quickest_s, took_s)
-            delay_s = took_s - self._quickest_s
+            self._lately_s.append(now - self._asks_since)
+            self._quickest_s = min(self._quickest_s, self._lately_s[-1])
+            if len(self._lately_s) == NUM_DELAYS:
+                delay_s = min(self._lately_s) - self._quickest_s
         time.sleep(min(seconds, max(pause_after(now - self._busy_at), TIMES_THE_DELAY * delay_s)))
         self._asks_since = time.monotonic() if seconds >= FLOWERS_IDLE_PAUSE_S else None
 

@@ -200,9 +200,10 @@ def test_a_node_whose_questions_are_answered_late_rests_longer_and_a_long_line_d
     now, slept = [100.0], []
     monkeypatch.setattr(pace.time, "monotonic", lambda: now[0])
     monkeypatch.setattr(pace.time, "sleep", slept.append)
+    monkeypatch.setattr(pace, "pause_after", lambda _idle_s: 0.05)
     clock = pace.NodeClock()
     clock.sleep(3)
-    for took_s in (0.25, 0.25, 0.35, 0.65, 0.25):
+    for took_s in (0.25, 0.25, 0.95, 0.25, 0.27, 0.26, 0.28, 0.35, 0.35, 0.45):
         now[0] += took_s
         clock.sleep(3)
     now[0] += 5.0
@@ -210,9 +211,8 @@ def test_a_node_whose_questions_are_answered_late_rests_longer_and_a_long_line_d
     now[0] += 5.0
     clock.sleep(3)
 
-    pauses = [0.05, 0.05, 0.05, 1.0, 3.0, 0.0875]
-    assert slept[:6] == pytest.approx(pauses)
-    assert slept[6:] == pytest.approx([0.05, 0.25])
+    late = [0.3, 0.3, 0.9, 3.0]  # thirty times the least of three beyond a quarter of a second
+    assert slept == pytest.approx([0.05] * 7 + late + [0.05, 0.05])
 
 
 @pytest.mark.parametrize(
