@@ -74,9 +74,14 @@ def test_from_the_second_round_on_sites_are_offered_what_has_changed_and_it_lead
 
 def test_a_delta_goes_with_the_attempts_of_its_round_and_no_longer(found_federation: Make) -> None:
     federation, watcher = found_federation(2), Watcher()
+
+    def refuse_at_first(site: SimulatedSite, asked: Asked) -> bytes:
+        watcher(site, asked)
+        return refuse(site, asked)
+
     federation["cork"].does(watcher)
-    for name in ("aarhus", "bergen"):
-        federation[name].does(refuse, honest, in_round=2)
+    federation["cork"].does(refuse_at_first, watcher, in_round=2)
+    federation["aarhus"].does(refuse, honest, in_round=2)
 
     federation.run()
 
