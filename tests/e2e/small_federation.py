@@ -188,6 +188,8 @@ class SmallFederation:
 
 
 FEDERATION = pytest.StashKey[SmallFederation]()
+FOLDERS = {"e2e", "faults"}
+"""Whose tests share the federation."""
 
 
 def build(
@@ -246,9 +248,22 @@ def shared_federation(config: pytest.Config, folders: pytest.TempPathFactory) ->
         config.add_cleanup(until_the_end.close)
         federation = build(folders.mktemp("federation"), shared_hospitals(config, folders))
         config.stash[FEDERATION] = until_the_end.enter_context(running(federation))
+        config.pluginmanager.register(_Rest(federation))
     federation = config.stash[FEDERATION]
     federation.start_all()
     return federation
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Rest:
+    """A federation that waits takes half a processor: it rests while tests run that have none."""
+
+    federation: SmallFederation
+
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        is_running = any(role.process is not None for role in self.federation.roles)
+        if is_running and item.path.parent.name not in FOLDERS:
+            self.federation.stop_all()
 
 
 @contextlib.contextmanager
