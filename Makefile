@@ -15,7 +15,8 @@ STUDY ?=
 TOOLS ?= .tools
 # Tests write through to the disk thousands of times; their files lie in memory where it holds them.
 ROOM := $(shell [ "$$(df -k --output=avail /dev/shm 2>/dev/null | tail -1)" -gt 4000000 ] && echo /dev/shm)
-PYTEST := $(if $(ROOM),PYTEST_DEBUG_TEMPROOT=$(ROOM)) $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+# One thread each: more workers than processors would wait for each other in every step.
+PYTEST := OMP_NUM_THREADS=1 $(if $(ROOM),PYTEST_DEBUG_TEMPROOT=$(ROOM)) $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 # Of a bundle: the role, the fingerprint of the OpenPGP key that signs, a folder of wheels to prefer.
 ROLE ?= site
 KEY ?=
