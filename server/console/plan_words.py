@@ -47,6 +47,8 @@ LABELS: Mapping[str, str] = MappingProxyType(
         "aggregation.bits": "Bits of a number on the wire",
         "aggregation.max_update_norm": "Bound on the norm of an update",
         "aggregation.proximal_mu": "Proximal mu",
+        "personalisation.epochs": "Epochs of these layers",
+        "personalisation.learning_rate": "Learning rate of these layers",
         "privacy.colluding_sites": "Hospitals that may collude",
         "privacy.neighbours": "Hospitals that each one masks with",
     }

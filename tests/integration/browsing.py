@@ -43,9 +43,9 @@ def opened(browser: Browser, console: RunningConsole, *, scheme: str, width: int
     return page, complaints
 
 
-def sign_in(page: Page) -> None:
-    """As the administrator."""
-    page.get_by_label("Name").fill("ada")
+def sign_in(page: Page, name: str = "ada") -> None:
+    """As the administrator, or as somebody else of the same password."""
+    page.get_by_label("Name").fill(name)
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Sign in").click()
     page.get_by_role("heading", name="Federation").wait_for()
