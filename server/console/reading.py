@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from server.console.charts import MOST_LINES, json_of
 from server.coordinator import Coordinator
 from server.learning_curves import Panel, lines_of, panels
-from server.lifecycle import AnswerState
+from server.lifecycle import AnswerState, RoundState
 from server.measure_tables import MeasureTable, density_table
 from server.store import Run
 from server.store.histories import TurnedAway
@@ -72,11 +72,11 @@ def read(run: Run, coordinator: Coordinator) -> Reading:
 
 
 def _last_told(summary: RunSummary, coordinator: Coordinator) -> tuple[int, Sequence[SitePart]]:
-    """The last round in which everybody who answers has answered, and its parts: an open one is half told."""
-    closed = [one for one in summary.rounds if one.seconds is not None]
-    if not closed:
+    """The last round that is in the model, and its parts: others are half told, or not at all."""
+    whole = [one for one in summary.rounds if one.state is RoundState.AGGREGATED]
+    if not whole:
         return 0, []
-    number = closed[-1].number
+    number = whole[-1].number
     if number == summary.rounds[-1].number:
         return number, summary.parts
     return number, last_parts(coordinator, summary.run.run_id, Phase.TRAIN, number)

@@ -99,7 +99,7 @@ def picture(page: Page, name: str) -> None:
 
 def start_run(page: Page) -> str:
     """By the form; returns the run's id."""
-    page.get_by_role("link", name="Runs").click()
+    page.get_by_role("link", name="Runs", exact=True).click()
     page.get_by_role("link", name="New run").click()
     page.get_by_label("Name", exact=True).fill("console-job")
     page.get_by_label("Size of the network").select_option("tiny")
@@ -110,6 +110,7 @@ def start_run(page: Page) -> str:
         page.get_by_label(label, exact=True).fill(value)
     page.get_by_text("What the coordinator sees of a hospital").click()
     page.get_by_label("Secure aggregation").select_option("off")  # per-site lines are to be seen
+    page.get_by_text("No earlier run has trained this network").wait_for()  # the form was found whole
     picture(page, "new-run")
     page.get_by_role("button", name="Ask the hospitals").click()
     page.wait_for_url(re.compile(r"/runs/(?!new)"))
@@ -125,7 +126,7 @@ def card(page: Page, hospital: str) -> Locator:
 
 
 def release(page: Page, model_id: str) -> None:
-    page.get_by_role("link", name="Models").click()
+    page.get_by_role("link", name="Models", exact=True).click()
     page.get_by_role("link", name=model_id).first.click()
     page.get_by_text("Release for the clinic").click()
     page.get_by_role("button", name=f"Release {model_id}").click()
@@ -157,6 +158,9 @@ def test_a_run_is_started_watched_stopped_resumed_and_its_model_released_in_a_br
     ada.get_by_role("button", name="Stop the run").click()
     go_on = ada.get_by_role("button", name=re.compile(r"Go on after round \d+"))
     go_on.wait_for()
+    ada.get_by_text(
+        re.compile(r"Of the weights that round \d+ began with")
+    ).wait_for()  # nothing told is lost
     picture(ada, "stopped")
     finished = int(go_on.inner_text().split()[-1])
     assert finished >= WATCHED
@@ -186,12 +190,12 @@ def test_a_run_is_started_watched_stopped_resumed_and_its_model_released_in_a_br
 
     bob, more_complaints = seat(chromium, console, "bob")
     release(ada, model_id)
+    ada.get_by_text("waits for a second administrator").wait_for()
     picture(ada, "asked-for-release")
-    ada.get_by_text("candidate").first.wait_for()
     release(bob, model_id)
     bob.get_by_text("released", exact=True).first.wait_for()
     picture(bob, "released")
-    bob.get_by_role("link", name="Models").click()
+    bob.get_by_role("link", name="Models", exact=True).click()
     picture(bob, "models")
     bob.get_by_role("link", name=model_id).first.click()
     with bob.expect_download() as downloading:
@@ -207,3 +211,6 @@ def test_a_run_is_started_watched_stopped_resumed_and_its_model_released_in_a_br
     assert [one["number"] for one in shown["rounds"] if one["state"] == "aggregated"] == [
         *range(1, ROUNDS + 1)
     ]
+    assert {part["site"]: part["state"] for part in shown["rounds"][-1]["parts"]} == dict.fromkeys(
+        VENDORS, "admitted"
+    )

@@ -325,6 +325,14 @@ def test_agreement_is_told_from_statistics_with_its_limits(running: Console) -> 
     assert re.search(r"all sites 90 0\.\d{3} \[", told)
 
 
+def test_agreement_is_still_told_after_a_stop_has_made_the_open_round_void(running: Console) -> None:
+    runs = running.coordinator.runs
+    runs.close_round(runs.rounds("run-1")[-1], None, state=RoundState.VOID, at=time.time())
+    runs.stop("run-1", actor="person:otto", at=time.time())
+
+    assert "Of the weights that round 3 began with" in page_of(running, "/runs/run-1")
+
+
 def test_a_round_tells_the_bytes_of_its_updates(running: Console) -> None:
     third = summarize(running.coordinator.runs.get("run-1"), running.coordinator).rounds[2]
 
