@@ -13,13 +13,16 @@ if TYPE_CHECKING:
     from tests.postgresql import Postgresql
 
 
+UMASK = os.umask(0o022)
+os.umask(UMASK)
+
+
 @pytest.fixture(autouse=True)
 def same_umask() -> Iterator[None]:
-    """A command line that is called in this process makes new files its owner's alone."""
-    before = os.umask(0o022)
-    os.umask(before)
+    """A command line that is called in this process, by a fixture too, makes new files its owner's alone."""
+    os.umask(UMASK)
     yield
-    os.umask(before)
+    os.umask(UMASK)
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from server.lifecycle import AnswerState
 from server.measure_tables import OWN_MODELS, MeasureTable, measure_tables
+from server.stages import Steps
 from server.summary import SitePart
 from shared.evaluation.measures import Figure, figure_text
 from shared.evaluation.records import Evaluation, Moments, PercentDensity, SegmentMoments
@@ -45,6 +46,8 @@ def part(
         evaluation=evaluation,
         personal=personal,
         duration_s=10.0,
+        steps=Steps(asked_at=0.0, fetched_at=None, sending_at=None, answered_at=10.0),
+        update_bytes=None,
     )
 
 

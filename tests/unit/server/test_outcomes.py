@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+import server.rounds
 from server.lifecycle import RoundState
 from shared.records import Announcement, Counted, Phase
 from tests.unit.server.simulated_federation import (
@@ -62,9 +63,10 @@ def test_what_came_too_late_does_not_count(found_federation: Make) -> None:
     assert (told.counted, told.rejected) == (Counted(run_id=RUN_ID, round_number=1), None)
 
 
-def test_what_was_admitted_into_an_attempt_that_came_to_nothing_does_not_count(
-    found_federation: Make,
+def test_what_was_admitted_into_an_attempt_that_came_to_nothing_and_is_not_carried_over_does_not_count(
+    found_federation: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(server.rounds, "waiting_answers", lambda *_: [])
     federation = found_federation(2, quorum=3)
     told: list[Announcement] = []
 
