@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -28,7 +28,7 @@ import tomli_w
 from bench.our_rounds import PROCESSES, plan_of, stamps_of
 from bench.processes import Watch
 from bench.simulated_sites import INVITATIONS, ONLINE
-from deploy.demo.federation import Role, coordinator, free_ports, stopped_at_end, wait_until
+from deploy.demo.federation import CommandError, Role, coordinator, free_ports, stopped_at_end, wait_until
 from server.coordinator import Coordinator
 from server.home import CoordinatorHome
 from shared.enrolment.token import InvitationToken, Secret, hash_secret
@@ -37,7 +37,7 @@ from shared.trust.certificates import fingerprint
 
 NUMBERS = (10, 50, 200)
 SITES_IN_A_PROCESS = 100
-SETTLE_S = 25.0
+SETTLE_S = 65.0
 """After that long without a message a site asks as seldom as it ever does (`client.flower.pace`)."""
 
 IDLE_S = 10.0
@@ -120,7 +120,7 @@ def measure(folder: Path, num_sites: int, *, model_bytes: int, num_rounds: int, 
             head.run("init", "--name", "Scale", "--host", "127.0.0.1", "--first-port", str(free_ports(5)))
             head.start()
             began = time.time()
-            with _sites(folder, head, num_sites, timeout_s=timeout_s):
+            with _sites(folder, head, num_sites, timeout_s=timeout_s) as sites:
                 joined_s = time.time() - began
                 time.sleep(SETTLE_S)
                 idle_from = time.time()
@@ -128,7 +128,7 @@ def measure(folder: Path, num_sites: int, *, model_bytes: int, num_rounds: int, 
                 idle_cpu = watch.cpu_between(idle_from, time.time())
                 run_id = _start_run(folder, head, num_sites, model_bytes, num_rounds, timeout_s)
                 store_from = _store(clocks)
-                head.run("run", "watch", run_id, "--json", timeout_s=(num_rounds + 2) * timeout_s)
+                _await_end(head, run_id, sites, timeout_s=(num_rounds + 2) * timeout_s)
                 store_until = _store(clocks)
         stamps = stamps_of(head.home, run_id)
         used = watch.cpu_between(stamps[0], stamps[-1])
@@ -147,11 +147,13 @@ def measure(folder: Path, num_sites: int, *, model_bytes: int, num_rounds: int, 
 
 
 @contextmanager
-def _sites(folder: Path, head: Role, num_sites: int, *, timeout_s: float) -> Iterator[None]:
-    """So many sites, all of them online."""
+def _sites(
+    folder: Path, head: Role, num_sites: int, *, timeout_s: float
+) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """The processes of so many sites, all of them online."""
     tokens = invitations(head.home, num_sites)
     groups = [tokens[start : start + SITES_IN_A_PROCESS] for start in range(0, num_sites, SITES_IN_A_PROCESS)]
-    processes = []
+    processes: list[subprocess.Popen[bytes]] = []
     places = [folder / f"sites-{number}" for number in range(len(groups))]
     try:
         for place, group in zip(places, groups, strict=True):
@@ -162,15 +164,36 @@ def _sites(folder: Path, head: Role, num_sites: int, *, timeout_s: float) -> Ite
             processes.append(subprocess.Popen(line, stdin=subprocess.PIPE, stdout=log, stderr=log))
 
         def all_online() -> bool:
+            _require_running(processes)
             files = [place / ONLINE for place in places]
             return sum(len(file.read_text().split()) for file in files if file.exists()) == num_sites
 
         wait_until(all_online, timeout_s, "all sites to be online")
-        yield
+        yield processes
     finally:
         for process in processes:
             process.kill()
             process.wait()
+
+
+def _require_running(sites: Sequence[subprocess.Popen[bytes]]) -> None:
+    """A measurement with fewer sites than it says is none."""
+    if any(process.poll() is not None for process in sites):
+        raise CommandError("light sites have ended in the middle of the measurement: one was cut off")
+
+
+def _await_end(
+    head: Role, run_id: str, sites: Sequence[subprocess.Popen[bytes]], *, timeout_s: float
+) -> None:
+    runs = Coordinator.open(CoordinatorHome(head.home)).runs
+
+    def is_over() -> bool:
+        _require_running(sites)
+        return runs.get(run_id).state.is_over
+
+    wait_until(is_over, timeout_s, "the run's end")
+    if (failure := runs.get(run_id).failure) is not None:
+        raise CommandError(failure)
 
 
 def invitations(home_folder: Path, num_sites: int) -> list[str]:
@@ -245,3 +268,5 @@ if __name__ == "__main__":
         main()
     except KeyboardInterrupt:
         sys.exit("interrupted; what had been started is ended")
+    except CommandError as error:
+        sys.exit(f"{error}; what had been started is ended")

@@ -149,6 +149,8 @@ def _run_round(session: Session, base: Checkpoint, *, patience_s: float) -> Chec
             continue
         if session.plan.is_masked:
             opened = exchange_masked(session, cohort, base, aggregation, number=number)
+            if opened is None:
+                _forget_blobs(session.coordinator, base)
         else:
             opened = _exchange_plain(session, cohort, base, aggregation, number=number, carried=carried)
         if opened is not None:

@@ -46,10 +46,8 @@ IDLE_LINE_S = 60.0
 """How long a line is kept for the next call; the coordinator keeps it longer, so no call meets its end."""
 
 SHORTEST_PAUSE_S = 0.05
-LONGEST_PAUSE_S = 1.0
 SHARE_OF_IDLE = 0.05
-"""Waiting grows by a twentieth at most; a thousand sites that wait ask a thousand times a second, not twenty
-thousand times."""
+"""Waiting grows by a twentieth at most; sites that wait for a minute ask as seldom as stock Flower's."""
 
 TIMES_THE_DELAY, NUM_DELAYS = 30.0, 3
 """A node rests so many times as long as answers are delayed, by the least of so many: one means nothing.
@@ -69,7 +67,7 @@ def quicken(*modules: ModuleType, interval_s: int = HEARTBEAT_S) -> None:
 
 def pause_after(idle_s: float) -> float:
     """Seconds until a node asks again that has had no message for so long."""
-    return min(LONGEST_PAUSE_S, max(SHORTEST_PAUSE_S, SHARE_OF_IDLE * idle_s))
+    return min(FLOWERS_IDLE_PAUSE_S, max(SHORTEST_PAUSE_S, SHARE_OF_IDLE * idle_s))
 
 
 class NodeClock:

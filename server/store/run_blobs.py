@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Select, and_, func, select
+from sqlalchemy import Select, and_, exists, func, select
 
 from server.lifecycle import AnswerState, ConsentState, RoundState, RunState
 from server.store.schema import ATTEMPT_KEY, answer, consent, round_, run
@@ -53,12 +53,20 @@ def asked_of(site_id: str) -> Select[tuple[str, int, int, str, str, int, str, st
 
 
 def waiting_updates() -> Select[tuple[str]]:
-    """Contributions that were admitted to rounds that are not over, of runs that go on."""
+    """Contributions that were admitted to rounds that are not over, of runs that go on.
+
+    None of an attempt under secure aggregation: nothing can be made of them without its other exchanges.
+    """
     aggregated = (
         select(func.coalesce(func.max(round_.c.number), 0))
         .where(round_.c.run_id == run.c.run_id, round_.c.aggregate_digest.is_not(None))
         .correlate(run)
         .scalar_subquery()
+    )
+    keys = answer.alias()
+    is_masked = exists().where(
+        keys.c.phase == Phase.KEYS.value,
+        *(keys.c[name] == answer.c[name] for name in ("run_id", "number", "attempt")),
     )
     return (
         select(answer.c.payload)
@@ -67,6 +75,7 @@ def waiting_updates() -> Select[tuple[str]]:
             answer.c.phase == Phase.TRAIN.value,
             answer.c.state == AnswerState.ADMITTED,
             answer.c.number > aggregated,
+            ~is_masked,
             run.c.state.in_([RunState.SUBMITTED, RunState.RUNNING]),
         )
     )

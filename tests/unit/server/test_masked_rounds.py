@@ -146,6 +146,24 @@ def test_with_more_sites_lost_than_is_borne_the_round_is_tried_again_with_fresh_
     assert federation["cork"].kept[1].asked.occasion.attempt == 1
 
 
+def test_updates_of_an_attempt_that_came_to_nothing_are_not_kept(
+    found_federation: Make, uploads: list[BlobRef]
+) -> None:
+    federation, here = found_federation(plan=masked_plan(1)), list[bool]()
+
+    def look(site: SimulatedSite, asked: Asked) -> bytes:
+        here.extend(federation.coordinator.blobs.has(blob.digest) for blob in uploads)
+        return honest(site, asked)
+
+    for name in ("aarhus", "bergen"):
+        federation[name].does(*[honest] * 2, fail, look, *[honest] * 20)
+
+    federation.run()
+
+    assert len(here) == 2  # cork's one, looked at by the two that are asked for keys again
+    assert not any(here)
+
+
 def test_differencing_a_crash_after_signatures_does_not_lead_to_a_sum_over_other_sites(
     found_federation: Make,
 ) -> None:
@@ -213,6 +231,7 @@ def test_late_or_interrupted_updates_are_not_carried_into_another_attempt(found_
     federation.channel.breaks_in_round, federation.channel.num_asked_before = 1, 9  # amid the signatures
     with pytest.raises(ConnectionError):
         federation.run()
+    assert federation.coordinator.runs.waiting_updates() == set()
 
     federation.resume()
 
