@@ -23,6 +23,7 @@ from client.guard import Guard
 from client.home import SiteHome
 from client.plan_states import PlanState
 from client.published import keep_up
+from client.situation import SituationTelling
 from client.standing import learn
 from client.store.audit import AuditLog, Persons
 from client.store.evaluations import Evaluations
@@ -31,6 +32,7 @@ from client.store.models import Models
 from client.store.opening import open_site_store
 from client.store.personal_models import PersonalModels
 from client.store.plans import OfferedPlan, Plans
+from client.store.situations import Situations
 from shared.audit.events import PolicyChanged, SitePaused, SiteResumed
 from shared.audit.settings import note_settings
 from shared.consent import consent_pb2
@@ -50,13 +52,7 @@ from shared.consent.records import (
     Verdict,
     is_plain,
 )
-from shared.errors import (
-    ConfigError,
-    MammofedError,
-    PolicyError,
-    PolicyFileError,
-    TrustError,
-)
+from shared.errors import ConfigError, MammofedError, PolicyError, PolicyFileError, TrustError
 from shared.persons.acting import Actor
 from shared.persons.token import PersonToken
 from shared.transfer.blob_ref import BlobRef
@@ -106,7 +102,11 @@ class Consenting:
         self.personal_models = PersonalModels(self._engine)
         self.models = Models(self._engine)
         self.persons = Persons(self._engine)
-        self.guard = Guard(home, self.plans, Catalog(self._engine, home.folder))
+        catalog = Catalog(self._engine, home.folder)
+        self.guard = Guard(home, self.plans, catalog)
+        self._situation = SituationTelling(
+            home, situations=Situations(self._engine), catalog=catalog, ledger=self._ledger
+        )
 
     def __enter__(self) -> Consenting:
         return self
@@ -135,6 +135,7 @@ class Consenting:
         self._fetch_offers()
         self.apply_policy()
         self.deliver()
+        self._situation.tell(self._channel, self._home.membership())
 
     def _note_policy(self) -> None:
         file = self._home.policy_file

@@ -21,17 +21,20 @@ from shared.consent import consent_pb2, consent_pb2_grpc
 from shared.consent.records import (
     NOTICE_TYPE,
     OFFER_TYPE,
+    SITUATION_TYPE,
     STATED_DECISION_TYPE,
     Decision,
     Notice,
     Offer,
     Presence,
+    Situation,
     StatedDecision,
 )
 from shared.errors import AggregationError, NotFoundError, TrustError
 from shared.published import PUBLISHED_TYPE
 from shared.transfer.rpc import REVOKED, RefusedCallError, answering, calling_site
 from shared.trust.envelope import Envelope, sign, verify
+from shared.trust.keys import VerifyKey
 
 logger = logging.getLogger(__name__)
 
@@ -101,6 +104,24 @@ class ConsentService(consent_pb2_grpc.ConsentServicer):
             return consent_pb2.StateReply()
         raise AssertionError("answering has ended the call")
 
+    def Situate(  # noqa: N802 - named by the protocol
+        self, request: consent_pb2.SituateRequest, context: grpc.ServicerContext
+    ) -> consent_pb2.SituateReply:
+        """Keep what a site tells of itself, or refuse it; checks 1., 2. and the second half of 4."""
+        with answering(context):
+            site_id = self._member(context)
+            try:
+                envelope = Envelope.from_bytes(request.envelope)
+                key = self._key(site_id, envelope)
+                situation = Situation.from_bytes(verify(envelope, SITUATION_TYPE, key))
+                self._require_own(situation.site_id, site_id)
+                self._coordinator.situations.keep(situation, envelope=request.envelope, at=self._clock())
+            except FINAL as error:
+                logger.warning("What site %s tells of itself was refused: %s", site_id, error.message)
+                raise RefusedCallError(grpc.StatusCode.FAILED_PRECONDITION, type(error).__name__) from error
+            return consent_pb2.SituateReply()
+        raise AssertionError("answering has ended the call")
+
     def _member(self, context: grpc.ServicerContext) -> str:
         # 1.
         site_id, certificate_pem = calling_site(context)
@@ -123,8 +144,7 @@ class ConsentService(consent_pb2_grpc.ConsentServicer):
     def _keep(self, site_id: str, envelope: bytes) -> None:
         # 2.
         statement = self._verified(site_id, envelope)
-        if statement.site_id != site_id:
-            raise TrustError("A site's statement speaks of another site.", "Ask the site for its log.")
+        self._require_own(statement.site_id, site_id)
         # 3. is part of reading it. 4.
         if isinstance(statement, Decision):
             self._coordinator.consents.decide(statement, envelope=envelope, at=self._clock())
@@ -133,13 +153,21 @@ class ConsentService(consent_pb2_grpc.ConsentServicer):
 
     def _verified(self, site_id: str, envelope_bytes: bytes) -> Decision | Notice:
         envelope = Envelope.from_bytes(envelope_bytes)
-        keys = self._coordinator.memberships.signing_keys(site_id, announced_at=self._clock())
-        key = next((each for each in keys if each.key_id == envelope.key_id), keys[0])
+        key = self._key(site_id, envelope)
         if envelope.payload_type == NOTICE_TYPE:
             return Notice.from_bytes(verify(envelope, NOTICE_TYPE, key))
         stated = StatedDecision.from_bytes(verify(envelope, STATED_DECISION_TYPE, key))
         stated.check_person()
         return stated.decision
+
+    def _key(self, site_id: str, envelope: Envelope) -> VerifyKey:
+        keys = self._coordinator.memberships.signing_keys(site_id, announced_at=self._clock())
+        return next((each for each in keys if each.key_id == envelope.key_id), keys[0])
+
+    @staticmethod
+    def _require_own(spoken_of: str, site_id: str) -> None:
+        if spoken_of != site_id:
+            raise TrustError("A site's statement speaks of another site.", "Ask the site for its log.")
 
     def _note(self, notice: Notice, envelope: bytes) -> None:
         now = self._clock()

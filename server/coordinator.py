@@ -27,6 +27,7 @@ from server.store.histories import Histories
 from server.store.memberships import Memberships
 from server.store.second_factors import SecondFactors
 from server.store.sign_ins import Passwords, SignIns
+from server.store.situations import Situations
 from server.store.transfers import Transfers
 from server.store.troubles import Troubles
 from shared.errors import AdmissionError, TrustError
@@ -54,6 +55,7 @@ class Coordinator:
     troubles: Troubles
     alerts: Alerts
     consents: Consents
+    situations: Situations
     models: Models
     audit: AuditLog
     clock: Clock
@@ -122,6 +124,7 @@ class Coordinator:
             troubles=Troubles(engine),
             alerts=Alerts(engine),
             consents=Consents(engine),
+            situations=Situations(engine),
             models=Models(engine),
             audit=AuditLog(engine),
             clock=Clock(AuditLog(engine)),

@@ -18,6 +18,15 @@ from collections.abc import Collection, Iterator
 
 from shared.errors import AdmissionError
 from shared.evaluation.agreement import differences
+from shared.evaluation.bounds import (
+    CATEGORY,
+    CATEGORY_DIFFERENCE,
+    DISTANCE,
+    PERCENT,
+    PERCENT_DIFFERENCE,
+    SHARE,
+    Bounds,
+)
 from shared.evaluation.records import (
     EVALUATED,
     NUM_BINS,
@@ -38,14 +47,8 @@ TOLERANCE = 1e-6
 SLACK = 1e-3
 """The root of what rounding can do to a variance."""
 
-Range = tuple[float, float]
-LOSS: Range = (-1e6, 1e6)
-DISTANCE: Range = (0, 1e5)
-"""In mm or pixels: no image is larger."""
-PERCENT: Range = (0, 100)
-SHARE: Range = (0, 1)
-CATEGORY: Range = (0, 3)
-SLOPE: Range = (-1e6, 1e6)
+LOSS: Bounds = (-1e6, 1e6)
+SLOPE: Bounds = (-1e6, 1e6)
 
 
 def check_evaluation(evaluation: Evaluation, asked: Collection[MetricName]) -> None:
@@ -87,7 +90,7 @@ def _counts(table: Table) -> Iterator[int]:
                 yield from _counts(below)
 
 
-def _moments(evaluation: Evaluation) -> Iterator[tuple[Moments, Range]]:
+def _moments(evaluation: Evaluation) -> Iterator[tuple[Moments, Bounds]]:
     """All moments of one value, with the range of that value."""
     segments = [(evaluation.dice, SHARE)]
     if evaluation.hausdorff is not None:
@@ -103,7 +106,7 @@ def _moments(evaluation: Evaluation) -> Iterator[tuple[Moments, Range]]:
     yield from ((moments, values) for moments, values in found if moments is not None)
 
 
-def _check_moments(mean: float, variance: float, values: Range) -> None:
+def _check_moments(mean: float, variance: float, values: Bounds) -> None:
     low, high = values
     slack = TOLERANCE * (high - low)
     if not low - slack <= mean <= high + slack:
@@ -112,12 +115,12 @@ def _check_moments(mean: float, variance: float, values: Range) -> None:
         raise _incredible("has a variance that its mean does not allow")
 
 
-def _check_interval(interval: Interval | None, values: Range) -> None:
+def _check_interval(interval: Interval | None, values: Bounds) -> None:
     if interval is not None and not (values[0] <= interval[0] <= interval[1] <= values[1]):
         raise _incredible("has an interval that cannot be")
 
 
-def _check_pairs(pairs: PairedMoments, values: Range) -> None:
+def _check_pairs(pairs: PairedMoments, values: Bounds) -> None:
     _check_moments(pairs.mean_measured, pairs.variance_measured, values)
     _check_moments(pairs.mean_expert, pairs.variance_expert, values)
     largest = math.sqrt(pairs.variance_measured * pairs.variance_expert)
@@ -133,7 +136,7 @@ def _check_density(density: PercentDensity) -> None:
     _check_pairs(density, PERCENT)
     _check_interval(density.correlation_interval, (-1, 1))
     _check_interval(density.error_interval, PERCENT)
-    _check_interval(density.bias_interval, (-100, 100))
+    _check_interval(density.bias_interval, PERCENT_DIFFERENCE)
 
 
 def _check_categories(categories: DensityCategories) -> None:
@@ -144,7 +147,7 @@ def _check_categories(categories: DensityCategories) -> None:
             _check_interval(proportion.interval, SHARE)
     if categories.expected is not None:
         _check_pairs(categories.expected, CATEGORY)
-        _check_interval(categories.expected.bias_interval, (-CATEGORY[1], CATEGORY[1]))
+        _check_interval(categories.expected.bias_interval, CATEGORY_DIFFERENCE)
         _check_interval(categories.expected.slope_interval, SLOPE)
 
 

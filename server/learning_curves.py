@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from server.coordinator import Coordinator
+from server.lifecycle import RoundState
 from server.store.figures import TRAIN_LOSS, Figures
 from server.summary import RoundSummary, names_of
 from shared.evaluation.measures import MEASURES, Better
@@ -32,8 +33,10 @@ class Panel:
         Over all sites, by round.
     of_sites
         Of each site, by its name; without points where it tells none.
-    better
-        Which values are good; None where values of several rounds do not compare.
+    best
+        The best point over all sites, the first of equals; None where there is none, or where values of
+        several rounds do not compare. A round that is open, or in which a site is missing, is of other
+        images than the rest, and is not looked at.
     """
 
     name: str
@@ -42,15 +45,7 @@ class Panel:
     axis: str
     of_all: Points
     of_sites: Sequence[tuple[str, Points]]
-    better: Better | None
-
-    @property
-    def best(self) -> tuple[int, float] | None:
-        """The best point over all sites, the first of equals; None where there is none."""
-        if self.better is None:
-            return None
-        badness = self.better.badness
-        return min(self.of_all, key=lambda point: badness(point[1]), default=None)
+    best: tuple[int, float] | None
 
 
 def lines_of(coordinator: Coordinator, run_id: str, *, at_most: int | None = None) -> Lines:
@@ -89,15 +84,30 @@ def _panel(
     rounds_ago: int = 0,
     better: Better | None = None,
 ) -> Panel:
+    of_all = _told(((one.number, one.figures) for one in rounds), name, rounds_ago)
     return Panel(
         name=name,
         metric=metric,
         title=title,
         axis="after round" if rounds_ago else "round",
-        of_all=_told(((one.number, one.figures) for one in rounds), name, rounds_ago),
+        of_all=of_all,
         of_sites=[(site, _told(told.items(), name, rounds_ago)) for site, told in lines.items()],
-        better=better,
+        best=_best(of_all, {number - rounds_ago for number in _whole(rounds)}, better),
     )
+
+
+def _best(points: Points, whole: Collection[int], better: Better | None) -> tuple[int, float] | None:
+    if better is None:
+        return None
+    badness = better.badness
+    comparable = [point for point in points if point[0] in whole]
+    return min(comparable, key=lambda point: badness(point[1]), default=None)
+
+
+def _whole(rounds: Sequence[RoundSummary]) -> set[int]:
+    """Numbers of the rounds that are over and count as many sites as any: measures of these compare."""
+    most = max((one.num_admitted for one in rounds), default=0)
+    return {one.number for one in rounds if one.state is RoundState.AGGREGATED and one.num_admitted == most}
 
 
 def _told(figures: Iterable[tuple[int, Figures]], name: str, rounds_ago: int) -> Points:

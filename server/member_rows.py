@@ -12,14 +12,15 @@ DAY_S = 86_400.0
 INVITED = "invited"
 MACHINE = (
     *("name", "site_id", "state", "software", "fits", "enrolled", "online", "silent_since", "paused"),
-    *("examples", "certificate_ends_at", "plans"),
+    *("examples", "certificate_ends_at", "plans", "situation", "readiness"),
 )
+TOLD = {"training", "validation", "test", "gpus"}
 PERSON = ("name", "state", "contact", "examples", "plans", "certificate", "software")
 
 
 def of_machine(member: Member) -> dict[str, Any]:
     """JSON values; times in seconds since the Unix epoch."""
-    contact = member.contact
+    contact, told = member.contact, member.situation
     return {
         "name": member.name,
         "site_id": member.site_id,
@@ -33,6 +34,8 @@ def of_machine(member: Member) -> dict[str, Any]:
         "examples": member.num_examples,
         "certificate_ends_at": member.certificate_ends_at,
         "plans": {stand.run_id: stand.state.value for stand in member.stands},
+        "situation": None if told is None else told.model_dump(mode="json", include=TOLD),
+        "readiness": None if member.fitness is None else member.fitness.value,
     }
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from importlib.metadata import version
 
 from server.coordinator import Coordinator
 from server.lifecycle import ConsentState, SiteState
+from shared.consent.records import Situation
 from shared.trust.certificates import expires_at
 from shared.versions import Fit, fit
 
@@ -36,6 +38,22 @@ class Stand:
     state: ConsentState
 
 
+class Fitness(Enum):
+    """Whether what a site tells of its examples is enough for training at all."""
+
+    READY = "ready"
+    NOT_KNOWN = "not known: of some part it has too few to tell of"
+
+
+def fitness_of(situation: Situation) -> Fitness:
+    """Ready is a site that has examples to train on, to choose by and to test on.
+
+    How many a plan needs beyond that is judged at the site, where the numbers are whole.
+    """
+    told = (situation.training, situation.validation, situation.test)
+    return Fitness.NOT_KNOWN if None in told else Fitness.READY
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
     """A hospital that waits, takes part, or did; times in seconds since the Unix epoch.
@@ -52,6 +70,9 @@ class Member:
         None where nothing is known of it: it takes no part, or the SuperLink does not answer.
     num_examples
         Training examples as it last told them, under its own policy; None if it never did.
+    situation
+        What it tells of its examples and GPUs outside of runs; None if its policy, or its version, tells
+        nothing.
     stands
         With the plans of runs that are not over.
     """
@@ -67,7 +88,13 @@ class Member:
     contact: Contact | None = None
     is_paused: bool = False
     num_examples: int | None = None
+    situation: Situation | None = None
     stands: Sequence[Stand] = ()
+
+    @property
+    def fitness(self) -> Fitness | None:
+        """None where it tells nothing of its examples."""
+        return None if self.situation is None else fitness_of(self.situation)
 
 
 def waiting_members(coordinator: Coordinator) -> list[Member]:
@@ -95,7 +122,7 @@ def enrolled_members(coordinator: Coordinator, contacts: Mapping[int, Contact]) 
         By Flower's node id; empty where they are not known.
     """
     paused, told = coordinator.consents.paused(), coordinator.outcomes.told_examples()
-    stands = _stands(coordinator)
+    stands, situations = _stands(coordinator), coordinator.situations.told()
     return [
         Member(
             name=site.name,
@@ -108,6 +135,7 @@ def enrolled_members(coordinator: Coordinator, contacts: Mapping[int, Contact]) 
             contact=contacts.get(site.node_id) if site.node_id is not None else None,
             is_paused=site.site_id in paused,
             num_examples=told.get(site.site_id),
+            situation=situations.get(site.site_id),
             stands=stands.get(site.site_id, ()),
         )
         for site in coordinator.federation.sites()

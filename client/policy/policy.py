@@ -96,6 +96,7 @@ class EgressTable(Table):
     )
     smallest_count: int = Field(default=5, ge=1, le=10_000, description="a whole number from 1 to 10000")
     round_counts_to: int = Field(default=1, ge=1, le=10_000, description="a whole number from 1 to 10000")
+    readiness: Literal["kept", "told"] = Field(default="kept", description='"told" or "kept"')
 
     @model_validator(mode="after")
     def _a_reported_count_is_never_rounded_to_nothing(self) -> EgressTable:

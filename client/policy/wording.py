@@ -63,6 +63,12 @@ def _memory(value: float | None) -> str:
     return "all that there is" if value is None else f"at most {value:g} GiB"
 
 
+def _readiness(value: str) -> str:
+    if value == "kept":
+        return "outside of runs nothing is told of data and GPUs"
+    return "the number of labelled examples in each part, and the GPUs, are told outside of runs too"
+
+
 def _rounding(value: int) -> str:
     return "counts leave as they are" if value == 1 else f"counts leave rounded down to {value}s"
 
@@ -80,6 +86,7 @@ _WORDS: Mapping[str, Callable[[Any], str]] = {
     "data.min_examples": "trains on no fewer than {} examples".format,
     "egress.smallest_count": "tells no count below {}, and no metric over fewer images".format,
     "egress.round_counts_to": _rounding,
+    "egress.readiness": _readiness,
     "egress.metrics": lambda value: ", ".join(value) or "none",
     "privacy.least_sites": "masks its update with no fewer than {} sites".format,
     "privacy.colluding_sites": "{} of the other sites may help the coordinator".format,

@@ -49,6 +49,7 @@ class Kind(StrEnum):
     REFUSAL = "refusal"
     FAILURE = "failure"
     STATEMENT = "statement"
+    SITUATION = "situation"
 
 
 class Rule(StrEnum):
@@ -61,6 +62,7 @@ class Rule(StrEnum):
     LISTED_NUMBERS = "listed-numbers"
     KIND_OF_ERROR = "kind-of-error"
     DECISIONS = "decisions"
+    READINESS = "readiness"
 
 
 EXPLANATIONS: Mapping[Rule, str] = {
@@ -73,6 +75,8 @@ EXPLANATIONS: Mapping[Rule, str] = {
     Rule.LISTED_NUMBERS: "Counts and statistics over images, of a fixed list, and where the audit log "
     "stands.",
     Rule.DECISIONS: "What was decided about a plan, with the reason; pausing, going on, leaving.",
+    Rule.READINESS: "Where the policy lets it be told: how many labelled examples are in each part, and the "
+    "GPUs' names and memory.",
     Rule.KIND_OF_ERROR: "The kind of an error, never its text, and where the audit log stands.",
 }
 

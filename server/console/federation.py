@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from starlette.requests import Request
@@ -15,7 +15,7 @@ from starlette.routing import Route
 from server.console.desk import Desk
 from server.console.gate import acting
 from server.console.live import follow
-from server.console.pages import fragment, page
+from server.console.pages import days_left, fragment, page
 from server.coordinator import Coordinator
 from server.home import CoordinatorHome
 from server.joining import approve, invite
@@ -86,17 +86,14 @@ class FederationPages:
     def live(self, request: Request) -> Response:
         """What changes on it by itself."""
         acting(request, Action.SERVICE_SHOW)
+        cards = Cards()
 
         def look() -> Mapping[str, str]:
-            members, now = self._members(), time.time()
-            facts = {
-                f"facts-{each.site_id}": fragment("site_facts.html.j2", site=each, now=now)
-                for each in members
-            }
+            members = self._members()
             return {
                 "in-touch": _in_touch(members),
                 "shape": _shape([*waiting_members(self._coordinator), *members]),
-                **facts,
+                **cards.changed(members, now=time.time()),
             }
 
         return follow(request, self._desk, look)
@@ -164,6 +161,23 @@ class FederationPages:
 
     def _members(self) -> list[Member]:
         return enrolled_members(self._coordinator, self._control.contacts())
+
+
+class Cards:
+    """The cards that one page has, each rendered again only when what it shows has changed."""
+
+    def __init__(self) -> None:
+        self._shown: dict[str, tuple[Member, str]] = {}
+
+    def changed(self, members: Sequence[Member], *, now: float) -> Mapping[str, str]:
+        """Those that differ from the last call, by the ids of their elements."""
+        found = {}
+        for each in members:
+            stamp = each, days_left(each.certificate_ends_at or now, now)
+            if self._shown.get(each.site_id) != stamp:
+                self._shown[each.site_id] = stamp
+                found[f"facts-{each.site_id}"] = fragment("site_facts.html.j2", site=each, now=now)
+        return found
 
 
 def _in_touch(members: list[Member]) -> str:

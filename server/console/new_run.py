@@ -16,7 +16,7 @@ from server.console.runs import RunControl
 from server.coordinator import Coordinator
 from server.estimate import estimate, past_rounds
 from server.members import enrolled_members
-from server.submission import submit
+from server.submission import submit, with_privacy_settled
 from shared.errors import PlanError
 from shared.persons.roles import Action
 from shared.plan import Plan
@@ -86,12 +86,13 @@ class NewRunPages:
         return check(form, parent=self._coordinator.runs.get(parent).plan_sha256 if parent else None)
 
     def _cost(self, checked: Checked) -> dict[str, Any]:
-        num_sites = len(self._coordinator.federation.active())
-        past = past_rounds(checked.plan, self._coordinator) if checked.plan else None
+        num_sites, plan = len(self._coordinator.federation.active()), checked.plan
+        past = past_rounds(plan, self._coordinator) if plan else None
         return {
             "num_sites": num_sites,
-            "plan": checked.plan,
-            "estimate": estimate(checked.plan, past, num_sites=num_sites) if checked.plan and past else None,
+            "plan": plan,
+            "estimate": estimate(plan, past, num_sites=num_sites) if plan and past else None,
+            "masked": _as_masked(plan, num_sites) if plan else None,
         }
 
     def _page(self, request: Request, values: Mapping[str, str], *, faults: Mapping[str, str]) -> Response:
@@ -112,3 +113,12 @@ class NewRunPages:
             decisions=self._coordinator.consents.last_decisions(),
             **self._cost(self._checked(values)),
         )
+
+
+def _as_masked(plan: Plan, num_sites: int) -> Plan | None:
+    """The plan as it would be started, if updates are masked under it and its promise can be kept."""
+    try:
+        settled = with_privacy_settled(plan, num_sites=num_sites)
+    except PlanError:  # said when the run is asked for
+        return None
+    return settled if settled.is_masked else None

@@ -49,6 +49,11 @@ def _load(name: str, kind: str) -> StaticFile:
     return StaticFile(content=content, kind=kind, digest=hashlib.sha256(content).hexdigest()[:16])
 
 
+def days_left(at: float, now: float) -> str:
+    """How long something that ends at a moment is still good."""
+    return f"{math.floor((at - now) / DAY_S)} more days" if at > now else "has ended"
+
+
 _static: Mapping[str, StaticFile] = {name: _load(name, kind) for name, kind in STATIC.items()}
 _templates = Environment(
     loader=PackageLoader(__package__), autoescape=True, undefined=StrictUndefined, trim_blocks=True
@@ -61,7 +66,8 @@ _templates.filters |= {
     "size": size,
     "figure": lambda figure, name: figure_text(name, figure),
     "seconds": lambda value: "" if value is None else duration(value),
-    "days_left": lambda at, now: f"{math.floor((at - now) / DAY_S)} more days" if at > now else "has ended",
+    "days_left": days_left,
+    "count_told": lambda count: "too few to tell" if count is None else f"{count:,}",
 }
 
 

@@ -70,7 +70,7 @@ class Consents:
             if _was_shown(connection, run_id, _find(connection, run_id, site_id)):
                 return
         with transaction(self._engine) as connection:
-            _take_write_lock(connection)
+            take_write_lock(connection)
             row = _find(connection, run_id, site_id)
             if row is None:
                 connection.execute(
@@ -100,14 +100,14 @@ class Consents:
             It does not follow from the one kept.
         """
         with transaction(self._engine) as connection:
-            _take_write_lock(connection)
+            take_write_lock(connection)
             row = _find(connection, decision.run_id, decision.site_id)
             if row is None:
                 raise NotFoundError("This site was not asked about such a run.", "Fetch the offers again.")
             asked = connection.execute(select(run).where(run.c.run_id == decision.run_id)).mappings().one()
             if asked["plan_sha256"] != decision.plan_sha256:
                 raise TrustError("A decision is about another plan.", "Look at the plan again, then decide.")
-            if not _is_news(row, decision.number, envelope):
+            if not is_news(row, decision.number, envelope):
                 return
             state = STATE_OF[decision.verdict]
             # The same verdict anew may have other reasons.
@@ -184,12 +184,12 @@ class Consents:
             "stated_at": at,
         }
         with transaction(self._engine) as connection:
-            _take_write_lock(connection)
+            take_write_lock(connection)
             of_site = presence.c.site_id == notice.site_id
             row = connection.execute(select(presence).where(of_site)).mappings().one_or_none()
             if row is None:
                 connection.execute(insert(presence).values(site_id=notice.site_id, **values))
-            elif _is_news(row, notice.number, envelope):
+            elif is_news(row, notice.number, envelope):
                 connection.execute(update(presence).where(of_site).values(**values))
             else:
                 return
@@ -203,7 +203,7 @@ class Consents:
             return frozenset(connection.execute(query).scalars())
 
 
-def _take_write_lock(connection: Connection) -> None:
+def take_write_lock(connection: Connection) -> None:
     """Keep two statements of one site apart; changes nothing."""
     connection.execute(update(consent).where(consent.c.run_id == "").values(run_id=""))
 
@@ -223,7 +223,7 @@ def _find(connection: Connection, run_id: str, site_id: str) -> RowMapping | Non
     return connection.execute(query).mappings().one_or_none()
 
 
-def _is_news(row: RowMapping, number: int, envelope: bytes) -> bool:
+def is_news(row: RowMapping, number: int, envelope: bytes) -> bool:
     """Whether a statement is newer than the one kept, and not just said again.
 
     Raises

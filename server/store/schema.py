@@ -128,6 +128,16 @@ presence = Table(
     Column("stated_at", Float, nullable=False),
 )
 
+situation = Table(
+    "situation",
+    metadata,
+    Column("site_id", String(63), ForeignKey("site.site_id"), primary_key=True),
+    Column("number", BIG_INTEGER, nullable=False),
+    Column("payload", LargeBinary, nullable=False, comment="what the site tells of itself outside of runs"),
+    Column("envelope", LargeBinary, nullable=False),
+    Column("told_at", Float, nullable=False),
+)
+
 round_ = Table(
     "round",
     metadata,

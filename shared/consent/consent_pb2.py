@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cshared/consent/consent.proto\x12\x13mammofed.consent.v1\"\x0f\n\rOffersRequest\"9\n\x0bOffersReply\x12\x10\n\x08\x65nvelope\x18\x01 \x03(\x0c\x12\x18\n\x10published_sha256\x18\x02 \x01(\t\" \n\x0cStateRequest\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\x0c\"\x0c\n\nStateReply\"\x12\n\x10PublishedRequest\"\"\n\x0ePublishedReply\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\x0c\x32\xff\x01\n\x07\x43onsent\x12N\n\x06Offers\x12\".mammofed.consent.v1.OffersRequest\x1a .mammofed.consent.v1.OffersReply\x12K\n\x05State\x12!.mammofed.consent.v1.StateRequest\x1a\x1f.mammofed.consent.v1.StateReply\x12W\n\tPublished\x12%.mammofed.consent.v1.PublishedRequest\x1a#.mammofed.consent.v1.PublishedReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cshared/consent/consent.proto\x12\x13mammofed.consent.v1\"\x0f\n\rOffersRequest\"9\n\x0bOffersReply\x12\x10\n\x08\x65nvelope\x18\x01 \x03(\x0c\x12\x18\n\x10published_sha256\x18\x02 \x01(\t\" \n\x0cStateRequest\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\x0c\"\x0c\n\nStateReply\"\"\n\x0eSituateRequest\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\x0c\"\x0e\n\x0cSituateReply\"\x12\n\x10PublishedRequest\"\"\n\x0ePublishedReply\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\x0c\x32\xd2\x02\n\x07\x43onsent\x12N\n\x06Offers\x12\".mammofed.consent.v1.OffersRequest\x1a .mammofed.consent.v1.OffersReply\x12K\n\x05State\x12!.mammofed.consent.v1.StateRequest\x1a\x1f.mammofed.consent.v1.StateReply\x12Q\n\x07Situate\x12#.mammofed.consent.v1.SituateRequest\x1a!.mammofed.consent.v1.SituateReply\x12W\n\tPublished\x12%.mammofed.consent.v1.PublishedRequest\x1a#.mammofed.consent.v1.PublishedReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,10 +39,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STATEREQUEST']._serialized_end=161
   _globals['_STATEREPLY']._serialized_start=163
   _globals['_STATEREPLY']._serialized_end=175
-  _globals['_PUBLISHEDREQUEST']._serialized_start=177
-  _globals['_PUBLISHEDREQUEST']._serialized_end=195
-  _globals['_PUBLISHEDREPLY']._serialized_start=197
-  _globals['_PUBLISHEDREPLY']._serialized_end=231
-  _globals['_CONSENT']._serialized_start=234
-  _globals['_CONSENT']._serialized_end=489
+  _globals['_SITUATEREQUEST']._serialized_start=177
+  _globals['_SITUATEREQUEST']._serialized_end=211
+  _globals['_SITUATEREPLY']._serialized_start=213
+  _globals['_SITUATEREPLY']._serialized_end=227
+  _globals['_PUBLISHEDREQUEST']._serialized_start=229
+  _globals['_PUBLISHEDREQUEST']._serialized_end=247
+  _globals['_PUBLISHEDREPLY']._serialized_start=249
+  _globals['_PUBLISHEDREPLY']._serialized_end=283
+  _globals['_CONSENT']._serialized_start=286
+  _globals['_CONSENT']._serialized_end=624
 # @@protoc_insertion_point(module_scope)

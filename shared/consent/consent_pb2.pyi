@@ -28,6 +28,16 @@ class StateReply(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
+class SituateRequest(_message.Message):
+    __slots__ = ("envelope",)
+    ENVELOPE_FIELD_NUMBER: _ClassVar[int]
+    envelope: bytes
+    def __init__(self, envelope: _Optional[bytes] = ...) -> None: ...
+
+class SituateReply(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
 class PublishedRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...

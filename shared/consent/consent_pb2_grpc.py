@@ -46,6 +46,11 @@ class ConsentStub:
                 request_serializer=shared_dot_consent_dot_consent__pb2.StateRequest.SerializeToString,
                 response_deserializer=shared_dot_consent_dot_consent__pb2.StateReply.FromString,
                 _registered_method=True)
+        self.Situate = channel.unary_unary(
+                '/mammofed.consent.v1.Consent/Situate',
+                request_serializer=shared_dot_consent_dot_consent__pb2.SituateRequest.SerializeToString,
+                response_deserializer=shared_dot_consent_dot_consent__pb2.SituateReply.FromString,
+                _registered_method=True)
         self.Published = channel.unary_unary(
                 '/mammofed.consent.v1.Consent/Published',
                 request_serializer=shared_dot_consent_dot_consent__pb2.PublishedRequest.SerializeToString,
@@ -73,6 +78,14 @@ class ConsentServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Situate(self, request, context):
+        """What a site tells of itself between runs, if its policy lets it: a signed situation. A coordinator of the
+        minor version before has no such method, and is told nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Published(self, request, context):
         """The published models, as shared/published.py has them, in an envelope that the coordinator has signed.
         """
@@ -92,6 +105,11 @@ def add_ConsentServicer_to_server(servicer, server):
                     servicer.State,
                     request_deserializer=shared_dot_consent_dot_consent__pb2.StateRequest.FromString,
                     response_serializer=shared_dot_consent_dot_consent__pb2.StateReply.SerializeToString,
+            ),
+            'Situate': grpc.unary_unary_rpc_method_handler(
+                    servicer.Situate,
+                    request_deserializer=shared_dot_consent_dot_consent__pb2.SituateRequest.FromString,
+                    response_serializer=shared_dot_consent_dot_consent__pb2.SituateReply.SerializeToString,
             ),
             'Published': grpc.unary_unary_rpc_method_handler(
                     servicer.Published,
@@ -155,6 +173,33 @@ class Consent:
             '/mammofed.consent.v1.Consent/State',
             shared_dot_consent_dot_consent__pb2.StateRequest.SerializeToString,
             shared_dot_consent_dot_consent__pb2.StateReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Situate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mammofed.consent.v1.Consent/Situate',
+            shared_dot_consent_dot_consent__pb2.SituateRequest.SerializeToString,
+            shared_dot_consent_dot_consent__pb2.SituateReply.FromString,
             options,
             channel_credentials,
             insecure,

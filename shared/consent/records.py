@@ -25,6 +25,7 @@ OFFER_TYPE = "application/vnd.mammofed.offer+json"
 DECISION_TYPE = "application/vnd.mammofed.decision+json"
 STATED_DECISION_TYPE = "application/vnd.mammofed.stated-decision+json"
 NOTICE_TYPE = "application/vnd.mammofed.notice+json"
+SITUATION_TYPE = "application/vnd.mammofed.situation+json"
 
 MAX_REASON_CHARACTERS = 300
 OWNER = "owner"
@@ -46,6 +47,7 @@ def _plain(reason: str) -> str:
 
 Base64 = Annotated[str, Field(pattern=r"^[A-Za-z0-9+/]*={0,2}$")]
 Protocol = Annotated[int, Field(ge=PROTOCOL, le=PROTOCOL)]
+Told = Annotated[int, Field(ge=1, le=10_000_000)] | None
 StatementNumber = Annotated[int, Field(ge=1, lt=2**53)]
 
 
@@ -164,6 +166,33 @@ class Notice(Record):
     number: StatementNumber
     site_id: Identifier
     presence: Presence
+
+
+class GpuModel(Record):
+    """A GPU that a site may train on, by its maker's name and its memory."""
+
+    name: Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_plain)]
+    memory_gib: Annotated[int, Field(ge=1, le=10_000)] | None
+
+
+class Situation(Record):
+    """What a site tells of itself between runs; nothing, where its policy keeps it or keeps it from now on.
+
+    Attributes
+    ----------
+    training, validation, test
+        Labelled examples in each part as the policy lets counts leave; None where there are too few to be
+        told of.
+    """
+
+    protocol: Protocol = PROTOCOL
+    number: StatementNumber
+    site_id: Identifier
+    is_told: bool
+    training: Told = None
+    validation: Told = None
+    test: Told = None
+    gpus: Annotated[tuple[GpuModel, ...], Field(max_length=64, strict=False)] = ()
 
 
 def _unsigned() -> TrustError:

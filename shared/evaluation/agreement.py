@@ -8,11 +8,10 @@ kappa: Cohen, Psychological Bulletin 70 (1968); Fleiss and Cohen, Educational an
 from __future__ import annotations
 
 import math
-from statistics import NormalDist
 
+from shared.evaluation.bounds import Z_95
 from shared.evaluation.records import Calibration, Moments, PairedMoments
 
-Z_95 = NormalDist().inv_cdf(0.975)
 LEAST_FOR_CORRELATION = 3
 """A line goes through any two points."""
 

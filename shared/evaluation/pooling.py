@@ -3,8 +3,9 @@
 Means and squared deviations are added as by Chan, Golub and LeVeque, "Algorithms for computing the sample
 variance", The American Statistician 37 (1983), which loses no digits where sums of squares would.
 
-Intervals are made anew: that of a mean is normal, with the sites as strata; that of Pearson's r is by
-Fisher's z (Metron 1, 1921), which takes the pairs for normal.
+Intervals are made anew: that of a mean is normal, with the sites as strata, and of a value that has bounds it
+is normal on a scale that has none (`shared.evaluation.bounds`); that of Pearson's r is by Fisher's z (Metron
+1, 1921), which takes the pairs for normal.
 """
 
 from __future__ import annotations
@@ -13,7 +14,18 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
-from shared.evaluation.agreement import Z_95, absolute_differences, correlation, differences
+from shared.evaluation.agreement import absolute_differences, correlation, differences
+from shared.evaluation.bounds import (
+    CATEGORY_DIFFERENCE,
+    DISTANCE,
+    NONE,
+    PERCENT,
+    PERCENT_DIFFERENCE,
+    SHARE,
+    Z_95,
+    Bounds,
+    interval_of_mean,
+)
 from shared.evaluation.records import (
     NUM_BINS,
     Calibration,
@@ -42,7 +54,7 @@ def pool(evaluations: Sequence[Evaluation]) -> Evaluation | None:
     return Evaluation(
         num_examples=sum(each.num_examples for each in evaluations),
         loss=pool_moments(each.loss for each in evaluations),
-        dice=_segments(each.dice for each in evaluations),
+        dice=_segments((each.dice for each in evaluations), SHARE),
         hausdorff=_hausdorff(_known(each.hausdorff for each in evaluations)),
         percent_density=_percent_density(_known(each.percent_density for each in evaluations)),
         density_categories=_categories(_known(each.density_categories for each in evaluations)),
@@ -50,8 +62,8 @@ def pool(evaluations: Sequence[Evaluation]) -> Evaluation | None:
     )
 
 
-def pool_moments(parts: Iterable[Moments | None]) -> Moments | None:
-    """Moments over the images of all parts, with an interval of the mean; None of none."""
+def pool_moments(parts: Iterable[Moments | None], bounds: Bounds = NONE) -> Moments | None:
+    """Moments over the images of all parts, with an interval of the mean within bounds; None of none."""
     known = _known(parts)
     if not known:
         return None
@@ -60,7 +72,7 @@ def pool_moments(parts: Iterable[Moments | None]) -> Moments | None:
         num_images=sum(each.num_images for each in known),
         mean=mean,
         variance=_mean(known, lambda each: each.variance + (each.mean - mean) ** 2),
-        interval=_stratified(known, mean),
+        interval=_stratified(known, mean, bounds),
     )
 
 
@@ -95,15 +107,14 @@ def _mean(parts: Sequence[Counted], value_of: Callable[[Counted], float]) -> flo
     return total / sum(each.num_images for each in parts)
 
 
-def _stratified(parts: Sequence[Moments], mean: float) -> Interval | None:
-    """Normal 95 % interval of a mean of which each part is a random sample of its site's images."""
+def _stratified(parts: Sequence[Moments], mean: float, bounds: Bounds) -> Interval | None:
+    """95 % interval of a mean of which each part is a random sample of its site's images."""
     if any(each.num_images < 2 for each in parts):
         return None
     count = sum(each.num_images for each in parts)
     # The variance of a site's mean is its v / (n - 1); of the whole, it has the weight (n / count)^2.
     spread = math.fsum(each.num_images**2 * each.variance / (each.num_images - 1) for each in parts)
-    half = Z_95 * math.sqrt(spread) / count
-    return mean - half, mean + half
+    return interval_of_mean(mean, math.sqrt(spread) / count, bounds)
 
 
 def _fisher(pairs: PairedMoments) -> Interval | None:
@@ -114,14 +125,14 @@ def _fisher(pairs: PairedMoments) -> Interval | None:
     return math.tanh(math.atanh(r) - half), math.tanh(math.atanh(r) + half)
 
 
-def _segments(parts: Iterable[SegmentMoments | None]) -> SegmentMoments | None:
+def _segments(parts: Iterable[SegmentMoments | None], bounds: Bounds) -> SegmentMoments | None:
     known = _known(parts)
     if not known:
         return None
     return SegmentMoments(
-        dense=pool_moments(each.dense for each in known),
-        breast=pool_moments(each.breast for each in known),
-        pectoral=pool_moments(each.pectoral for each in known),
+        dense=pool_moments((each.dense for each in known), bounds),
+        breast=pool_moments((each.breast for each in known), bounds),
+        pectoral=pool_moments((each.pectoral for each in known), bounds),
     )
 
 
@@ -137,8 +148,8 @@ def _distances(parts: Sequence[SurfaceDistances]) -> SurfaceDistances | None:
     if not parts:
         return None
     return SurfaceDistances(
-        percentile_95=_segments(each.percentile_95 for each in parts),
-        maximum=_segments(each.maximum for each in parts),
+        percentile_95=_segments((each.percentile_95 for each in parts), DISTANCE),
+        maximum=_segments((each.maximum for each in parts), DISTANCE),
     )
 
 
@@ -146,8 +157,8 @@ def _percent_density(parts: Sequence[PercentDensity]) -> PercentDensity | None:
     if not parts:
         return None
     pairs = pool_pairs(parts)
-    error = pool_moments(map(absolute_differences, parts))
-    bias = pool_moments(map(differences, parts))
+    error = pool_moments(map(absolute_differences, parts), PERCENT)
+    bias = pool_moments(map(differences, parts), PERCENT_DIFFERENCE)
     return PercentDensity(
         **dict(pairs),
         correlation_interval=_fisher(pairs),
@@ -165,7 +176,7 @@ def _categories(parts: Sequence[DensityCategories]) -> DensityCategories | None:
         num_in_rarest=min(each.num_in_rarest for each in parts),
         agreement=_proportion(_known(each.agreement for each in parts)),
         second_read=_proportion(_known(each.second_read for each in parts)),
-        ranked_probability=pool_moments(each.ranked_probability for each in parts),
+        ranked_probability=pool_moments((each.ranked_probability for each in parts), SHARE),
         expected=_expected(expected),
     )
 
@@ -173,16 +184,17 @@ def _categories(parts: Sequence[DensityCategories]) -> DensityCategories | None:
 def _expected(parts: Sequence[ExpectedBand]) -> ExpectedBand | None:
     if not parts:
         return None
-    bias = pool_moments(map(differences, parts))
+    bias = pool_moments(map(differences, parts), CATEGORY_DIFFERENCE)
     return ExpectedBand(**dict(pool_pairs(parts)), bias_interval=bias.interval if bias else None)
 
 
 def _proportion(parts: Sequence[Proportion]) -> Proportion | None:
     """A share is the mean of zeros and ones."""
-    pooled = pool_moments(
+    zeros_and_ones = [
         Moments(num_images=each.num_images, mean=each.share, variance=each.share * (1 - each.share))
         for each in parts
-    )
+    ]
+    pooled = pool_moments(zeros_and_ones, SHARE)
     if pooled is None:
         return None
     return Proportion(
@@ -194,7 +206,7 @@ def _proportion(parts: Sequence[Proportion]) -> Proportion | None:
 
 
 def _calibration(parts: Sequence[Calibration]) -> Calibration | None:
-    brier = pool_moments(parts)
+    brier = pool_moments(parts, SHARE)
     if brier is None:
         return None
     return Calibration(**dict(brier), bins=tuple(_bin(parts, place) for place in range(NUM_BINS)))

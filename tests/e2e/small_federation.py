@@ -226,8 +226,12 @@ def build(
 
 def bring_in(federation: SmallFederation, hospital: Hospital) -> None:
     """Invite a hospital, join, add its data and start its site; the coordinator must be running."""
-    role = federation.sites[hospital.name]
     token = federation.coordinator.ask("site", "invite", hospital.name)["token"]
+    join(federation.sites[hospital.name], hospital, token)
+
+
+def join(role: Role, hospital: Hospital, token: str) -> None:
+    """What a hospital does that was invited: join, which may wait for approval, add its data, and start."""
     role.run("join", token)
     (role.home / "policy.toml").write_text(POLICY)
     role.run("data", "add", str(hospital.folder))

@@ -38,6 +38,7 @@ min_examples = 50
 metrics = ["loss"]
 smallest_count = 10
 round_counts_to = 5
+readiness = "told"
 
 [privacy]
 secure_aggregation = "required"

@@ -7,8 +7,9 @@ import time
 
 import pytest
 
+from server.console.federation import Cards
 from server.lifecycle import SiteState
-from server.members import Contact
+from server.members import Contact, enrolled_members
 from shared.enrolment.token import InvitationToken
 from tests.unit.server.console.console import Console
 
@@ -52,6 +53,26 @@ def test_a_card_says_whether_a_site_is_in_touch_since_when_not_and_what_it_has_t
     assert "nothing is known of it" in page
     assert page.count("29 more days") == 4
     assert page.count("not told yet") == 4
+
+
+def test_a_card_that_is_followed_is_rendered_again_when_what_it_shows_has_changed_and_not_before(
+    console: Console,
+) -> None:
+    for number, name in enumerate(("aarhus", "bergen"), start=1):
+        console.enrol(name)
+        set_node(console, name, number)
+    cards, now = Cards(), time.time()
+
+    def changed(at: float) -> list[str]:
+        members = enrolled_members(console.coordinator, console.superlink.known)
+        names = {f"facts-{each.site_id}": each.name for each in members}
+        return [names[part] for part in cards.changed(members, now=at)]
+
+    assert changed(now) == ["aarhus", "bergen"]
+    assert changed(now + 1) == []
+    console.superlink.known = {2: Contact(is_online=False, silent_since=now)}
+    assert changed(now + 2) == ["bergen"]
+    assert changed(now + 2 + 86_400) == ["aarhus", "bergen"]  # their certificates have a day less
 
 
 def test_what_a_viewer_may_not_do_is_not_offered(console: Console) -> None:

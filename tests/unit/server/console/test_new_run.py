@@ -76,6 +76,19 @@ def test_what_does_not_go_together_is_said_of_the_whole() -> None:
     assert "rounds.quorum" in check({**FORM, "aggregation.strategy": "median"}).faults[""]
 
 
+@pytest.mark.parametrize(("setting", "said"), [({}, True), ({"privacy.secure_aggregation": "off"}, False)])
+def test_the_form_says_that_masks_need_all_three_hospitals_where_there_are_no_more(
+    federation: Console, setting: dict[str, str], said: bool
+) -> None:
+    def cost() -> str:
+        answer = federation.browser_of("otto").post("/runs/new/check", {**FORM, **setting})
+        return text_of(answer.json()["cost"])
+
+    assert ("3 hospitals at the least, and there are 3" in cost()) is said
+    federation.enrol("oslo")
+    assert ("3 hospitals at the least." in cost()) is said
+
+
 def test_an_operator_fills_the_form_in_and_the_hospitals_are_asked(federation: Console) -> None:
     browser = federation.browser_of("otto")
     assert "Ask the hospitals" in browser.get("/runs/new").text

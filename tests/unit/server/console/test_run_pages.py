@@ -12,9 +12,10 @@ import pytest
 from server.console.charts import MOST_LINES
 from server.console.reading import read
 from server.console.runs import PARTS
+from server.learning_curves import panels
 from server.lifecycle import AnswerState, RoundState, RunState
 from server.members import Contact
-from server.summary import summarize
+from server.summary import RoundSummary, summarize
 from shared.errors import UnreachableError
 from shared.plan import METRIC_NAMES, Plan
 from shared.records import Occasion, Phase
@@ -128,6 +129,32 @@ def test_curves_have_a_value_or_a_gap_for_every_round_and_mark_the_best(running:
     assert dice["best"][0] == 2
     assert dice["best"][1] == pytest.approx(max(dice["all"]), abs=1e-6)
     assert loss["best"] is None
+
+
+def test_a_round_that_is_half_told_or_misses_a_site_is_not_the_best() -> None:
+    cork_is_missing, half_told, whole = 2, 4, 3
+
+    def summary(number: int, state: RoundState, admitted: int, dice: float) -> RoundSummary:
+        return RoundSummary(
+            number=number,
+            attempt=1,
+            state=state,
+            seconds=1.0,
+            num_asked=3,
+            num_admitted=admitted,
+            figures={"dice_dense": dice},
+        )
+
+    rounds = [
+        summary(1, RoundState.AGGREGATED, 3, 0.1),
+        summary(cork_is_missing, RoundState.AGGREGATED, 2, 0.9),
+        summary(whole, RoundState.AGGREGATED, 3, 0.5),
+        summary(half_told, RoundState.OPEN, 1, 0.95),
+    ]
+    dice = next(panel for panel in panels(rounds, {}) if panel.name == "dice_dense")
+
+    assert [value for _, value in dice.of_all] == [0.1, 0.9, 0.5, 0.95]
+    assert dice.best == (whole - 1, 0.5)  # it measures the weights after the round before
 
 
 def test_no_more_lines_are_drawn_than_can_be_told_apart_and_the_page_says_so(console: Console) -> None:
