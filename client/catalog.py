@@ -39,6 +39,7 @@ from client.intake.pseudonyms import Pseudonyms
 from client.store import counting
 from client.store import examples as statements
 from client.store.audit import AuditLog, append
+from client.store.clinic import ClinicQueue
 from client.store.drafts import Drafts
 from client.store.examples import ExampleRow, Removal
 from client.store.keeping import Keeping
@@ -61,6 +62,7 @@ class Catalog:
         self.log = AuditLog(engine)
         self._engine = engine
         self.drafts = Drafts(engine)
+        self.clinic = ClinicQueue(engine)
         self._records = Keeping(engine, home, encrypted=encrypted)
 
     @classmethod

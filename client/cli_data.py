@@ -22,9 +22,10 @@ from shared.persons.roles import Action
 from shared.terminal import Output
 
 if TYPE_CHECKING:
-    from client.catalog import Catalog, Removal
+    from client.catalog import Catalog
     from client.intake.candidates import Refusal
     from client.intake.importer import Importer, ImportReport
+    from client.withdrawal import Withdrawal
 
 data_app = typer.Typer(help="This hospital's mammograms.", no_args_is_help=True)
 
@@ -191,16 +192,17 @@ def remove(
 ) -> None:
     """Honour a patient's withdrawal of consent.
 
-    The patient's examples are overwritten and gone, later rounds run without them, and later imports leave
-    the patient out. Models that were trained with them before are listed.
+    The patient's examples are overwritten and gone, with the patient's images and results that wait in the
+    clinic's node; later rounds run without them, later imports leave the patient out, and the node measures
+    none of the patient's images. Models that were trained with them before are listed.
     """
     from client.withdrawal import withdraw
 
     with acting_on(home, Action.DATA_REMOVE) as (_, catalog, actor):
-        removal = withdraw(catalog, patient, actor=actor)
+        withdrawal = withdraw(catalog, patient, actor=actor)
     output = Output(as_json)
-    _show_removal(output, removal)
-    if not as_json and removal.examples:
+    _show_withdrawal(output, withdrawal)
+    if not as_json and withdrawal.removal.examples:
         output.result({}, "Later imports leave this patient out.")
     elif not as_json:
         output.result(
@@ -223,8 +225,8 @@ def forget(
     from client.withdrawal import forget as forget_all
 
     with acting_on(home, Action.DATA_REMOVE) as (_, catalog, actor):
-        removal = forget_all(catalog, actor=actor)
-    _show_removal(Output(as_json), removal)
+        withdrawal = forget_all(catalog, actor=actor)
+    _show_withdrawal(Output(as_json), withdrawal)
 
 
 @contextmanager
@@ -379,14 +381,8 @@ def _numbers(place: str) -> tuple[int | None, bool, int]:
     return None if archive is None else int(archive), masks is not None, int(position)
 
 
-def _show_removal(output: Output, removal: Removal) -> None:
-    used = f" Runs that had used them: {', '.join(removal.runs)}." if removal.runs else ""
-    used += " What this site had made of these for itself is erased." if removal.runs else ""
-    gone = f"{removal.examples} examples of {removal.patients} patients are gone.{used}"
-    output.result(
-        {"examples": removal.examples, "patients": removal.patients, "runs": list(removal.runs)},
-        gone if removal.examples else "No example was here.",
-    )
+def _show_withdrawal(output: Output, withdrawal: Withdrawal) -> None:
+    output.result(withdrawal.to_json(), withdrawal.words)
 
 
 def _content(plan_file: Path) -> bytes:

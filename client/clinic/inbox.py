@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from pydicom import dcmread
@@ -14,6 +13,8 @@ from pydicom.uid import (
 )
 
 from client.dicom_node.reception import ReceivedInstance
+from client.intake.patients import patient_of
+from client.intake.pseudonyms import Pseudonyms
 from client.store.clinic import ClinicQueue
 from shared.errors import StoreError, UndecodableError
 from shared.files import make_private_folder, sync_folder
@@ -33,21 +34,19 @@ class Inbox:
 
     Parameters
     ----------
-    hashed
-        Makes of an identifier the name under which it is known here.
+    pseudonyms
+        Make of identifiers the names under which studies, images and patients are known here.
     """
 
-    def __init__(
-        self, folder: Path, queue: ClinicQueue, hashed: Callable[[str], str], *, max_images: int
-    ) -> None:
+    def __init__(self, folder: Path, queue: ClinicQueue, pseudonyms: Pseudonyms, *, max_images: int) -> None:
         make_private_folder(folder)
         self._folder = folder
         self._queue = queue
-        self._hashed = hashed
+        self._pseudonyms = pseudonyms
         self._max_images = max_images
 
     def take_in(self, instance: ReceivedInstance) -> None:
-        """Keep an image; anything else is acknowledged and forgotten.
+        """Keep an image; anything else, and images of who has withdrawn, is acknowledged and forgotten.
 
         Raises
         ------
@@ -61,24 +60,28 @@ class Inbox:
             return
         if self._queue.num_images() >= self._max_images:
             raise StoreError("Too many images wait to be measured.", "Send the image again later.")
-        exam, name = self._hashed(_study_of(instance.path)), self._hashed(instance.sop_instance_uid)
+        study_uid, patient_id = _study_of(instance.path)
+        exam = self._pseudonyms.source(f"{study_uid}\0{patient_id}")
+        name = self._pseudonyms.source(instance.sop_instance_uid)
+        patient = self._pseudonyms.patient(patient_id) if patient_id else None
         try:
             instance.path.replace(self.path(name))
             sync_folder(self._folder)
         except OSError as error:
             raise StoreError("A received image cannot be kept.", "Check the disk of the home.") from error
-        self._queue.take_in(exam, name, at=time.time())
+        if not self._queue.take_in(exam, name, patient=patient, at=time.time()):
+            self.path(name).unlink(missing_ok=True)
 
     def path(self, name: str) -> Path:
         """Where an image is."""
         return self._folder / f"{name}.dcm"
 
 
-def _study_of(path: Path) -> str:
+def _study_of(path: Path) -> tuple[str, str]:
+    """Study and patient of an image; the patient is empty where it does not say."""
     try:
-        return str(
-            dcmread(path, specific_tags=["StudyInstanceUID"], stop_before_pixels=True).StudyInstanceUID
-        )
+        header = dcmread(path, specific_tags=["StudyInstanceUID", "PatientID"], stop_before_pixels=True)
+        return str(header.StudyInstanceUID), patient_of(str(header.get("PatientID") or ""))
     # A data set that breaks the standard can make the reader raise anything.
     except Exception as error:
         raise UndecodableError("The image names no study.", "Export it again.") from error

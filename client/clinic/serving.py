@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from client.catalog import Catalog
 from client.clinic.examination import DrawnObject, Examination, measured
 from client.clinic.identity import ModelIdentity
 from client.clinic.inbox import Inbox
+from client.clinic.kept import arriving_folder, clinic_folder, inbox_folder, outbox_folder, tidy_up
 from client.clinic.outbox import Outbox
 from client.clinic.settings import ClinicSettings
 from client.dicom_node.node import DicomNode
@@ -32,8 +33,7 @@ from client.intake.workers import Failure, Workers
 from client.models import in_use, require_released
 from client.pacs.settings import PacsSettings
 from client.published import hear_now
-from client.store.audit import AuditLog
-from client.store.clinic import ClinicQueue, WaitingExam
+from client.store.clinic import WaitingExam
 from client.store.models import Models
 from client.store.opening import open_site_store
 from client.using import UsableModel, load_model
@@ -83,13 +83,13 @@ def serve(
     StoreError
         The disk refuses.
     """
-    folder = home.folder / "clinic"
+    folder = clinic_folder(home.folder)
     make_private_folder(folder)
     with hold_folder(folder, "The DICOM node is already running with this home folder."):
-        clinic = _Clinic(home, folder, settings)
-        clinic.tidy_up()
+        clinic = _Clinic(home, settings)
+        tidy_up(home.folder, clinic.queue)
         clinic.current_model()
-        spool = Spool(folder / "arriving", min_free_bytes=node.min_free_mb * _MB)
+        spool = Spool(arriving_folder(home.folder), min_free_bytes=node.min_free_mb * _MB)
         workers = home.settings().intake.workers
         ended = threading.Event()
         with Workers(read_file, number=workers) as reading, DicomNode(node, spool, clinic.inbox.take_in):
@@ -134,25 +134,20 @@ def _measure_until(
 class _Clinic:
     """The parts of one home, opened."""
 
-    def __init__(self, home: SiteHome, folder: Path, settings: ClinicSettings) -> None:
+    def __init__(self, home: SiteHome, settings: ClinicSettings) -> None:
         engine = open_site_store(home.folder)
+        catalog = Catalog(engine, home.folder)
         self._home = home
         self._settings = settings
-        self._folder = folder
-        self._log = AuditLog(engine)
-        self._hashed = Catalog(engine, home.folder).pseudonyms().source
+        self._log = catalog.log
+        self._pseudonyms = catalog.pseudonyms()
         self._models = Models(engine)
         self._loaded: tuple[Path, UsableModel] | None = None
-        self.queue = ClinicQueue(engine)
-        self.inbox = Inbox(folder / "inbox", self.queue, self._hashed, max_images=settings.max_images)
-        self.outbox = Outbox(folder / "outbox", self.queue, self._models)
-
-    def tidy_up(self) -> None:
-        """Delete files that no row names: what was never acknowledged, or is made again."""
-        known = self.queue.files()
-        for path in [*(self._folder / "inbox").iterdir(), *(self._folder / "outbox").iterdir()]:
-            if path.stem not in known:
-                path.unlink(missing_ok=True)
+        self.queue = catalog.clinic
+        self.inbox = Inbox(
+            inbox_folder(home.folder), self.queue, self._pseudonyms, max_images=settings.max_images
+        )
+        self.outbox = Outbox(outbox_folder(home.folder), self.queue, self._models)
 
     def current_model(self) -> UsableModel:
         """The model in use, loaded when it has changed; it must be released. Raises as `serve`."""
@@ -173,22 +168,29 @@ class _Clinic:
     def measure(self, exam: WaitingExam, reading: Reading) -> MeasuredExam | None:
         """Measure an exam and put its objects into the queue. Raises MammofedError; then it waits on.
 
-        One that makes something fail that should not is put off, so that those after it do not wait: None.
+        None of one whose patient has withdrawn meanwhile, and of one that makes something fail that should
+        not: it is put off, so that those after it do not wait.
         """
+        files = list[str]()
         try:
-            return self._measure(exam, reading)
-        except MammofedError:
-            raise
-        except Exception:
+            done = self._measure(exam, reading, files)
+        except BaseException as error:
+            self._drop(files)
+            if isinstance(error, MammofedError) or not isinstance(error, Exception):
+                raise
             log.exception("Measuring an exam failed; it is tried again in %.0f s", PUT_OFF_S)
             self.queue.put_off_exam(exam.exam, until=time.time() + PUT_OFF_S)
             return None
+        self._drop(files)
+        for name in set(exam.instances) - self.queue.files():
+            self.inbox.path(name).unlink(missing_ok=True)
+        return done
 
-    def _measure(self, exam: WaitingExam, reading: Reading) -> MeasuredExam:
+    def _measure(self, exam: WaitingExam, reading: Reading, files: list[str]) -> MeasuredExam | None:
         model = self.current_model()
         identity = ModelIdentity.of(model.package)
         follow_up = self._home.settings().follow_up
-        examination, files = Examination(model=identity, follow_up=follow_up), list[str]()
+        examination = Examination(model=identity, follow_up=follow_up)
         images = [ImageFile(number, self.inbox.path(name)) for number, name in enumerate(exam.instances, 1)]
         for image, read in reading.map(images):
             outcome = Reason.UNDECODABLE if isinstance(read, Failure) else measured(model, read)
@@ -197,7 +199,7 @@ class _Clinic:
             except UndecodableError as error:
                 log.error("An image is in no report: %s", error.message)
                 continue
-            files += [self._keep(one) for one in drawn]
+            files.extend(self._keep(one) for one in drawn)
         try:
             if examination.images:
                 files.append(self._keep(examination.report()))
@@ -209,17 +211,19 @@ class _Clinic:
             self._log.append(
                 model.used(num_images=num_measured), actor=self._home.membership().site_id, at=now
             )
-        self.queue.finish_exam(exam, files, manifest_sha256=identity.manifest_sha256, at=now)
-        waiting = self.queue.files()
-        for name in exam.instances:
-            if name not in waiting:
-                self.inbox.path(name).unlink(missing_ok=True)
+        if not self.queue.finish_exam(exam, files, manifest_sha256=identity.manifest_sha256, at=now):
+            return None
         return MeasuredExam(num_images=len(exam.instances), num_measured=num_measured, num_objects=len(files))
 
     def _keep(self, drawn: DrawnObject) -> str:
-        name = self._hashed(drawn.sop_uid)
+        name = self._pseudonyms.source(drawn.sop_uid)
         self.outbox.put(name, drawn.content)
         return name
+
+    def _drop(self, files: Sequence[str]) -> None:
+        """Delete those objects that do not wait: the exam failed, or its patient has withdrawn."""
+        for name in set(files) - self.queue.files():
+            self.outbox.path(name).unlink(missing_ok=True)
 
     def deliver(self, pacs: PacsSettings) -> None:
         """Send what is due. Raises PacsError."""

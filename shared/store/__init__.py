@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -23,6 +24,8 @@ from shared.errors import ConfigError, StoreError
 from shared.store.postgresql import postgresql_engine, prepare_database
 
 BUSY_TIMEOUT_S = 30
+_MIGRATING = threading.Lock()
+"""Alembic's context is the process's: two threads that open a store take turns."""
 
 NAMING = {
     "ix": "ix_%(column_0_label)s",
@@ -71,7 +74,7 @@ def open_store(url: str, migrations: Path) -> Engine:
     """
     engine = _engine(url)
     try:
-        with engine.begin() as connection:
+        with _MIGRATING, engine.begin() as connection:
             if not _is_sqlite(engine):
                 prepare_database(connection)
             command.upgrade(_configured(migrations, connection), "head")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from pydicom.uid import ComprehensiveSRStorage, SegmentationStorage, generate_ui
 from pynetdicom import AE
 
 from bench.published_model import join, publish
+from client.catalog import Catalog
 from client.clinic.serving import MeasuredExam, serve
 from client.clinic.settings import ClinicSettings
 from client.dicom_node.contexts import separate_contexts
@@ -30,6 +32,7 @@ from client.store.clinic import ClinicQueue
 from client.store.models import Models
 from client.store.opening import open_site_store
 from client.using import load_model, segment
+from client.withdrawal import forget, withdraw
 from deploy.demo.phantoms import HOLOGIC, write_hospital
 from shared.errors import NotFoundError, TrustError
 from shared.package import MANIFEST, SIGNATURE
@@ -316,6 +319,75 @@ def test_our_own_objects_that_an_archive_sends_back_start_no_new_exam(site: Site
         time.sleep(1.5)
         assert len(node.exams) == 1
         assert site.queue.num_images() == 0
+
+
+def of_another_woman(image: Path) -> Path:
+    header = dcmread(image)
+    header.PatientID = "another"
+    header.StudyInstanceUID = generate_uid()
+    header.SOPInstanceUID = header.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    header.save_as(path := image.with_name("another-woman.dcm"))
+    return path
+
+
+def kept(site: Site) -> list[Dataset]:
+    """What the node has on the disk, by its patients."""
+    folder = site.home.folder / "clinic"
+    return [dcmread(file) for file in folder.rglob("*") if file.is_file() and file.name != ".lock"]
+
+
+def remove(site: Site, patient: str) -> int:
+    with Catalog.open(site.home.folder) as catalog:
+        return withdraw(catalog, patient, actor="local:test").num_clinic_files
+
+
+def test_a_withdrawal_takes_along_what_waits_in_the_clinic_and_what_is_sent_there_later(
+    site: Site, images: list[Path]
+) -> None:
+    site.install(1)
+    hers, patient = images[:2], str(dcmread(images[0]).PatientID)
+    with serving(site, free_port()) as node:  # the archive is away: objects wait
+        node.store([hers[0], of_another_woman(images[0])])
+        wait_for(lambda: len(node.exams) == 2)
+        assert site.queue.num_objects() == 6
+        assert remove(site, patient) == 3
+        assert {str(one.PatientID) for one in kept(site)} == {"another"}
+        assert site.queue.num_objects() == 3
+        assert node.store(hers) == [0, 0]
+        assert site.queue.num_images() == 0
+        assert {str(one.PatientID) for one in kept(site)} == {"another"}
+    # What a killed node has left beside its rows, and images that say of nobody whose they are.
+    for folder in ("arriving", "inbox", "outbox"):
+        shutil.copy(hers[0], site.home.folder / "clinic" / folder / "left.dcm")
+    site.queue.take_in("exam", "whose", patient=None, at=time.time())
+    shutil.copy(hers[0], site.home.folder / "clinic" / "inbox" / "whose.dcm")
+    assert remove(site, patient) == 1
+    assert {str(one.PatientID) for one in kept(site)} == {"another"}
+    with Catalog.open(site.home.folder) as catalog:
+        assert forget(catalog, actor="local:test").num_clinic_files == 3
+    assert kept(site) == []
+    assert site.queue.files() == frozenset()
+
+
+def test_of_an_exam_that_is_being_measured_when_its_patient_withdraws_nothing_is_kept_or_sent(
+    site: Site, images: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.install(1)
+    patient, finish, ended = str(dcmread(images[0]).PatientID), ClinicQueue.finish_exam, list[bool]()
+
+    def withdraw_first(self, *arguments, **more):
+        remove(site, patient)
+        ended.append(finish(self, *arguments, **more))
+        return ended[-1]
+
+    monkeypatch.setattr(ClinicQueue, "finish_exam", withdraw_first)
+    with serving(site, free_port()) as node:
+        node.store(images)
+        wait_for(lambda: bool(ended))
+        wait_for(lambda: kept(site) == [])
+        assert ended == [False]
+        assert node.exams == []
+        assert site.queue.files() == frozenset()
 
 
 def test_nothing_in_the_log_or_the_database_names_the_patient_or_an_instance(

@@ -627,7 +627,7 @@ def test_a_withdrawal_finds_the_patient_however_the_identifier_is_written(
 
     bring_in(change(hospital, tmp_path / "hospital", rename), tmp_path / "home")
     with Catalog.open(tmp_path / "home") as catalog:
-        assert withdraw(catalog, written, actor="local:test").examples == 1
+        assert withdraw(catalog, written, actor="local:test").removal.examples == 1
 
 
 @pytest.mark.parametrize("kind", ["empty", "missing", "file", "text only", "masks only"])
