@@ -288,6 +288,7 @@ def _rounds(
                 duration_s=0.0,
                 checkpoint="none",
                 masking=None,
+                epsilon=None,
             )
             aggregation.take(contribution)
             outcome.upload_bytes += update.size_bytes

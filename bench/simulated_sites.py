@@ -219,6 +219,7 @@ class LightSite:
             duration_s=10.0,
             checkpoint=sign_checkpoint(checkpoint, self.signing_key).to_bytes().decode(),
             masking=None,
+            epsilon=None,
         )
         return sign(CONTRIBUTION_TYPE, contribution.to_bytes(), self.signing_key).to_bytes()
 

@@ -230,6 +230,11 @@ class Catalog:
         with transaction(self._engine) as connection:
             return statements.example_ids(connection, part, categorised=categorised)
 
+    def patients(self, part: Part, *, categorised: bool = False) -> dict[str, str]:
+        """Whose each of `examples` is: pseudonyms by example id."""
+        with transaction(self._engine) as connection:
+            return statements.patients_of(connection, part, categorised=categorised)
+
     def unlabelled(self) -> list[str]:
         """Ids of the examples that wait for a mask, in the order in which they came in."""
         with transaction(self._engine) as connection:

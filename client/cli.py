@@ -22,6 +22,7 @@ from client.cli_options import HOME, HomeOption, JsonOption
 from client.cli_pacs import pacs_app
 from client.cli_plans import add_to as add_plan_commands
 from client.cli_policy import policy_app
+from client.cli_privacy import privacy
 from client.cli_protection import protection_pack
 from client.cli_segment import segment_command
 from client.cli_status import add_to as add_status_commands
@@ -141,6 +142,7 @@ def start(home: HomeOption = HOME, as_json: JsonOption = False) -> None:
 app.command("segment")(segment_command)
 app.command("serve-dicom")(serve_dicom)
 app.command()(ledger)
+app.command()(privacy)
 add_plan_commands(app)
 add_status_commands(app)
 add_network_commands(app)

@@ -16,6 +16,7 @@ from types import TracebackType
 
 import grpc
 
+from client.budget import Budget
 from client.catalog import Catalog
 from client.consent_channel import ConsentChannel
 from client.enrolment import Membership
@@ -29,6 +30,7 @@ from client.store.audit import AuditLog, Persons
 from client.store.evaluations import Evaluations
 from client.store.ledger import Kind, Ledger, LedgerEntry, Rule, names_in
 from client.store.models import Models
+from client.store.noisy_rounds import NoisyRounds
 from client.store.opening import open_site_store
 from client.store.personal_models import PersonalModels
 from client.store.plans import OfferedPlan, Plans
@@ -103,7 +105,8 @@ class Consenting:
         self.models = Models(self._engine)
         self.persons = Persons(self._engine)
         catalog = Catalog(self._engine, home.folder)
-        self.guard = Guard(home, self.plans, catalog)
+        budget = Budget(rounds=NoisyRounds(self._engine), catalog=catalog)
+        self.guard = Guard(home, self.plans, catalog, budget)
         self._situation = SituationTelling(
             home, situations=Situations(self._engine), catalog=catalog, ledger=self._ledger
         )

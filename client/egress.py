@@ -155,6 +155,7 @@ class Egress:
         rules: EgressTable,
         duration_s: float,
         masking: MaskingTold | None = None,
+        epsilon: float | None = None,
     ) -> Contribution:
         """A contribution as it may leave; nothing leaves yet.
 
@@ -189,6 +190,7 @@ class Egress:
             duration_s=math.ceil(duration_s / DURATION_STEP_S) * DURATION_STEP_S,
             checkpoint=self._checkpoint(),
             masking=masking,
+            epsilon=epsilon,
         )
 
     def release_contribution(self, contribution: Contribution) -> bytes:

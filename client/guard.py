@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from client.budget import Budget
 from client.catalog import Catalog, Part
 from client.enrolment import Membership
 from client.extent import check_extent
@@ -45,10 +46,11 @@ from shared.records import Announcement
 class Guard:
     """Looks at what is asked of one site."""
 
-    def __init__(self, home: SiteHome, plans: Plans, catalog: Catalog) -> None:
+    def __init__(self, home: SiteHome, plans: Plans, catalog: Catalog, budget: Budget) -> None:
         self._home = home
         self._plans = plans
         self._catalog = catalog
+        self._budget = budget
 
     def policy(self) -> Policy:
         """The policy as it stands now. Raises PolicyFileError."""
@@ -73,6 +75,7 @@ class Guard:
             num_examples=len(
                 self._catalog.examples(Part.TRAIN, categorised=offered.plan.model.has_band_head)
             ),
+            epsilon=self._budget.after(offered.plan, offered.run_id, self.policy().privacy.delta),
             approved_bundles=self._home.approved_bundles(),
         )
         return [*rulings(self.policy(), asked, site), *lineage_rulings(offered.plan, self._plans)]

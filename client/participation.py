@@ -103,7 +103,9 @@ def _take_part(announcement: Announcement, workplace: Workplace) -> bytes:
         base = downloads.fetch_weights(plan)
         state = workplace.records.state_after(announcement.counted)
         if occasion.phase is Phase.TRAIN:
+            workplace.budget.require(plan, workplace.guard.policy().privacy)
             record = _train_round(announcement, base, plan, state, workplace, began)
+            workplace.budget.note(plan, occasion)
             workplace.records.keep(record)
             return _send(record, announcement, plan, workplace)
         return _answer(
@@ -229,7 +231,7 @@ def _train_round(
 
 
 def _told(
-    record: RoundRecord, update: BlobRef, announcement: Announcement, workplace: Workplace
+    record: RoundRecord, update: BlobRef, announcement: Announcement, plan: Plan, workplace: Workplace
 ) -> Contribution:
     """What may be told of a round, as it is asked for and as the policy stands now."""
     return workplace.egress.compose_contribution(
@@ -242,6 +244,7 @@ def _told(
         asked=announcement.metrics,
         rules=workplace.guard.policy().egress,
         duration_s=record.duration_s,
+        epsilon=workplace.budget.told(plan, record.occasion.run_id),
     )
 
 
@@ -253,7 +256,7 @@ def _send(record: RoundRecord, announcement: Announcement, plan: Plan, workplace
     workplace.egress.release_update(record.occasion, update, record.shapes, is_masked=plan.is_masked)
     workplace.transfer.send(update, workplace.blobs, should_stop=workplace.watch(announcement))
     workplace.guard.check_release(announcement, workplace.membership)
-    return workplace.egress.release_contribution(_told(record, update, announcement, workplace))
+    return workplace.egress.release_contribution(_told(record, update, announcement, plan, workplace))
 
 
 def _masked(record: RoundRecord, announcement: Announcement, plan: Plan, workplace: Workplace) -> BlobRef:
@@ -379,6 +382,7 @@ def _trainer(plan: Plan, announcement: Announcement, workplace: Workplace) -> Tr
             on_step=_tell_step(occasion, workplace.work),
             should_stop=workplace.watch(announcement),
             correct=correct,
+            patients=workplace.patients(dataset, plan, Part.TRAIN) if plan.privacy.patient_noise else None,
         )
 
     return train_with

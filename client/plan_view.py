@@ -233,6 +233,9 @@ class PlanView:
             "under whose updates are added up, and what takes the masks off that sum alone"
             if self.offered.plan.is_masked
             else "of masks: nothing, for this plan has no secure aggregation",
+            "epsilon": "what this run has spent of the patients' privacy so far, as one number"
+            if self.offered.plan.privacy.patient_noise
+            else "of privacy spent: nothing, for this plan adds no noise",
         }
 
     def _masking_words(self) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+from client.budget import Budget
 from client.catalog import Catalog, Part
 from client.downloads import Downloads
 from client.egress import Egress
@@ -24,6 +25,7 @@ from client.store.audit import AuditLog
 from client.store.evaluations import Evaluations
 from client.store.labelled import LabelledExamples
 from client.store.ledger import Ledger
+from client.store.noisy_rounds import NoisyRounds
 from client.store.opening import open_site_store
 from client.store.personal_models import PersonalModels
 from client.store.plans import Plans
@@ -58,6 +60,7 @@ class Workplace:
     records: RoundRecords
     audit: AuditLog
     guard: Guard
+    budget: Budget
     masked_part: MaskedPart
     trainer: SiteTrainer
     work: WorkNote
@@ -107,6 +110,14 @@ class Workplace:
             if self.dataset(plan, part) is dataset:
                 return dataset
 
+    def patients(self, dataset: FittedDataset, plan: Plan, part: Part) -> list[list[int]]:
+        """Positions in a data set of each patient's examples."""
+        whose = self.catalog.patients(part, categorised=plan.model.has_band_head)
+        positions: dict[str, list[int]] = {}
+        for position, example_id in enumerate(dataset.example_ids):
+            positions.setdefault(whose[example_id], []).append(position)
+        return list(positions.values())
+
     def material(self, plan: Plan, run_id: str) -> Material:
         """What a personal model is made from."""
         num_removals = self.personaliser.kept.num_removals()
@@ -135,7 +146,8 @@ def open_workplace(home: SiteHome) -> Workplace:
     catalog = Catalog(engine, home.folder)
     settings = home.settings()
     devices = training_devices(settings.device, settings.gpus)
-    guard = Guard(home, Plans(engine), catalog)
+    budget = Budget(rounds=NoisyRounds(engine), catalog=catalog)
+    guard = Guard(home, Plans(engine), catalog, budget)
     return Workplace(
         membership=membership,
         catalog=catalog,
@@ -153,6 +165,7 @@ def open_workplace(home: SiteHome) -> Workplace:
         ),
         audit=audit,
         guard=guard,
+        budget=budget,
         masked_part=MaskedPart(guard=guard, signed=SignedSurvivors(engine), parties=Parties()),
         trainer=SiteTrainer.on(devices),
         work=WorkNote(home.work_file),

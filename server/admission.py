@@ -56,6 +56,7 @@ def read_answer(
     *,
     asked: Collection[MetricName],
     personal: bool = False,
+    noisy: bool = False,
 ) -> Contribution | Refusal:
     """Checks 1 to 3 of a reply.
 
@@ -65,6 +66,8 @@ def read_answer(
         The metrics that the site was asked for.
     personal
         Whether it was asked for those of a model of its own, too.
+    noisy
+        Whether it was asked for an update under noise, and so for its epsilon.
 
     Raises
     ------
@@ -85,6 +88,8 @@ def read_answer(
             _check_personal(answer, asked if personal else None)
         if answer.appearance is not None and "appearance" not in asked:
             raise _rejected("It tells how images look, which was not asked for.")
+        if (answer.epsilon is not None) is not noisy:
+            raise _rejected("It tells of privacy spent where that was not asked, or does not where it was.")
     return answer
 
 

@@ -254,7 +254,10 @@ def _take(
         key = signing_key(session, asked.site.site_id, reply.envelope, asked_at=asked.asked_at)
         metrics = metrics_asked(asked.occasion.phase, session.plan.metrics)
         personal = asked.occasion.phase is Phase.EVALUATE and session.plan.personalisation.layers != "none"
-        answer = read_answer(reply.envelope, asked.occasion, key, asked=metrics, personal=personal)
+        noisy = asked.occasion.phase is Phase.TRAIN and session.plan.privacy.patient_noise is not None
+        answer = read_answer(
+            reply.envelope, asked.occasion, key, asked=metrics, personal=personal, noisy=noisy
+        )
         session.coordinator.keep_checkpoint(asked.site.site_id, answer.checkpoint, key)
         if isinstance(answer, Refusal):
             _record_refusal(session, asked, answer, reply.envelope)

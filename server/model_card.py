@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Sequence
 
@@ -73,15 +74,38 @@ def write_model_card(
             "",
             "All measures per site and round: `metrics.json`. Picture: `learning_curves.png`.",
             "",
+            *_privacy(summary, plan),
             "## Limits",
             "",
             "- Research use; no clinical decision may rest on it.",
             "- Measures CC and MLO views of whole breasts without implants. " + _refused(reference),
             "- Trained and tested at the sites above only; other vendors and readers may differ.",
-            "- The coordinator saw each site's weight update and the metrics above.",
+            f"- The coordinator saw {_seen(plan)} and the metrics above.",
             "",
         ]
     )
+
+
+def _seen(plan: Plan) -> str:
+    return "the sum of the sites' weight updates alone" if plan.is_masked else "each site's weight update"
+
+
+def _privacy(summary: RunSummary, plan: Plan) -> list[str]:
+    """What the weights can tell of one patient at most, where noise bounds it."""
+    noise = plan.privacy.patient_noise
+    if noise is None:
+        return []
+    told = [part.epsilon for part in summary.parts if part.epsilon is not None]
+    words = (
+        f"Differential privacy of a patient: epsilon {max(told, default=math.nan):.2f} at most (the largest "
+        f"that a site tells of this run), delta {noise.delta:g}, at each site for itself. DP-SGD with noise "
+        f"of {noise.multiplier:g} times the bound of {noise.gradient_norm:g}; the unit is a patient with all "
+        "her images in a site's training part. Composed as privacy loss distributions over all steps; "
+        "Poisson sampling, neighbours by one patient more or less. Not covered: how many examples and "
+        "patients a site has, that and when it took part, how long it computed, patients of whom two sites "
+        "have images, other runs on the same patients, and whoever chose this model among others."
+    )
+    return ["## Privacy", "", *textwrap.wrap(words, 100), ""]
 
 
 def _measure_table(table: MeasureTable) -> list[str]:

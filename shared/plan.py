@@ -170,8 +170,20 @@ class PersonalisationPlan(Table):
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-3
 
 
+class PatientNoisePlan(Table):
+    """Noise on every step of training, which bounds what a model can tell of one patient.
+
+    A patient's gradient is shortened to a length of `gradient_norm` at most, and noise is added whose
+    standard deviation is `multiplier` times that. `delta` is the one for which sites tell their epsilon.
+    """
+
+    multiplier: Annotated[float, Field(ge=0.1, le=1000)]
+    gradient_norm: Annotated[float, Field(gt=0, le=1000)] = 1.0
+    delta: Annotated[float, Field(ge=1e-12, le=1e-3)] = 1e-5
+
+
 class PrivacyPlan(Table):
-    """How little the coordinator learns of a single site.
+    """How little the coordinator learns of a single site, and everybody of a single patient.
 
     With `secure_aggregation` it learns the sum of a round's updates and no single one; "auto" leaves it to
     `run start`: on with three sites or more. `colluding_sites` may help it without changing that. With
@@ -181,6 +193,7 @@ class PrivacyPlan(Table):
     secure_aggregation: Literal["auto", "on", "off"] = "auto"
     colluding_sites: Annotated[int, Field(ge=0, le=1000)] = 0
     neighbours: Annotated[int, Field(ge=4, le=1000, multiple_of=2)] | None = None
+    patient_noise: PatientNoisePlan | None = None
 
 
 def _each_once(names: Sequence[MetricName]) -> tuple[MetricName, ...]:
@@ -225,6 +238,22 @@ class Plan(Table):
             raise ValueError(
                 f"{self.model.network} has one decoder for all tasks; set 'personalisation.layers' to norms, "
                 "or train mtl_unet"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _insist_on_nothing_beside_noise(self) -> Self:
+        """What noise does not cover would tell of patients what noise hides."""
+        if self.privacy.patient_noise is None:
+            return self
+        if self.metrics:
+            raise ValueError(
+                "'privacy.patient_noise' bounds what the model tells of a patient, and metrics would tell "
+                "beside it; set 'metrics' to []"
+            )
+        if self.training.deterministic:
+            raise ValueError(
+                "noise is never the same twice; leave 'training.deterministic' out, or the noise"
             )
         return self
 

@@ -219,6 +219,9 @@ class Contribution(Record):
         Where the site's audit log stands.
     masking
         What the site tells in the phases for masks, and in no other.
+    epsilon
+        Of the run with those that it goes on from, this round included, for the plan's delta, rounded up; in
+        the train phase of a plan with noise on patients, and in no other.
     """
 
     occasion: Occasion
@@ -232,6 +235,7 @@ class Contribution(Record):
     duration_s: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     checkpoint: SignedCheckpoint
     masking: MaskingTold | None
+    epsilon: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None
 
 
 class Refusal(Record):

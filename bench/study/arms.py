@@ -20,7 +20,8 @@ from bench.study.results import Result, Settings, segmented, settings_of
 from client.imaging.example import Example
 from client.training.dataset import FittedDataset
 from client.training.personalisation import personalise
-from client.training.schedule import num_steps_per_round, training_seed
+from client.training.schedule import training_seed
+from client.training.step_counts import num_steps_per_round
 from client.training.trainer import TrainingResult, train
 from shared.model import Weights, initial_model
 from shared.model.weights import weights_of

@@ -6,12 +6,13 @@ data may have changed since. Hours are asked about when a round is, and before e
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 
-from client.policy.policy import EgressTable, HoursTable, Policy
+from client.policy.policy import EgressTable, HoursTable, Policy, PrivacyTable
 from shared.plan import Plan
 
 POLICY_FILE = "policy_file"
@@ -46,12 +47,15 @@ class Site:
         Name of the federation that it has joined.
     num_examples
         Examples to train on.
+    epsilon
+        What would be spent of privacy in all, all rounds of the plan included; infinite without noise.
     approved_bundles
         The site's own list, used where the policy names none.
     """
 
     coordinator: str
     num_examples: int
+    epsilon: float
     approved_bundles: Collection[str]
 
 
@@ -82,6 +86,7 @@ def rulings(policy: Policy, asked: Asked, site: Site) -> list[Ruling]:
     barred = [name for name in plan.metrics if name not in policy.egress.metrics]
     personal_epochs = 0 if plan.personalisation.layers == "none" else plan.personalisation.epochs
     least = max(policy.data.min_examples, policy.egress.smallest_count)
+    noise = plan.privacy.patient_noise
     return [
         Ruling(
             rule="allow.coordinators",
@@ -142,8 +147,19 @@ def rulings(policy: Policy, asked: Asked, site: Site) -> list[Ruling]:
         ),
         Ruling(
             rule="privacy.noise",
-            met=policy.privacy.noise == "not required",
-            words=f"{policy.privacy.noise} here; no plan can offer it yet",
+            met=noise is not None or policy.privacy.noise == "not required",
+            words=f"{'on each patient' if noise else 'none'}; {policy.privacy.noise} here",
+        ),
+        Ruling(
+            rule="privacy.least_multiplier",
+            met=noise is None or noise.multiplier >= policy.privacy.least_multiplier,
+            words=(f"{noise.multiplier:g} times the bound" if noise else "no noise")
+            + f"; at least {policy.privacy.least_multiplier:g} where there is noise",
+        ),
+        Ruling(
+            rule="privacy.max_epsilon",
+            met=policy.privacy.max_epsilon is None or site.epsilon <= policy.privacy.max_epsilon,
+            words=_budget_words(site.epsilon, policy.privacy),
         ),
     ]
 
@@ -181,6 +197,13 @@ def reported_count(egress: EgressTable, num_examples: int) -> int | None:
     if num_examples < egress.smallest_count:
         return None
     return num_examples - num_examples % egress.round_counts_to
+
+
+def _budget_words(epsilon: float, privacy: PrivacyTable) -> str:
+    most = "any" if privacy.max_epsilon is None else f"at most {privacy.max_epsilon:g}"
+    if math.isinf(epsilon):
+        return f"unbounded; {most} allowed"
+    return f"epsilon {epsilon:.3g} with all before it, delta {privacy.delta:g}; {most} allowed"
 
 
 def _matches(name: str, patterns: Collection[str]) -> bool:

@@ -111,6 +111,9 @@ class PrivacyTable(Table):
     Under secure aggregation at least `least_sites` sites take part in a round, and the plan bears at least
     `colluding_sites` that help the coordinator. Where `known_keys` names the other hospitals' signing keys,
     as they read them out, no others are masked with.
+
+    With `noise` or `max_epsilon` a plan must hide patients in noise, of `least_multiplier` at least; all runs
+    together may spend no more than `max_epsilon` for this `delta`.
     """
 
     secure_aggregation: Literal["not required", "required"] = Field(
@@ -123,6 +126,15 @@ class PrivacyTable(Table):
     ) = Field(default=None, description="a list of other sites' signing keys, 64 hex digits each")
     noise: Literal["not required", "required"] = Field(
         default="not required", description='"required" or "not required"'
+    )
+    least_multiplier: float = Field(
+        default=0, ge=0, le=1000, strict=False, description="a number from 0 to 1000"
+    )
+    max_epsilon: float | None = Field(
+        default=None, gt=0, le=1000, strict=False, description="a number above 0, at most 1000"
+    )
+    delta: float = Field(
+        default=1e-5, ge=1e-12, le=1e-3, description="a number from 1e-12 to 1e-3, such as 1e-5"
     )
 
 

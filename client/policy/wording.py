@@ -90,6 +90,11 @@ _WORDS: Mapping[str, Callable[[Any], str]] = {
     "egress.metrics": lambda value: ", ".join(value) or "none",
     "privacy.least_sites": "masks its update with no fewer than {} sites".format,
     "privacy.colluding_sites": "{} of the other sites may help the coordinator".format,
+    "privacy.least_multiplier": "noise, where a plan has it, is at least {} times a patient's bound".format,
+    "privacy.max_epsilon": lambda value: (
+        "no budget" if value is None else f"all plans together spend an epsilon of at most {value:g}"
+    ),
+    "privacy.delta": "for a delta of {:g}".format,
     "privacy.known_keys": lambda value: "any" if value is None else f"only {_digests(value)}",
 }
 """Rules that are not listed are told by their value."""

@@ -156,6 +156,14 @@ def example_ids(
     return list(connection.execute(statement).scalars())
 
 
+def patients_of(connection: Connection, part: Part, *, categorised: bool) -> dict[str, str]:
+    """Pseudonyms by example, of the examples of `example_ids`."""
+    wanted = example_ids(connection, part, categorised=categorised)
+    rows = connection.execute(select(examples.c.example_id, examples.c.patient)).all()
+    whose = {row.example_id: row.patient for row in rows}
+    return {example_id: whose[example_id] for example_id in wanted}
+
+
 def all_examples(connection: Connection, patient: str | None = None) -> list[ExampleRow]:
     """All examples, or those of one patient, in the order in which they came in."""
     statement = select(*_COLUMNS).order_by(examples.c.number)

@@ -112,6 +112,19 @@ survivors = Table(
     Column("at", Float, nullable=False, comment="seconds since the epoch, UTC"),
 )
 
+noisy_round = Table(
+    "noisy_round",
+    metadata,
+    Column("number", Integer, primary_key=True, comment="order of computing"),
+    Column("run_id", String(63), nullable=False),
+    Column("round_number", Integer, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("chance", Float, nullable=False, comment="with which each patient was drawn for a step"),
+    Column("multiplier", Float, nullable=False, comment="of the noise"),
+    Column("steps", Integer, nullable=False),
+    Column("at", Float, nullable=False, comment="seconds since the epoch, UTC"),
+)
+
 removal = Table(
     "removal",
     metadata,

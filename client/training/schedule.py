@@ -17,11 +17,6 @@ def training_seed(plan_seed: int, *, run_id: str, round_number: int, attempt: in
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
-def num_steps_per_round(plan: TrainingPlan, num_examples: int) -> int:
-    """Steps that a site with this many examples takes in one round."""
-    return plan.local_epochs * math.ceil(num_examples / plan.batch_size)
-
-
 def learning_rate(plan: Plan, *, round_number: int, step: int, num_steps: int) -> float:
     """The rate of one step: linear warm-up, then half a cosine to zero over the whole run.
 

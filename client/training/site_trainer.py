@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +11,7 @@ from torch import nn
 from client.training.dataset import FittedDataset
 from client.training.device import limit_memory
 from client.training.micro_batches import MicroBatches
+from client.training.noisy_training import train_with_noise
 from client.training.ranks import ranks_on
 from client.training.trainer import Step, TrainingResult, train
 from shared.errors import NotReadyError
@@ -47,8 +48,15 @@ class SiteTrainer:
         on_step: Callable[[Step], None],
         should_stop: Callable[[], bool],
         correct: Callable[[nn.Module], None],
+        patients: Sequence[Sequence[int]] | None = None,
     ) -> TrainingResult:
         """As `client.training.trainer.train`, with at most so many GiB of each GPU's memory.
+
+        Parameters
+        ----------
+        patients
+            Positions of each patient's examples, if the plan hides patients in noise; one device computes
+            then. None for what stays at the site.
 
         Raises
         ------
@@ -58,7 +66,22 @@ class SiteTrainer:
             As `train`.
         """
         limit_memory(self.devices[0], most_gib)
+        noise = plan.privacy.patient_noise
         try:
+            if patients is not None and noise is not None:
+                return train_with_noise(
+                    model,
+                    dataset,
+                    patients,
+                    plan,
+                    noise,
+                    round_number=round_number,
+                    device=self.devices[0],
+                    on_step=on_step,
+                    should_stop=should_stop,
+                    correct=correct,
+                    micro_batches=self.micro_batches,
+                )
             with ranks_on(self.devices[: plan.training.batch_size], most_gib) as ranks:
                 return train(
                     model,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import torch
@@ -15,12 +15,19 @@ from client.training.micro_batches import MicroBatches, forward
 from client.training.ranks import Manner, Ranks
 from shared.model import Logits
 from shared.model.losses import Loss, MultitaskLoss
-from shared.plan import Plan
+from shared.plan import Plan, TrainingPlan
 
 MAX_GRADIENT_NORM = 1.0
 ADAM_BETAS = (0.9, 0.999)
 
 Computed = TypeVar("Computed")
+
+
+def optimizer_of(learnt: Sequence[nn.Parameter], plan: TrainingPlan) -> torch.optim.Optimizer:
+    """The optimiser of one round at one site."""
+    return torch.optim.AdamW(
+        learnt, lr=plan.learning_rate, betas=ADAM_BETAS, weight_decay=plan.weight_decay, fused=True
+    )
 
 
 class Stepper:
@@ -54,13 +61,7 @@ class Stepper:
         self._loss = MultitaskLoss(plan.model.loss)
         self._dtype = convolution_dtype(device)
         self._scaler = torch.amp.GradScaler(device.type, enabled=self._dtype == torch.float16)
-        self._optimizer = torch.optim.AdamW(
-            self._learnt,
-            lr=plan.training.learning_rate,
-            betas=ADAM_BETAS,
-            weight_decay=plan.training.weight_decay,
-            fused=True,
-        )
+        self._optimizer = optimizer_of(self._learnt, plan.training)
 
     def step(self, batch: Batch, learning_rate: float) -> float | None:
         """Take a step; None if its loss or a gradient is not finite: then it is not taken.

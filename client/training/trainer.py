@@ -14,7 +14,8 @@ from client.training.device import arranged, reproducible
 from client.training.loading import batches
 from client.training.micro_batches import MicroBatches
 from client.training.ranks import Alone, Ranks
-from client.training.schedule import learning_rate, num_steps_per_round
+from client.training.schedule import learning_rate
+from client.training.step_counts import num_steps_per_round
 from client.training.stepping import Stepper
 from shared.errors import NonFiniteError, StoppedError
 from shared.plan import Plan
@@ -121,10 +122,7 @@ def train(
     losses: list[float | None] = []
     with reproducible(wanted=plan.training.deterministic):
         for number, batch in enumerate(batches(dataset, plan.training, seed, device)):
-            if should_stop():
-                raise StoppedError(
-                    "Training was stopped.", "Start the site again to take part in the next round."
-                )
+            leave_if(should_stop)
             rate = learning_rate(plan, round_number=round_number, step=number, num_steps=num_steps)
             shown = augment(batch, changes, flip=flip) if plan.training.augment else batch
             loss = stepper.step(shown, rate)
@@ -139,6 +137,12 @@ def train(
         num_examples=len(dataset),
         num_left_out=len(losses) - len(taken),
     )
+
+
+def leave_if(should_stop: Callable[[], bool]) -> None:
+    """Return only if training may go on. Raises StoppedError."""
+    if should_stop():
+        raise StoppedError("Training was stopped.", "Start the site again to take part in the next round.")
 
 
 def _insist_on_hope(losses: Sequence[float | None], num_steps: int) -> None:

@@ -35,7 +35,8 @@ from client.evaluation.images import ImageMetrics, evaluate_images
 from client.imaging.example import Example
 from client.training.dataset import FittedDataset
 from client.training.device import choose_device
-from client.training.schedule import num_steps_per_round, training_seed
+from client.training.schedule import training_seed
+from client.training.step_counts import num_steps_per_round
 from client.training.trainer import Step, train
 from shared.model import build_model, initial_model
 from shared.model.weights import load, load_into

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import types
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import tomli_w
@@ -108,7 +108,7 @@ def values_of(plan: Plan | None) -> dict[str, str]:
     for setting in SETTINGS:
         value = document
         for part in setting.name.split("."):
-            value = value[part]
+            value = None if value is None else value[part]
         if setting.name != METRICS:
             values[setting.name] = _as_text(value)
     return values | {f"{METRICS}.{name}": ON for name in plan.metrics}
@@ -127,7 +127,7 @@ def check(form: Mapping[str, str], *, parent: str | None = None) -> Checked:
         table, _, key = setting.name.rpartition(".")
         value = _value(setting, form)
         if value is not None:
-            (document.setdefault(table, {}) if table else document)[key] = value
+            _table_in(document, table)[key] = value
     document.setdefault("rounds", {})
     try:
         # By way of the text that is signed and shown, so that nothing is started that cannot be read again.
@@ -137,6 +137,12 @@ def check(form: Mapping[str, str], *, parent: str | None = None) -> Checked:
         return Checked(plan=None, faults=dict(_faults(error)))
     except PlanError as error:
         return Checked(plan=None, faults={"": error.message})
+
+
+def _table_in(document: dict[str, Any], name: str) -> dict[str, Any]:
+    for part in name.split(".") if name else ():
+        document = document.setdefault(part, {})
+    return document
 
 
 def _faults(error: ValidationError) -> Iterator[tuple[str, str]]:
@@ -181,13 +187,17 @@ def _as_text(value: object) -> str:
     return ON if value is True else str(value).removesuffix(".0")
 
 
-def _settings(table: type[BaseModel], prefix: str = "") -> Iterator[Setting]:
+def _settings(
+    table: type[BaseModel], prefix: str = "", *, may_be_left_out: bool = False
+) -> Iterator[Setting]:
     for key, field in table.model_fields.items():
-        name = f"{prefix}{key}"
+        name, kind = f"{prefix}{key}", _unwrapped(field.annotation)
         if name in NOT_IN_THE_FORM:
             continue
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from _settings(field.annotation, f"{name}.")
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from _settings(kind, f"{name}.", may_be_left_out=field.default is None)
+        elif may_be_left_out:  # empty, so that the table is there only if a person fills it in
+            yield replace(_setting(name, field), default="", is_required=False)
         else:
             yield _setting(name, field)
 

@@ -26,6 +26,7 @@ GROUPS: Mapping[str, str] = MappingProxyType(
         "aggregation": "Updates and what is made of them",
         "personalisation": "Layers that each hospital keeps for itself",
         "privacy": "What the coordinator sees of a hospital",
+        "privacy.patient_noise": "Noise that hides each patient",
     }
 )
 """Titles, by the plan's table."""
@@ -51,6 +52,8 @@ LABELS: Mapping[str, str] = MappingProxyType(
         "personalisation.learning_rate": "Learning rate of these layers",
         "privacy.colluding_sites": "Hospitals that may collude",
         "privacy.neighbours": "Hospitals that each one masks with",
+        "privacy.patient_noise.multiplier": "Noise",
+        "privacy.patient_noise.gradient_norm": "Bound of a patient's gradient",
     }
 )
 
@@ -90,5 +93,8 @@ HELP: Mapping[str, str] = MappingProxyType(
         "privacy.secure_aggregation": "sums of updates alone; auto: on with three hospitals or more",
         "privacy.colluding_sites": "with the coordinator, without its learning more",
         "privacy.neighbours": "an even number; empty: all",
+        "privacy.patient_noise.multiplier": "times the bound; empty: none; takes that no metric is told",
+        "privacy.patient_noise.gradient_norm": "L2; empty: 1",
+        "privacy.patient_noise.delta": "for which hospitals tell their epsilon; empty: 0.00001",
     }
 )

@@ -280,6 +280,14 @@ class ContributionReleased(_RoundEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NoisyRoundComputed(_RoundEvent):
+    """This site has computed a round under noise, in so many steps: the budget of privacy is less by them."""
+
+    name = "round.noisy"
+    steps: Count
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SumSigned(_RoundEvent):
     """This site signs whose updates may be read as a sum under secure aggregation.
 

@@ -113,6 +113,7 @@ class Rogue:
             duration_s=10.0,
             checkpoint=log_position.to_bytes().decode(),
             masking=None,
+            epsilon=None,
         )
         document = {**json.loads(told.to_bytes()), **changes}
         payload = json.dumps(document, sort_keys=True, separators=(",", ":")).encode()

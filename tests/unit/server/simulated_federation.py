@@ -179,6 +179,7 @@ class SimulatedSite:
     node_id: int
     coordinator: Coordinator
     appearance: Appearance | None = None
+    epsilon: float | None = None
     signing_key: SigningKey = field(default_factory=SigningKey.generate)
     tls_key: TlsKey = field(default_factory=TlsKey.generate)
     node_key: NodeKey = field(default_factory=NodeKey.generate)
@@ -281,6 +282,7 @@ class SimulatedSite:
             duration_s=1.5,
             checkpoint=self.checkpoint(),
             masking=masking,
+            epsilon=self.epsilon if phase is Phase.TRAIN else None,
         )
 
     def checkpoint(self, *, sequence: int = 0, head: str = GENESIS) -> str:

@@ -312,6 +312,7 @@ def test_a_second_answer_for_the_same_occasion_is_refused_and_the_first_stays(ru
         duration_s=1.0,
         checkpoint="{}",
         masking=None,
+        epsilon=None,
     )
     runs.record_answer(occasion(), AnswerState.ADMITTED, at=NOW, contribution=contribution)
     (first,) = runs.answers("run-1")

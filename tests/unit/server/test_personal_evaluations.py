@@ -58,6 +58,7 @@ def answer(evaluation: Evaluation | None, personal: Evaluation | None) -> bytes:
         personal_evaluation=personal,
         appearance=None,
         masking=None,
+        epsilon=None,
     )
     return sign(CONTRIBUTION_TYPE, contribution.to_bytes(), KEY).to_bytes()
 

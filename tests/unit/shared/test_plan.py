@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from shared.errors import PlanError
-from shared.plan import Plan
+from shared.plan import PatientNoisePlan, Plan
 
 SHORTEST = 'name = "density"\n[rounds]\ncount = 3\n'
 
@@ -162,11 +162,48 @@ def test_every_setting_is_part_of_the_identity(name: str, value: str) -> None:
     assert Plan.from_toml(with_setting(name, value)).sha256 != CANONICAL_SHA256
 
 
+@pytest.mark.parametrize("noise", ["multiplier = 1", "multiplier = 2", "multiplier = 1\ndelta = 1e-6"])
+def test_noise_is_part_of_the_identity(noise: str) -> None:
+    quiet = Plan.from_toml(f"metrics = []\n{SHORTEST}")
+    one = Plan.from_toml(f"metrics = []\n{SHORTEST}[privacy.patient_noise]\n{noise}\n")
+
+    other = one.privacy.model_copy(update={"patient_noise": PatientNoisePlan(multiplier=3)})
+    assert len({quiet.sha256, one.sha256, one.model_copy(update={"privacy": other}).sha256}) == 3
+    assert Plan.from_toml(one.to_toml()) == one
+
+
 @pytest.mark.parametrize("setting", ['neighbours = "8"', "neighbours = 7", "neighbours = 2"])
 def test_privacy_beyond_what_there_is_is_refused(setting: str) -> None:
     name, _, value = setting.partition(" = ")
     with pytest.raises(PlanError):
         Plan.from_toml(with_setting(f"privacy.{name}", value))
+
+
+@pytest.mark.parametrize(
+    ("noise", "said"),
+    [
+        ("multiplier = 0.05", "multiplier"),
+        ("gradient_norm = 2", "multiplier"),
+        ("multiplier = 1\ngradient_norm = 0", "gradient_norm"),
+        ("multiplier = 1\ndelta = 0.01", "delta"),
+        ("multiplier = 1\nepsilon = 3", "epsilon"),
+    ],
+)
+def test_noise_that_hides_nobody_is_refused(noise: str, said: str) -> None:
+    with pytest.raises(PlanError, match=said):
+        Plan.from_toml(f"metrics = []\n{SHORTEST}[privacy.patient_noise]\n{noise}\n")
+
+
+@pytest.mark.parametrize(
+    ("beside", "said"),
+    [
+        ('metrics = ["dice"]', "set 'metrics' to"),
+        ("metrics = []\ntraining.deterministic = true", "never the same twice"),
+    ],
+)
+def test_what_would_tell_of_patients_beside_the_noise_is_refused(beside: str, said: str) -> None:
+    with pytest.raises(PlanError, match=said):
+        Plan.from_toml(f"{beside}\n{SHORTEST}[privacy.patient_noise]\nmultiplier = 1\n")
 
 
 @pytest.mark.parametrize("pixel_mm", ["0.19", "5.1", "nan", '"1"'])

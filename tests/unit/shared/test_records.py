@@ -51,6 +51,7 @@ CONTRIBUTION = Contribution(
     duration_s=1.5,
     checkpoint="{}",
     masking=None,
+    epsilon=None,
 )
 ANNOUNCEMENT = Announcement(
     occasion=OCCASION,
@@ -84,7 +85,7 @@ def test_a_record_survives_the_way_and_has_one_form(record: Any) -> None:
 
 def test_the_canonical_bytes_of_a_contribution_are_pinned() -> None:
     assert CONTRIBUTION.to_bytes() == (
-        b'{"appearance":null,"checkpoint":"{}","duration_s":1.5,"evaluation":{"calibration":null,"density_categories":null,'
+        b'{"appearance":null,"checkpoint":"{}","duration_s":1.5,"epsilon":null,"evaluation":{"calibration":null,"density_categories":null,'
         b'"dice":{"breast":null,"dense":{"interval":[0.7,0.8],"mean":0.75,"num_images":6,"variance":0.02},"pectoral":null},"hausdorff":null,'
         b'"loss":{"interval":null,"mean":0.5,"num_images":8,"variance":0.1},"num_examples":8,'
         b'"percent_density":null},"masking":null,"num_clipped":7,"num_examples":12,"occasion":{"attempt":1,'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -28,7 +29,7 @@ PLAN = Plan(
     personalisation=PersonalisationPlan(layers="norms", epochs=5),
 )
 ASKED = Asked(coordinator="Density study", run_id="run-7", plan=PLAN, bundle_sha256=BUNDLE)
-SITE = Site(coordinator="Density study", num_examples=100, approved_bundles={BUNDLE})
+SITE = Site(coordinator="Density study", num_examples=100, epsilon=math.inf, approved_bundles={BUNDLE})
 
 
 def names(policy: Policy, asked: Asked = ASKED, site: Site = SITE) -> list[str]:
@@ -55,6 +56,7 @@ def test_an_ordinary_plan_keeps_to_the_default_policy() -> None:
         (Policy(egress=EgressTable(metrics=("loss",))), "egress.metrics"),
         (Policy(privacy=PrivacyTable(secure_aggregation="required")), "privacy.secure_aggregation"),
         (Policy(privacy=PrivacyTable(noise="required")), "privacy.noise"),
+        (Policy(privacy=PrivacyTable(max_epsilon=1000)), "privacy.max_epsilon"),
     ],
 )
 def test_a_rule_that_a_plan_does_not_keep_to_is_named(policy: Policy, rule: str) -> None:

@@ -46,6 +46,9 @@ least_sites = 5
 colluding_sites = 1
 known_keys = ["bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"]
 noise = "required"
+least_multiplier = 1
+max_epsilon = 8
+delta = 1e-6
 """
 
 
@@ -72,6 +75,7 @@ def test_every_rule_is_told_in_words() -> None:
     assert words["allow.coordinators"] == "only 'Density study'"
     assert words["limits.gpu_memory_gib"] == "at most 8 GiB"
     assert words["egress.smallest_count"] == "tells no count below 10, and no metric over fewer images"
+    assert words["privacy.max_epsilon"] == "all plans together spend an epsilon of at most 8"
     assert words["egress.round_counts_to"] == "counts leave rounded down to 5s"
 
 
@@ -96,6 +100,8 @@ def test_every_rule_is_told_in_words() -> None:
         ('[allow]\nbundles = ["abc"]', 2, "'allow.bundles' must be a list of SHA-256 digests"),
         ('[allow]\nplans = "density"', 2, "'allow.plans' must be a list of plans' names"),
         ('[privacy]\nnoise = "some"', 2, "'privacy.noise' must be"),
+        ("[privacy]\nmax_epsilon = 0", 2, "'privacy.max_epsilon' must be a number above 0, at most 1000"),
+        ("[privacy]\ndelta = 0.1", 2, "'privacy.delta' must be a number from 1e-12 to 1e-3"),
         ("limits = 3", 1, "'limits' must be a table of rules, `[limits]`"),
         ('approval = "needed"\n[limits\nrounds = 3', 2, "this is not TOML"),
         ('approval = "needed', 1, "this is not TOML"),

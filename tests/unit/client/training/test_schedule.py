@@ -4,7 +4,8 @@ import math
 import pytest
 import torch
 
-from client.training.schedule import batches_of_indices, learning_rate, num_steps_per_round, training_seed
+from client.training.schedule import batches_of_indices, learning_rate, training_seed
+from client.training.step_counts import num_steps_per_round
 from shared.plan import Plan, RoundsPlan, TrainingPlan
 
 PLAN = Plan(

@@ -210,6 +210,7 @@ def _contribution(plan: Plan, run_id: str, number: int, site_id: str, loss: floa
         duration_s=60.0,
         checkpoint="checkpoint",
         masking=None,
+        epsilon=None,
     )
 
 

@@ -10,7 +10,16 @@ from server.console.plan_form import SETTINGS, check, values_of
 from server.estimate import PastRounds, estimate, past_rounds
 from server.submission import with_privacy_settled
 from shared.errors import UnreachableError
-from shared.plan import AggregationPlan, ModelPlan, PersonalisationPlan, Plan, RoundsPlan, TrainingPlan
+from shared.plan import (
+    AggregationPlan,
+    ModelPlan,
+    PatientNoisePlan,
+    PersonalisationPlan,
+    Plan,
+    PrivacyPlan,
+    RoundsPlan,
+    TrainingPlan,
+)
 from shared.transfer.blob_ref import BlobRef
 from tests.unit.server.console.console import Console
 from tests.unit.server.console.recorded_runs import ROUND_S, plan_of, record_run
@@ -45,9 +54,23 @@ def test_every_setting_of_a_plan_comes_back_from_its_form() -> None:
     assert check(values_of(plan)).plan == plan
 
 
+def test_a_table_of_the_plan_that_may_be_left_out_is_there_if_it_is_filled_in() -> None:
+    noise = PatientNoisePlan(multiplier=1.5, gradient_norm=2, delta=1e-6)
+    plan = Plan(
+        name="density", rounds=RoundsPlan(count=40), metrics=(), privacy=PrivacyPlan(patient_noise=noise)
+    )
+
+    assert check(values_of(plan)).plan == plan
+    assert check(FORM).plan.privacy.patient_noise is None
+    half_filled = check({**FORM, "privacy.patient_noise.gradient_norm": "2"})
+    assert half_filled.faults == {"privacy.patient_noise.multiplier": "This is needed."}
+
+
 def test_the_form_has_every_setting_that_a_person_may_choose() -> None:
     tables = ("rounds", "model", "training", "aggregation", "personalisation", "privacy")
     whole = {f"{table}.{key}" for table in tables for key in Plan.model_fields[table].annotation.model_fields}
+    whole -= {"privacy.patient_noise"}
+    whole |= {f"privacy.patient_noise.{key}" for key in PatientNoisePlan.model_fields}
 
     assert {setting.name for setting in SETTINGS} == whole | {"name", "seed", "metrics"}
 
