@@ -23,7 +23,7 @@ KEY ?=
 WHEELS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install tools demo test slow faults soak deployment check bundle lint-deploy study bench-intake bench-rounds bench-scale bench-masking bench-familiarity bench-segment bench-clinic bench-frugal bench-hostile bench-bands bench-train format lock protos docs clean
+.PHONY: help install tools demo test slow faults soak deployment check bundle lint-deploy study bench-intake bench-rounds bench-scale bench-masking bench-familiarity bench-segment bench-clinic bench-frugal bench-noise bench-hostile bench-bands bench-train format lock protos docs clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -120,6 +120,9 @@ bench-familiarity: install ## Measure what is told apart from mammograms (DATA=f
 
 bench-frugal: install ## Measure what integers cost a model (DATA=folder for open data)
 	$(BIN)/python -m bench.frugal $(if $(DATA),--data $(DATA)) $(BENCH)
+
+bench-noise: install ## Measure what noise on patients costs a model (DATA=folder for open data)
+	$(BIN)/python -m bench.noise $(if $(DATA),--data $(DATA)) $(BENCH)
 
 bench-hostile: install ## Measure what one hostile site of five costs a model under each strategy (DATA=folder for open data)
 	$(BIN)/python -m bench.hostile $(if $(DATA),--data $(DATA)) $(BENCH)

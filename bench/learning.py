@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from client.evaluation.images import ImageMetrics, evaluate_images
 from client.imaging.example import Example, Label
@@ -25,6 +25,7 @@ from client.intake.loading import load
 from client.intake.sources import open_source
 from client.training.dataset import FittedDataset
 from client.training.local_round import (
+    Correct,
     LocalRound,
     control_state,
     own_weights,
@@ -32,8 +33,10 @@ from client.training.local_round import (
     rounding_of,
     train_round,
 )
+from client.training.micro_batches import MicroBatches
+from client.training.noisy_training import train_with_noise
 from client.training.schedule import training_seed
-from client.training.trainer import train
+from client.training.trainer import TrainingResult, train
 from deploy.demo.phantoms.three_hospitals import write_hospitals
 from server.aggregation import Aggregation, first_checkpoint
 from server.strategies import strategy_of
@@ -66,12 +69,15 @@ class LearningSite:
     ----------
     deed
         What it does to its updates; None is honest.
+    patients
+        Positions of each patient's images in the training part; a plan with noise on patients needs them.
     """
 
     name: str
     train: FittedDataset
     test: FittedDataset
     deed: Deed | None = None
+    patients: Sequence[Sequence[int]] = ()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -138,11 +144,11 @@ def load_examples(folder: Path) -> list[PatientExample]:
     return examples
 
 
-def read_hospitals(data: Path | None) -> dict[str, list[PatientExample]]:
+def read_hospitals(data: Path | None, *, num_patients: int = 10) -> dict[str, list[PatientExample]]:
     """The masked examples of each hospital of a research archive, or of phantoms made on the spot."""
     if data is None:
         with tempfile.TemporaryDirectory() as folder:
-            folders = write_hospitals(Path(folder), patients=10, seed=2026, spacing_mm=0.5)
+            folders = write_hospitals(Path(folder), patients=num_patients, seed=2026, spacing_mm=0.5)
             return {each.name: load_examples(each) for each in folders}
     with (data / "index.csv").open(newline="") as file:
         names = [row["site"].replace("_", "-") for row in csv.DictReader(file)]
@@ -159,6 +165,24 @@ def learning_site(name: str, examples: Sequence[Example], plan: Plan) -> Learnin
         name=name,
         train=FittedDataset(kept, plan.model),
         test=FittedDataset(examples[::TEST_EVERY], plan.model),
+    )
+
+
+def site_of_patients(name: str, examples: Sequence[PatientExample], plan: Plan) -> LearningSite:
+    """A site that trains on two thirds of its patients, and knows whose each image is."""
+    order = list(dict.fromkeys(one.patient for one in examples))
+    tested = set(order[::TEST_EVERY])
+    kept = [one for one in examples if one.patient not in tested]
+    whose = [one.patient for one in kept]
+    return LearningSite(
+        name=name,
+        train=FittedDataset([one.example for one in kept], plan.model),
+        test=FittedDataset([one.example for one in examples if one.patient in tested], plan.model),
+        patients=[
+            [place for place, patient in enumerate(whose) if patient == wanted]
+            for wanted in order
+            if wanted not in tested
+        ],
     )
 
 
@@ -308,22 +332,35 @@ def _train(
     on_step: Callable[[], None],
 ) -> LocalRound:
     seed = training_seed(plan.seed, run_id=RUN_ID, round_number=number, attempt=1, site_id=site.name)
-    trained = train_round(
-        base,
-        plan,
-        state,
-        {},
-        lambda model, correct: train(
+    noise = plan.privacy.patient_noise
+
+    def train_model(model: nn.Module, correct: Correct) -> TrainingResult:
+        if noise is None:
+            return train(
+                model,
+                site.train,
+                plan,
+                round_number=number,
+                seed=seed,
+                device=CPU,
+                correct=correct,
+                on_step=lambda _: on_step(),
+            )
+        return train_with_noise(
             model,
             site.train,
+            site.patients,
             plan,
+            noise,
             round_number=number,
-            seed=seed,
             device=CPU,
             correct=correct,
             on_step=lambda _: on_step(),
-        ),
-    )
+            should_stop=lambda: False,
+            micro_batches=MicroBatches(CPU),
+        )
+
+    trained = train_round(base, plan, state, {}, train_model)
     return replace(trained, update=site.deed(trained.update)) if site.deed else trained
 
 

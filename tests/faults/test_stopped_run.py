@@ -18,7 +18,10 @@ from tests.faults.reckoning import Witness
 log = logging.getLogger(__name__)
 pytestmark = pytest.mark.long
 
-A_MINUTE = {"local_epochs": 100, "batch_size": 1, "learning_rate": 0.001}
+LONG = {"local_epochs": 100, "batch_size": 1, "learning_rate": 0.001}
+LARGER = {"size": "tiny", "input_height_px": 256, "input_width_px": 128}
+"""Than the smallest: else a quick machine is through before the command to stop has begun."""
+
 TIMEOUT_S = 300.0
 STOPS_WITHIN_S = 10.0
 NOTICED_WITHIN_S = 60.0
@@ -39,7 +42,7 @@ def test_a_run_that_is_stopped_amid_training_ends_it_at_every_site_within_second
     federation: SmallFederation, witness: Witness
 ) -> None:
     sites = federation.sites
-    plan = federation.write_plan("stopped-run", rounds=1, timeout_s=TIMEOUT_S, **A_MINUTE)
+    plan = federation.write_plan("stopped-run", rounds=1, timeout_s=TIMEOUT_S, model=LARGER, **LONG)
     run_id = federation.launch(plan)
     for name in sites:
         federation.wait_for_step(name, run_id, round_number=1)
