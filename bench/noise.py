@@ -1,7 +1,7 @@
 """What noise on patients costs a model: `python -m bench.noise`.
 
 Three sites train the same plan without noise, and with more and more of it, from several seeds. Told are
-epsilon of the site that spends most, and the dense Dice on patients that nobody trained on. With `--data`, the
+epsilon of the site that spends most, and the dense Dice on patients that nobody trained on. With `--data`,
 sites of a research archive; without, phantoms.
 """
 
@@ -49,7 +49,7 @@ def main() -> None:
     """Train everything and print a table, or JSON."""
     parser = argparse.ArgumentParser(prog="python -m bench.noise", description=__doc__.partition("\n")[0])
     parser.add_argument("--data", type=Path, help="research archive: index.csv with image, label, site")
-    parser.add_argument("--patients", type=int, default=40, help="phantoms of all sites (default 40)")
+    parser.add_argument("--patients", type=int, default=40, help="of the largest site, phantoms (default 40)")
     parser.add_argument("--seeds", type=int, default=3, help="runs of each amount (default 3)")
     parser.add_argument("--rounds", type=int, default=10, help="rounds of each run (default 10)")
     parser.add_argument("--epochs", type=int, default=3, help="epochs of a round (default 3)")
