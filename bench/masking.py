@@ -35,6 +35,7 @@ from shared.fixed_point.masked_file import read_masked, write_masked
 from shared.fixed_point.sums import IntegerSum, centred, ring_bits
 from shared.fixed_point.update_file import read_update, write_update
 from shared.masking.records import RosterAsked, SharesAsked, SurvivorsAsked, UnmaskAsked
+from shared.masking.streams import common_terms
 from shared.records import Phase
 from shared.trust.keys import SigningKey
 
@@ -132,7 +133,8 @@ class Bench:
         self.grid = Grid(bits=16, shapes={"kernel": (case.num_values,)}, exponents={"kernel": -15})
         self.ring = ring_bits(16, case.num_sites)
         self.messages_bytes = 0
-        self.round = MaskedRound(attempt=ATTEMPT, colluding=0, neighbours=case.neighbours)
+        self.common = common_terms(self.grid, case.num_sites)
+        self.round = MaskedRound(attempt=ATTEMPT, colluding=0, neighbours=case.neighbours, common=self.common)
         self.parties = {
             f"site-{number:03}": Party(
                 attempt=ATTEMPT,
@@ -229,11 +231,11 @@ class Bench:
     def _accept_shares(self, site: str) -> SharesAsked:
         asked = self._asked(Phase.TRAIN, SharesAsked, site)
         self.messages_bytes += len(asked.to_bytes())
-        self.parties[site].mask(asked, update_sha256=ATTEMPT)
+        self.parties[site].mask(asked, update_sha256=ATTEMPT, common=self.common)
         return asked
 
     def _write_masked(self, site: str, path: Path) -> None:
-        mask = self.parties[site].mask(self._accept_shares(site), update_sha256=ATTEMPT)
+        mask = self.parties[site].mask(self._accept_shares(site), update_sha256=ATTEMPT, common=self.common)
         words = (
             self._update(block).astype(np.int32).view(np.uint32) + mask.words(block.size)
             for block in self.grid.blocks()

@@ -14,11 +14,13 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.random import Generator
+from numpy.typing import NDArray
 from torch import Tensor
 
 from client.evaluation.evaluator import NOTHING, Evaluated
@@ -32,12 +34,13 @@ from shared.appearance import LEAST_AT_A_SITE, Appearance
 from shared.audit.event import Event
 from shared.audit.events import ContributionRefused, ContributionReleased
 from shared.errors import EgressError, MammofedError, NotNowError, PolicyError, WeightsError
-from shared.fixed_point.grid import Integers, Shape
+from shared.fixed_point.grid import Grid, Shape
 from shared.fixed_point.masked_file import write_masked
 from shared.fixed_point.rounding import Rounding
 from shared.fixed_point.sums import ring_bits
 from shared.fixed_point.update_file import read_update, write_update
 from shared.masking.records import MaskingTold
+from shared.masking.site_noise import SiteNoise
 from shared.masking.streams import Mask
 from shared.model.weights import check
 from shared.plan import MetricName
@@ -100,25 +103,43 @@ class Egress:
                 write_update(file, rounding.grid, blocks, compress=compress)
             return self.blobs.put_draft(draft)
 
-    def mask_update(self, update: BlobRef, rounding: Rounding, mask: Mask, *, num_sites: int) -> BlobRef:
+    def mask_update(
+        self,
+        update: BlobRef,
+        rounding: Rounding,
+        mask: Mask,
+        *,
+        num_sites: int,
+        noise: tuple[SiteNoise, Generator] | None = None,
+    ) -> BlobRef:
         """Lay a rounded update down under a mask, for a sum of so many sites' updates; nothing leaves yet.
 
         Nobody can look at it afterwards, so that what admission looks at otherwise is looked at here.
+
+        Parameters
+        ----------
+        noise
+            What is added to it, and the chance that it is drawn from.
 
         Raises
         ------
         EgressError
             It is not of the round's grid, or its norm lies beyond the plan's bound.
+        AggregationError
+            A sum cannot hold the noise.
         """
-        grid, ring = rounding.grid, ring_bits(rounding.grid.bits, num_sites)
+        grid = rounding.grid
+        ring = ring_bits(grid.bits, num_sites) if noise is None else noise[0].ring_bits(num_sites)
         try:
             with self.blobs.path(update.digest).open("rb") as plain, self.blobs.draft() as draft:
-                blocks: Iterable[Integers] = read_update(plain, grid)
+                blocks: Iterable[NDArray[np.integer]] = read_update(plain, grid)
                 if rounding.bound is not None:
                     blocks = rounding.bound.checked(grid, blocks)
+                if noise is not None:
+                    blocks = _with_noise(grid, blocks, *noise)
                 with draft.open("wb") as file:
                     words = (
-                        integers.astype(np.int32).view(np.uint32) + mask.words(integers.size)
+                        integers.astype(np.int64).astype(np.uint32) + mask.words(integers.size)
                         for integers in blocks
                     )
                     write_masked(file, grid, words, ring=ring)
@@ -276,6 +297,13 @@ def require_enough(num_examples: int, policy: Policy) -> None:
             "The training part is smaller than this site's policy lets it be.",
             "Add mammograms with masks, or lower `data.min_examples` and `egress.smallest_count`.",
         )
+
+
+def _with_noise(
+    grid: Grid, blocks: Iterable[NDArray[np.integer]], noise: SiteNoise, chance: Generator
+) -> Iterator[NDArray[np.integer]]:
+    for block, integers in zip(grid.blocks(), blocks, strict=True):
+        yield integers + noise.drawn(block, chance)
 
 
 def _require_finite(training: TrainingResult | None) -> None:

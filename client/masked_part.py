@@ -60,12 +60,13 @@ class MaskedPart:
             raise _misplaced()
         self.parties.of(announcement.occasion.run_id, announcement.occasion.attempt_sha256)
 
-    def mask(self, announcement: Announcement, *, update_sha256: str) -> tuple[Mask, int]:
+    def mask(self, announcement: Announcement, *, update_sha256: str, common: str) -> tuple[Mask, int]:
         """The mask for an update, and of how many sites a sum may be. Raises MaskingError."""
         if not isinstance(announcement.masking, SharesAsked):
             raise _misplaced()
         party = self.parties.of(announcement.occasion.run_id, announcement.occasion.attempt_sha256)
-        return party.mask(announcement.masking, update_sha256=update_sha256), party.num_sites
+        mask = party.mask(announcement.masking, update_sha256=update_sha256, common=common)
+        return mask, party.num_sites
 
     def _begin(self, announcement: Announcement, plan: Plan, signing_key: SigningKey) -> Party:
         occasion, privacy = announcement.occasion, self.guard.policy().privacy
@@ -77,6 +78,7 @@ class MaskedPart:
             demands=Demands(least_sites=privacy.least_sites, known_keys=known),
             colluding=plan.privacy.colluding_sites,
             neighbours=plan.privacy.neighbours,
+            least_survivors=plan.rounds.quorum if plan.privacy.site_noise else 0,
         )
         return self.parties.begin(occasion.run_id, party)
 

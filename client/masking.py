@@ -95,6 +95,8 @@ class Party:
         Digest of the attempt's occasion.
     colluding, neighbours
         As the plan has them.
+    least_survivors
+        Sites without which the plan's noise is too little.
     """
 
     attempt: str
@@ -103,6 +105,7 @@ class Party:
     demands: Demands
     colluding: int
     neighbours: int | None
+    least_survivors: int = 0
     stage: Stage = Stage.KEYED
     _mask_key: AgreementKey = field(default_factory=AgreementKey.generate, repr=False)
     _share_key: AgreementKey = field(default_factory=AgreementKey.generate, repr=False)
@@ -159,9 +162,15 @@ class Party:
             self._done(Stage.SHARED, asked.to_bytes(), SharesTold(shares=sealed).to_bytes())
         )
 
-    def mask(self, asked: SharesAsked, *, update_sha256: str) -> Mask:
-        """The mask for an update: for this one alone, however often it is asked for. Raises MaskingError."""
-        request = asked.to_bytes() + update_sha256.encode()
+    def mask(self, asked: SharesAsked, *, update_sha256: str, common: str) -> Mask:
+        """The mask for an update: for this one alone, however often it is asked for. Raises MaskingError.
+
+        Parameters
+        ----------
+        common
+            See `shared.masking.streams.common_terms`.
+        """
+        request = asked.to_bytes() + update_sha256.encode() + common.encode()
         if self._again(Stage.MASKED, request) is None:
             self._take_shares(asked)
             self._update_sha256 = update_sha256
@@ -169,7 +178,12 @@ class Party:
         roster = self._known_roster()
         agreed: dict[bool, list[bytes]] = {True: [self._own], False: []}
         for other in set(roster.neighbours[self.site_id]) & set(self._sharers):
-            key = agreed_key(self._mask_key, bytes.fromhex(roster.keys[other].mask_key), attempt=self.attempt)
+            key = agreed_key(
+                self._mask_key,
+                bytes.fromhex(roster.keys[other].mask_key),
+                attempt=self.attempt,
+                common=common,
+            )
             agreed[adds(self.site_id, other)].append(key)
         return Mask(adds=agreed[True], takes=agreed[False])
 
@@ -210,6 +224,8 @@ class Party:
         if self.site_id not in asked.survivors:
             raise _refused("It wants this site's signature for a sum without its update.")
         _require_few_gone(roster, asked.survivors)
+        if len(asked.survivors) < self.least_survivors:
+            raise _refused("Fewer sites survive than the plan's noise is reckoned with.")
         bind(asked.survivors)
         self._signed = Survivors(
             attempt=self.attempt,

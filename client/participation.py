@@ -14,6 +14,7 @@ points 1 to 3 hold still; in a later attempt at the same round as well, if the p
 from __future__ import annotations
 
 import logging
+import secrets
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -44,6 +45,7 @@ from client.training.schedule import training_seed
 from client.training.trainer import Step, TrainingResult
 from client.work import WorkNote
 from client.workplace import Workplace
+from shared.chance import KEY_BITS, chance_of
 from shared.errors import (
     MammofedError,
     NotReadyError,
@@ -53,6 +55,8 @@ from shared.errors import (
 )
 from shared.fixed_point.update_file import read_update
 from shared.masking.records import MaskingTold
+from shared.masking.site_noise import SiteNoise
+from shared.masking.streams import common_terms
 from shared.model import Weights
 from shared.plan import Plan
 from shared.records import (
@@ -226,6 +230,7 @@ def _train_round(
         num_clipped=rounding.num_clipped,
         evaluation=evaluation,
         duration_s=time.monotonic() - began,
+        noise_key=secrets.token_hex(KEY_BITS // 8) if plan.privacy.site_noise else None,
         state={**trained.state, **residual_state(rounding), **control},
     )
 
@@ -260,10 +265,19 @@ def _send(record: RoundRecord, announcement: Announcement, plan: Plan, workplace
 
 
 def _masked(record: RoundRecord, announcement: Announcement, plan: Plan, workplace: Workplace) -> BlobRef:
-    """The update of a record under the mask of this attempt."""
-    mask, num_sites = workplace.masked_part.mask(announcement, update_sha256=record.update.digest)
+    """The update of a record under the mask of this attempt, and with the noise of its round."""
     rounding = rounding_of(record.terms, plan, record.occasion, {})
-    return workplace.egress.mask_update(record.update, rounding, mask, num_sites=num_sites)
+    mask, num_sites = workplace.masked_part.mask(
+        announcement,
+        update_sha256=record.update.digest,
+        common=common_terms(rounding.grid, record.terms.total),
+    )
+    noise = SiteNoise.of(plan, rounding.grid, rounding.bound)
+    drawn = None
+    if noise is not None:
+        assert record.noise_key is not None
+        drawn = noise, chance_of(int(record.noise_key, 16))
+    return workplace.egress.mask_update(record.update, rounding, mask, num_sites=num_sites, noise=drawn)
 
 
 def _read(envelope: bytes, membership: Membership) -> Announcement:

@@ -242,8 +242,9 @@ class PlanView:
         privacy = self.offered.plan.privacy
         if not self.offered.plan.is_masked:
             return ", which the coordinator can read"
+        noise = ", with noise that hides this site in it" if privacy.site_noise else ""
         return (
-            ", under a mask: the coordinator can read the sum of all alone, as long as at most "
+            f", under a mask: the coordinator can read the sum of all alone{noise}, as long as at most "
             f"{privacy.colluding_sites} of the other sites help it"
         )
 

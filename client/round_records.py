@@ -15,7 +15,7 @@ import json
 import logging
 import struct
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,9 @@ class RoundRecord:
         Of the round's incoming weights, on the validation part, however small it is; None if it is empty.
     duration_s
         Seconds that the site computed.
+    noise_key
+        Of 256 bits, hex: what noise is added to the update in every attempt at the round, so that two sums of
+        it tell no more than one; None under a plan without. A secret.
     state
         Named tensors that the next round needs: what rounding still owes, a control variate, local layers.
     """
@@ -68,6 +71,7 @@ class RoundRecord:
     num_clipped: int
     evaluation: Evaluation | None
     duration_s: float
+    noise_key: str | None = field(repr=False)
     state: Weights
 
 
@@ -131,6 +135,7 @@ class RoundRecords:
             "num_clipped": record.num_clipped,
             "evaluation": record.evaluation.model_dump(mode="json") if record.evaluation else None,
             "duration_s": record.duration_s,
+            "noise_key": record.noise_key,
         }
         head = json.dumps(document).encode()
         path = self._path(occasion.run_id, occasion.round_number)
@@ -175,6 +180,7 @@ def _read(path: Path) -> RoundRecord:
             num_clipped=document["num_clipped"],
             evaluation=_evaluation_of(document["evaluation"]),
             duration_s=document["duration_s"],
+            noise_key=document.get("noise_key"),
             state=safetensors.torch.load(content[_LENGTH.size + length :]),
         )
     except (

@@ -23,6 +23,8 @@ from shared.errors import AggregationError
 from shared.fixed_point.grid import Grid, Shape
 from shared.fixed_point.sums import IntegerSum
 from shared.masking.records import MaskingAsked
+from shared.masking.site_noise import SiteNoise
+from shared.masking.streams import common_terms
 from shared.model import blank_model, initial_model
 from shared.model.sent import norm_bound, sent_shapes
 from shared.model.tensor_file import write_model
@@ -100,6 +102,7 @@ class Aggregation:
     blobs: BlobStore
     grid: Grid = field(init=False)
     _masked: MaskedRound | None = None
+    _noise: SiteNoise | None = None
     _sum: IntegerSum | None = field(init=False)
     _contributions: list[Contribution] = field(init=False, default_factory=list)
 
@@ -119,11 +122,22 @@ class Aggregation:
         )
 
     def mask(self, attempt: str) -> MaskedRound:
-        """From now on updates of an attempt are added as they come, masked."""
+        """From now on updates of an attempt are added as they come, masked, with the plan's noise in them.
+
+        Raises
+        ------
+        AggregationError
+            The round's grid does not suit the noise.
+        """
         privacy = self.plan.privacy
         self._masked = MaskedRound(
-            attempt=attempt, colluding=privacy.colluding_sites, neighbours=privacy.neighbours
+            attempt=attempt,
+            colluding=privacy.colluding_sites,
+            neighbours=privacy.neighbours,
+            common=common_terms(self.grid, self.weights.total),
         )
+        bound = norm_bound(self.plan.aggregation, self.grid.shapes, share=1 / self.weights.total)
+        self._noise = SiteNoise.of(self.plan, self.grid, bound)
         return self._masked
 
     def masking(self, site_id: str) -> MaskingAsked | None:
@@ -134,7 +148,7 @@ class Aggregation:
         """Take the masks off the sum. Raises AggregationError, and then nothing can be read from it."""
         assert self._masked is not None
         assert self._sum is not None
-        self._masked.unmask(self._sum)
+        self._masked.unmask(self._sum, self._noise)
 
     def take(self, contribution: Contribution) -> None:
         """Add the update to the sum, or remember where it is for a robust mean. Raises AdmissionError."""
@@ -149,7 +163,8 @@ class Aggregation:
 
     def _take_masked(self, contribution: Contribution, masked: MaskedRound) -> None:
         assert self._sum is not None
-        ring = self._sum.ring_bits(len(masked.roster.members))
+        num_sites = len(masked.roster.members)
+        ring = (self._noise or self._sum).ring_bits(num_sites)
         admit_masked(contribution, self.grid, self.blobs, self._sum.add, ring=ring)
         masked.take_masked(contribution.occasion.site_id)
         self._contributions.append(contribution)
@@ -217,7 +232,7 @@ def weights_of_run(plan: Plan, counts: Sequence[Mapping[str, int]]) -> SiteWeigh
     if not batches:
         return None
     weights = SiteWeights.of_batches(batches)
-    if strategy_of(plan.aggregation).needs_single_updates:
+    if strategy_of(plan.aggregation).needs_single_updates or plan.privacy.site_noise is not None:
         return weights.alike(num_first=len(batches[0]))
     return weights
 

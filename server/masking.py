@@ -34,6 +34,7 @@ from shared.masking.records import (
 )
 from shared.masking.roster import Roster, read_roster
 from shared.masking.sharing import join
+from shared.masking.site_noise import SiteNoise
 from shared.masking.streams import Mask, adds, agreed_key
 from shared.records import Phase
 from shared.trust.agreement import AgreementKey
@@ -51,9 +52,12 @@ class MaskedRound:
         Digest of its occasion.
     colluding, neighbours
         As the plan has them.
+    common
+        See `shared.masking.streams.common_terms`.
     """
 
     attempt: str
+    common: str
     colluding: int
     neighbours: int | None
     _members: dict[str, Member] = field(default_factory=dict)
@@ -159,16 +163,23 @@ class MaskedRound:
         """Whose updates the sum is of; known once the train phase is closed."""
         return frozenset(self._survivors)
 
-    def unmask(self, total: IntegerSum) -> None:
+    def unmask(self, total: IntegerSum, noise: SiteNoise | None = None) -> None:
         """Take the masks off the sum of the survivors' updates.
+
+        Parameters
+        ----------
+        noise
+            What each site has added to its update.
 
         Raises
         ------
         AggregationError
             Too few shares were told, they do not fit together, or what is left is no sum of so many updates.
         """
-        ring = total.ring_bits(self.roster.agreed.num_sites)
-        total.take_off(self.mask_of_sum().words, ring=ring)
+        num_sites = self.roster.agreed.num_sites
+        ring = total.ring_bits(num_sites) if noise is None else noise.ring_bits(num_sites)
+        furthest = 0 if noise is None else noise.furthest(num_sites)
+        total.take_off(self.mask_of_sum().words, ring=ring, furthest=furthest)
 
     def mask_of_sum(self) -> Mask:
         """What masks the sum of the survivors' updates, from what they have told. Raises AggregationError."""
@@ -207,7 +218,12 @@ class MaskedRound:
             streams += [
                 (
                     adds(site, gone),
-                    agreed_key(key, bytes.fromhex(self.roster.keys[site].mask_key), attempt=self.attempt),
+                    agreed_key(
+                        key,
+                        bytes.fromhex(self.roster.keys[site].mask_key),
+                        attempt=self.attempt,
+                        common=self.common,
+                    ),
                 )
                 for site in sorted(left)
             ]

@@ -11,7 +11,8 @@ from server.measure_tables import EXPLANATION, MeasureTable, measure_tables
 from server.summary import RunSummary, SitePart
 from shared.band_calibration import BandCalibration
 from shared.evaluation.measures import MEASURES, PER_ROUND
-from shared.plan import Plan
+from shared.masking.site_noise import epsilon_of_a_site
+from shared.plan import PatientNoisePlan, Plan
 from shared.reference import Reference
 
 OF_SITES = "dice_dense"
@@ -92,11 +93,18 @@ def _seen(plan: Plan) -> str:
 
 def _privacy(summary: RunSummary, plan: Plan) -> list[str]:
     """What the weights can tell of one patient at most, where noise bounds it."""
-    noise = plan.privacy.patient_noise
-    if noise is None:
+    if not plan.privacy.is_noisy:
         return []
+    words = [_patients_privacy(summary, plan.privacy.patient_noise), _sites_privacy(summary, plan)]
+    paragraphs = [["", *textwrap.wrap(each, 100)] for each in words if each]
+    return ["## Privacy", *[line for paragraph in paragraphs for line in paragraph], ""]
+
+
+def _patients_privacy(summary: RunSummary, noise: PatientNoisePlan | None) -> str:
+    if noise is None:
+        return ""
     told = [part.epsilon for part in summary.parts if part.epsilon is not None]
-    words = (
+    return (
         f"Differential privacy of a patient: epsilon {max(told, default=math.nan):.2f} at most (the largest "
         f"that a site tells of this run), delta {noise.delta:g}, at each site for itself. DP-SGD with noise "
         f"of {noise.multiplier:g} times the bound of {noise.gradient_norm:g}; the unit is a patient with all "
@@ -105,7 +113,21 @@ def _privacy(summary: RunSummary, plan: Plan) -> list[str]:
         "patients a site has, that and when it took part, how long it computed, patients of whom two sites "
         "have images, other runs on the same patients, and whoever chose this model among others."
     )
-    return ["## Privacy", "", *textwrap.wrap(words, 100), ""]
+
+
+def _sites_privacy(summary: RunSummary, plan: Plan) -> str:
+    noise = plan.privacy.site_noise
+    if noise is None:
+        return ""
+    epsilon = epsilon_of_a_site(summary.num_finished, multiplier=noise.multiplier, delta=noise.delta)
+    return (
+        f"Differential privacy of a site: epsilon {epsilon:.2f} at most over the {summary.num_finished} "
+        f"rounds of this run, delta {noise.delta:g}. Skellam noise of {noise.multiplier:g} times what one "
+        "site can move, added by the sites under their masks; the unit is a site with all its patients. It "
+        f"holds while {plan.privacy.colluding_sites} sites at most help the coordinator. Composed by Renyi "
+        "divergences; neighbours by one site more or less. Not covered: that and when a site took part, how "
+        "long it computed, runs before this one, and whoever chose this model among others."
+    )
 
 
 def _measure_table(table: MeasureTable) -> list[str]:

@@ -182,6 +182,17 @@ class PatientNoisePlan(Table):
     delta: Annotated[float, Field(ge=1e-12, le=1e-3)] = 1e-5
 
 
+class SiteNoisePlan(Table):
+    """Noise that all sites add to their masked updates, which bounds what a sum can tell of one of them.
+
+    A site's update is within `aggregation.max_update_norm`; what the honest ones add to a sum has a standard
+    deviation of `multiplier` times by how much one site can move it.
+    """
+
+    multiplier: Annotated[float, Field(ge=0.1, le=1000)]
+    delta: Annotated[float, Field(ge=1e-12, le=1e-3)] = 1e-5
+
+
 class PrivacyPlan(Table):
     """How little the coordinator learns of a single site, and everybody of a single patient.
 
@@ -194,6 +205,12 @@ class PrivacyPlan(Table):
     colluding_sites: Annotated[int, Field(ge=0, le=1000)] = 0
     neighbours: Annotated[int, Field(ge=4, le=1000, multiple_of=2)] | None = None
     patient_noise: PatientNoisePlan | None = None
+    site_noise: SiteNoisePlan | None = None
+
+    @property
+    def is_noisy(self) -> bool:
+        """Whether noise bounds what the model tells of a patient or of a site."""
+        return self.patient_noise is not None or self.site_noise is not None
 
 
 def _each_once(names: Sequence[MetricName]) -> tuple[MetricName, ...]:
@@ -244,16 +261,39 @@ class Plan(Table):
     @model_validator(mode="after")
     def _insist_on_nothing_beside_noise(self) -> Self:
         """What noise does not cover would tell of patients what noise hides."""
-        if self.privacy.patient_noise is None:
+        if not self.privacy.is_noisy:
             return self
         if self.metrics:
             raise ValueError(
-                "'privacy.patient_noise' bounds what the model tells of a patient, and metrics would tell "
-                "beside it; set 'metrics' to []"
+                "noise bounds what the model tells, and metrics would tell beside it; set 'metrics' to []"
             )
-        if self.training.deterministic:
+        if self.privacy.patient_noise and self.training.deterministic:
             raise ValueError(
                 "noise is never the same twice; leave 'training.deterministic' out, or the noise"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _insist_on_a_sum_that_noise_can_hide_in(self) -> Self:
+        if self.privacy.site_noise is None:
+            return self
+        if self.privacy.secure_aggregation == "off":
+            raise ValueError(
+                "'privacy.site_noise' hides a site in the sum of all; it needs 'privacy.secure_aggregation'"
+            )
+        if self.aggregation.max_update_norm is None:
+            raise ValueError(
+                "'privacy.site_noise' is measured by how far a site can move the sum; set "
+                "'aggregation.max_update_norm'"
+            )
+        if self.aggregation.strategy == "scaffold" or self.aggregation.bits != 16:
+            raise ValueError(
+                "'privacy.site_noise' covers 16-bit updates of weights alone; leave scaffold and 8 bits out"
+            )
+        if self.rounds.quorum < self.privacy.colluding_sites + 2:
+            raise ValueError(
+                "'privacy.site_noise' is reckoned with the honest ones of the quorum; set 'rounds.quorum' "
+                "to two more than 'privacy.colluding_sites' at least"
             )
         return self
 

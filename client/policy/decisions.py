@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 
 from client.policy.policy import EgressTable, HoursTable, Policy, PrivacyTable
-from shared.plan import Plan
+from shared.plan import Plan, PrivacyPlan
 
 POLICY_FILE = "policy_file"
 """Stands for the rule that the policy itself must be readable."""
@@ -147,8 +147,8 @@ def rulings(policy: Policy, asked: Asked, site: Site) -> list[Ruling]:
         ),
         Ruling(
             rule="privacy.noise",
-            met=noise is not None or policy.privacy.noise == "not required",
-            words=f"{'on each patient' if noise else 'none'}; {policy.privacy.noise} here",
+            met=plan.privacy.is_noisy or policy.privacy.noise == "not required",
+            words=f"{_noise_words(plan.privacy)}; {policy.privacy.noise} here",
         ),
         Ruling(
             rule="privacy.least_multiplier",
@@ -197,6 +197,11 @@ def reported_count(egress: EgressTable, num_examples: int) -> int | None:
     if num_examples < egress.smallest_count:
         return None
     return num_examples - num_examples % egress.round_counts_to
+
+
+def _noise_words(privacy: PrivacyPlan) -> str:
+    kinds = {"on each patient": privacy.patient_noise, "on each site in the sum": privacy.site_noise}
+    return " and ".join(words for words, noise in kinds.items() if noise is not None) or "none"
 
 
 def _budget_words(epsilon: float, privacy: PrivacyTable) -> str:

@@ -108,6 +108,8 @@ def rounding_of(terms: Terms | None, plan: Plan, occasion: Occasion, state: Mapp
         or terms.bits != plan.aggregation.bits
         or len(terms.exponents) != len(sent)
         or (terms.state is not None) != needs_state
+        # Were shares unlike, so would be the parts in the noise.
+        or (plan.privacy.site_noise is not None and terms.weight != 1)
     ):
         raise TrustError("The terms of a round are not those of its plan.", "Tell the coordinator.")
     grid = Grid(bits=terms.bits, shapes=sent, exponents=dict(zip(sent, terms.exponents, strict=True)))

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 import torch
+from numpy.random import Generator
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
@@ -22,7 +23,6 @@ from client.training.device import convolution_dtype
 from client.training.micro_batches import MicroBatches, forward
 from client.training.stepping import optimizer_of
 from shared.model.losses import MultitaskLoss
-from shared.normal_noise import Chance
 from shared.plan import PatientNoisePlan, Plan
 
 
@@ -46,7 +46,7 @@ class NoisyStepper:
         *,
         correct: Callable[[nn.Module], None],
         micro_batches: MicroBatches,
-        chance: Chance,
+        chance: Generator,
     ) -> None:
         self._model = model
         self._learnt = [weight for weight in model.parameters() if weight.requires_grad]
@@ -119,5 +119,6 @@ class NoisyStepper:
             return float(loss.plain), gradients
 
     def _drawn_like(self, total: Tensor) -> Tensor:
-        drawn = self._chance.normal(total.numel()) * self._noise.multiplier * self._noise.gradient_norm
+        spread = self._noise.multiplier * self._noise.gradient_norm
+        drawn = self._chance.normal(0.0, spread, total.numel())
         return torch.from_numpy(drawn).to(total.dtype).reshape(total.shape).to(total.device)

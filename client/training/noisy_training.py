@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Sequence
 
 import torch
+from numpy.random import Generator
 from torch import nn
 
 from client.training.augmentation import augment
@@ -22,7 +23,7 @@ from client.training.noisy_stepping import NoisyStepper
 from client.training.schedule import learning_rate
 from client.training.step_counts import chance_of_a_patient, num_steps_per_round
 from client.training.trainer import Step, TrainingResult, leave_if
-from shared.normal_noise import Chance
+from shared.chance import fresh_chance
 from shared.plan import PatientNoisePlan, Plan
 
 _SEED_BITS = 63
@@ -41,7 +42,7 @@ def train_with_noise(
     should_stop: Callable[[], bool],
     correct: Callable[[nn.Module], None],
     micro_batches: MicroBatches,
-    chance: Chance | None = None,
+    chance: Generator | None = None,
 ) -> TrainingResult:
     """Train a model in place for one round, as `client.training.trainer.train` does without noise.
 
@@ -64,23 +65,20 @@ def train_with_noise(
     torch.OutOfMemoryError
         The device does not hold a single image.
     """
-    chance = chance or Chance()
+    chance = chance or fresh_chance()
     arranged(model.to(device), torch.channels_last).train()
     stepper = NoisyStepper(
         model, plan, noise, device, correct=correct, micro_batches=micro_batches, chance=chance
     )
-    changes = torch.Generator().manual_seed(int(chance.uniform(1)[0] * 2**_SEED_BITS) - 1)
+    changes = torch.Generator().manual_seed(int(chance.integers(2**_SEED_BITS)))
     num_steps = num_steps_per_round(plan.training, len(patients))
     drawn_by = chance_of_a_patient(plan.training, len(patients))
     losses: list[float] = []
     for number in range(num_steps):
         leave_if(should_stop)
         rate = learning_rate(plan, round_number=round_number, step=number, num_steps=num_steps)
-        drawn = [
-            one
-            for one, value in zip(patients, chance.uniform(len(patients)), strict=True)
-            if value <= drawn_by
-        ]
+        is_drawn = chance.random(len(patients)) < drawn_by
+        drawn = [one for one, is_in in zip(patients, is_drawn, strict=True) if is_in]
         shown = (dataset.windows(indices, changes).to(device) for indices in drawn)
         if plan.training.augment:
             shown = (augment(batch, changes, flip=plan.training.flip) for batch in shown)

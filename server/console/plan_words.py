@@ -27,6 +27,7 @@ GROUPS: Mapping[str, str] = MappingProxyType(
         "personalisation": "Layers that each hospital keeps for itself",
         "privacy": "What the coordinator sees of a hospital",
         "privacy.patient_noise": "Noise that hides each patient",
+        "privacy.site_noise": "Noise that hides each hospital in the sum",
     }
 )
 """Titles, by the plan's table."""
@@ -54,6 +55,7 @@ LABELS: Mapping[str, str] = MappingProxyType(
         "privacy.neighbours": "Hospitals that each one masks with",
         "privacy.patient_noise.multiplier": "Noise",
         "privacy.patient_noise.gradient_norm": "Bound of a patient's gradient",
+        "privacy.site_noise.multiplier": "Noise in the sum",
     }
 )
 
@@ -96,5 +98,7 @@ HELP: Mapping[str, str] = MappingProxyType(
         "privacy.patient_noise.multiplier": "times the bound; empty: none; takes that no metric is told",
         "privacy.patient_noise.gradient_norm": "L2; empty: 1",
         "privacy.patient_noise.delta": "for which hospitals tell their epsilon; empty: 0.00001",
+        "privacy.site_noise.multiplier": "times what one hospital moves; takes a bound on the norm",
+        "privacy.site_noise.delta": "for which the model card tells epsilon; empty: 0.00001",
     }
 )

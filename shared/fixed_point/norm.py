@@ -44,6 +44,11 @@ class NormBound:
         """By what values of this norm are shortened to the bound; 1 if they are within it."""
         return min(1.0, self.largest / norm) if norm else 1.0
 
+    def reach(self, grid: Grid) -> float:
+        """What no norm of checked integers goes beyond."""
+        rounding = math.sqrt(math.fsum(grid.size(name) * grid.step(name) ** 2 for name in self.names))
+        return (self.largest + rounding) * (1 + ROOM)
+
     def checked(self, grid: Grid, blocks: Iterable[Integers]) -> Iterator[Integers]:
         """The same integers, by the grid's blocks, if they can stand for values within the bound.
 
@@ -59,8 +64,7 @@ class NormBound:
                 squares[block.name] += int(wide @ wide)
             yield integers
         norm = math.sqrt(math.fsum(total * grid.step(name) ** 2 for name, total in squares.items()))
-        rounding = math.sqrt(math.fsum(grid.size(name) * grid.step(name) ** 2 for name in self.names))
-        if norm > (self.largest + rounding) * (1 + ROOM):
+        if norm > self.reach(grid):
             raise WeightsError(
                 "The norm of an update lies beyond the plan's bound.",
                 "Check that both sides run the same version of mammofed under the same plan.",

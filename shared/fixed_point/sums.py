@@ -55,20 +55,22 @@ class IntegerSum:
             raise
         self.num_added += 1
 
-    def take_off(self, words: Callable[[int], NDArray[np.uint32]], *, ring: int) -> None:
+    def take_off(self, words: Callable[[int], NDArray[np.uint32]], *, ring: int, furthest: int = 0) -> None:
         """Take a mask off a sum of masked updates, which is read modulo 2**`ring` then.
 
         Parameters
         ----------
         words
             The next words of the mask, so many as are asked for.
+        furthest
+            How far noise in the updates may take the sum beyond theirs.
 
         Raises
         ------
         AggregationError
             What is left is no sum of so many updates; nothing can be read from it any more.
         """
-        most = self.num_added * self._grid.largest
+        most = self.num_added * self._grid.largest + furthest
         for block in self._grid.blocks():
             part = self._sums[block.name][block.start : block.stop]
             part -= words(block.size).view(np.int32)

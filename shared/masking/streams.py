@@ -10,6 +10,7 @@ from collections.abc import Collection
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.fixed_point.grid import Grid
 from shared.trust.agreement import AgreementKey, KeyStream
 
 
@@ -30,9 +31,18 @@ class Mask:
         return total
 
 
-def agreed_key(own: AgreementKey, other: bytes, *, attempt: str) -> bytes:
-    """The key of the stream between two sites in one attempt."""
-    return own.agree(other, b"mammofed mask stream 1 " + attempt.encode())
+def common_terms(grid: Grid, total: int) -> str:
+    """What all sites of a sum have in common: the grid, and the whole that shares are of."""
+    return f"{grid.digest}-{total}"
+
+
+def agreed_key(own: AgreementKey, other: bytes, *, attempt: str, common: str) -> bytes:
+    """The key of the stream between two sites in one attempt.
+
+    Two that were told different `common_terms` come to different streams, which do not cancel: nobody reads a
+    sum of updates that do not belong together.
+    """
+    return own.agree(other, f"mammofed mask stream 2 {attempt} {common}".encode())
 
 
 def sealing_key(own: AgreementKey, other: bytes, *, attempt: str, sender: str) -> bytes:

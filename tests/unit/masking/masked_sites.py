@@ -16,6 +16,7 @@ from shared.fixed_point.grid import Bits, Grid
 from shared.fixed_point.masked_file import read_masked, write_masked
 from shared.fixed_point.sums import IntegerSum, ring_bits
 from shared.masking.records import RosterAsked, SharesAsked, SurvivorsAsked, UnmaskAsked
+from shared.masking.streams import common_terms
 from shared.records import Phase
 from shared.trust.keys import SigningKey
 
@@ -42,6 +43,9 @@ class MaskedSites:
     round_: MaskedRound = field(init=False)
     grid: Grid = field(init=False)
     uploads: dict[str, bytes] = field(default_factory=dict)
+    common: str = field(init=False)
+    told: dict[str, str] = field(default_factory=dict)
+    """Common terms that single sites were told in the place of these."""
 
     def __post_init__(self) -> None:
         self.grid = Grid(bits=self.bits, shapes={"kernel": (self.size,)}, exponents={"kernel": -8})
@@ -58,7 +62,10 @@ class MaskedSites:
             )
             for site, key in self.signing_keys.items()
         }
-        self.round_ = MaskedRound(attempt=self.attempt, colluding=self.colluding, neighbours=self.neighbours)
+        self.common = common_terms(self.grid, self.num_sites)
+        self.round_ = MaskedRound(
+            attempt=self.attempt, colluding=self.colluding, neighbours=self.neighbours, common=self.common
+        )
 
     def key(self) -> RosterAsked:
         for site, party in self.parties.items():
@@ -88,7 +95,8 @@ class MaskedSites:
         total = IntegerSum(self.grid)
         for site in sites:
             sha256 = hashlib.sha256(updates[site].tobytes()).hexdigest()
-            mask = self.parties[site].mask(self.shares_for(site), update_sha256=sha256)
+            common = self.told.get(site, self.common)
+            mask = self.parties[site].mask(self.shares_for(site), update_sha256=sha256, common=common)
             words = updates[site].astype(np.int32).view(np.uint32) + mask.words(self.size)
             file = io.BytesIO()
             write_masked(file, self.grid, [words], ring=self.ring)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import io
+import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -37,6 +38,7 @@ from server.store.memberships import RenewedKeys
 from shared.appearance import Appearance
 from shared.audit import checkpoints
 from shared.audit.chain import GENESIS
+from shared.chance import KEY_BITS, chance_of
 from shared.consent.records import STATED_DECISION_TYPE, Decision, StatedDecision, Verdict
 from shared.errors import MaskingError
 from shared.evaluation.records import Evaluation, Moments, PercentDensity, SegmentMoments
@@ -46,8 +48,10 @@ from shared.fixed_point.rounding import Rounding, rounding_key
 from shared.fixed_point.sums import ring_bits
 from shared.fixed_point.update_file import read_update, write_update
 from shared.masking.records import MaskingTold, RosterAsked, SharesAsked, SurvivorsAsked, UnmaskAsked
+from shared.masking.site_noise import SiteNoise
+from shared.masking.streams import common_terms
 from shared.model import Weights, build_model, initial_model
-from shared.model.sent import sent_shapes
+from shared.model.sent import norm_bound, sent_shapes
 from shared.model.weights import from_bytes, weights_of
 from shared.plan import ModelPlan, Plan, RoundsPlan
 from shared.records import (
@@ -138,6 +142,7 @@ class Kept:
 
     asked: Asked
     content: bytes
+    noise_key: int = field(default_factory=lambda: secrets.randbits(KEY_BITS))
 
     def stands_for(self, asked: Asked) -> bool:
         """Whether it is sent when this is asked for, in its own attempt or a later one."""
@@ -326,13 +331,21 @@ class SimulatedSite:
         assert isinstance(asked.announcement.masking, SharesAsked)
         party = self.parties.of(RUN_ID, asked.occasion.attempt_sha256)
         sha256 = hashlib.sha256(kept.content).hexdigest()
-        mask = party.mask(asked.announcement.masking, update_sha256=sha256)
         grid, file = asked.grid(self.train(kept.asked)), io.BytesIO()
+        assert asked.terms is not None
+        common = common_terms(grid, asked.terms.total)
+        mask = party.mask(asked.announcement.masking, update_sha256=sha256, common=common)
+        bound = norm_bound(asked.plan.aggregation, grid.shapes, share=1 / asked.terms.total)
+        noise, chance = SiteNoise.of(asked.plan, grid, bound), chance_of(kept.noise_key)
         words = (
-            integers.astype(np.int32).view(np.uint32) + mask.words(integers.size)
-            for integers in read_update(io.BytesIO(kept.content), grid)
+            (integers.astype(np.int64) + (noise.drawn(block, chance) if noise else 0)).astype(np.uint32)
+            + mask.words(integers.size)
+            for block, integers in zip(
+                grid.blocks(), read_update(io.BytesIO(kept.content), grid), strict=True
+            )
         )
-        write_masked(file, grid, words, ring=ring_bits(grid.bits, party.num_sites))
+        ring = noise.ring_bits(party.num_sites) if noise else ring_bits(grid.bits, party.num_sites)
+        write_masked(file, grid, words, ring=ring)
         return file.getvalue()
 
     def tell_of_masks(self, asked: Asked) -> bytes:
@@ -347,6 +360,7 @@ class SimulatedSite:
                 demands=Demands(least_sites=3),
                 colluding=asked.plan.privacy.colluding_sites,
                 neighbours=asked.plan.privacy.neighbours,
+                least_survivors=asked.plan.rounds.quorum if asked.plan.privacy.site_noise else 0,
             )
             told = self.parties.begin(RUN_ID, party).keys()
             return self.signed(self.contribution(asked, None, told))

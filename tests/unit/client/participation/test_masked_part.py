@@ -23,6 +23,7 @@ from shared.fixed_point.masked_file import masked_size, read_masked
 from shared.fixed_point.sums import IntegerSum
 from shared.fixed_point.update_file import read_update
 from shared.masking.records import SharesAsked, SurvivorsAsked
+from shared.masking.streams import common_terms
 from shared.model import initial_model
 from shared.model.sent import sent_shapes
 from shared.plan import Plan, PrivacyPlan
@@ -58,13 +59,18 @@ class MaskedAttempt:
     coordinator: MinimalCoordinator
     workplace: Workplace
     number: int = 1
+    plan: Plan = MASKED
+    share_of: int = 2
+    """The whole that shares are of, as every site but the real one is told."""
+    common: str = field(init=False)
     round_: MaskedRound = field(init=False)
     others: dict[str, Party] = field(init=False)
     total: IntegerSum = field(init=False)
 
     def __post_init__(self) -> None:
         attempt = self.announcement(Phase.KEYS).occasion.attempt_sha256
-        self.round_ = MaskedRound(attempt=attempt, colluding=0, neighbours=None)
+        self.common = common_terms(grid_of(self.plan), self.share_of)
+        self.round_ = MaskedRound(attempt=attempt, colluding=0, neighbours=None, common=self.common)
         self.others = {
             site: Party(
                 attempt=attempt,
@@ -81,7 +87,7 @@ class MaskedAttempt:
     def announcement(self, phase: Phase, **changes: object) -> Announcement:
         masking = None if phase is Phase.KEYS else self.round_.asked(phase, SITE_ID)
         document = {
-            "settings": MASKED,
+            "settings": self.plan,
             "run_id": RUN_ID,
             "attempt": self.number,
             "masking": masking,
@@ -122,7 +128,7 @@ class MaskedAttempt:
         for site, party in self.others.items():
             asked = self.round_.asked(Phase.TRAIN, site)
             assert isinstance(asked, SharesAsked)
-            mask = party.mask(asked, update_sha256="0" * 64)
+            mask = party.mask(asked, update_sha256="0" * 64, common=self.common)
             self.total.add(
                 lambda mask=mask: (mask.words(block.size).view(np.int32) for block in grid.blocks())
             )

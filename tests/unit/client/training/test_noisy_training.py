@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 import torch
+from numpy.random import Generator
 from torch import Tensor, nn
 
 from client.training import noisy_stepping
@@ -15,11 +16,11 @@ from client.training.micro_batches import MicroBatches
 from client.training.noisy_stepping import NoisyStepper
 from client.training.noisy_training import train_with_noise
 from client.training.trainer import Step
+from shared.chance import chance_of
 from shared.errors import StoppedError
 from shared.model import initial_model
 from shared.model.networks import NETWORKS
 from shared.model.weights import to_bytes, weights_of
-from shared.normal_noise import Chance
 from shared.plan import ModelPlan, NetworkName, PatientNoisePlan, Plan, PrivacyPlan, RoundsPlan, TrainingPlan
 from tests.unit.client.training.test_trainer import _dataset
 
@@ -50,7 +51,7 @@ def noise_of(plan: Plan) -> PatientNoisePlan:
 
 
 def gradients_of_a_step(
-    plan: Plan, patients: Sequence[Batch], *, model: nn.Module | None = None, chance: Chance | None = None
+    plan: Plan, patients: Sequence[Batch], *, model: nn.Module | None = None, chance: Generator | None = None
 ) -> dict[str, Tensor]:
     """What the optimiser sees of a step."""
     model = (model or initial_model(plan)).train()
@@ -68,7 +69,7 @@ def gradients_of_a_step(
         CPU,
         correct=note,
         micro_batches=MicroBatches(CPU),
-        chance=chance or Chance(bytes(32)),
+        chance=chance or chance_of(0),
     )
     stepper.step(patients, 1e-3)
     return seen
@@ -176,7 +177,7 @@ class Rounds:
 
     def train(
         self,
-        chance: Chance | None = None,
+        chance: Generator | None = None,
         *,
         on_step: Callable[[Step], None] = lambda _step: None,
         should_stop: Callable[[], bool] = lambda: False,
@@ -206,7 +207,7 @@ def test_guessing_the_seed_a_round_computed_again_draws_other_noise() -> None:
     rounds = Rounds(plan_with(1.0), [[0, 1], [2]], 0, 1, 2)
 
     assert rounds.train() != rounds.train()
-    assert rounds.train(Chance(bytes(32))) == rounds.train(Chance(bytes(32)))
+    assert rounds.train(chance_of(0)) == rounds.train(chance_of(0))
 
 
 def test_patients_are_drawn_one_by_one_and_all_their_images_come_together(
@@ -224,7 +225,7 @@ def test_patients_are_drawn_one_by_one_and_all_their_images_come_together(
     rounds = Rounds(plan_with(1.0, batch_size=1, local_epochs=20), [[0, 2], [1], [3]], 0, 1, 2, 3)
     steps: list[Step] = []
 
-    rounds.train(Chance(bytes(32)), on_step=steps.append, dataset=dataset)
+    rounds.train(chance_of(0), on_step=steps.append, dataset=dataset)
 
     assert len(steps) == steps[-1].num_steps == 60
     assert {tuple(each) for each in drawn} == {(0, 2), (1,), (3,)}
@@ -238,7 +239,7 @@ def test_training_under_little_noise_learns() -> None:
     plan = plan_with(0.1, gradient_norm=0.5, batch_size=3, local_epochs=25, learning_rate=1e-2, augment=False)
     rounds = Rounds(plan, [[0], [1], [2]], 0, 1, 2)
 
-    rounds.train(Chance(bytes(32)), on_step=lambda step: losses.append(step.loss or 0.0))
+    rounds.train(chance_of(0), on_step=lambda step: losses.append(step.loss or 0.0))
 
     assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
 
