@@ -72,7 +72,7 @@ ONLINE = "online"
 TEND_S = 2.0
 """Between two looks for offers, as the product has it."""
 
-FLOWERS_PAUSE_S = 3.0
+FLOWERS_PAUSE_S, RESTART_S = 3.0, 0.5
 AT_ONCE = 4
 SPREAD = 900
 """Of the integers of an update: about 11 bits of 16 stay when it is packed."""
@@ -148,7 +148,16 @@ class LightSite:
             self.tend_offers()
 
     def serve(self, online: Path) -> None:
-        """Be a node: ask for messages and answer them until told to stop."""
+        """Be a node until told to stop; one that ends is started again, as a supervisor does it."""
+        while not self.stopping.is_set():
+            try:
+                self._serve(online)
+            except (Exception, SystemExit):  # a node that cannot reach the coordinator ends its process
+                log.exception("a node has ended")
+                self.stopping.wait(RESTART_S)
+
+    def _serve(self, online: Path) -> None:
+        """Ask for messages and answer them."""
         private_key = self.node_key.private
         with flower_connection.http_request_response(
             self.membership.fleet_address,

@@ -34,7 +34,7 @@ from shared.appearance import LEAST_AT_A_SITE, Appearance
 from shared.audit.event import Event
 from shared.audit.events import ContributionRefused, ContributionReleased
 from shared.errors import EgressError, MammofedError, NotNowError, PolicyError, WeightsError
-from shared.fixed_point.grid import Grid, Shape
+from shared.fixed_point.grid import Grid, Integers, Shape
 from shared.fixed_point.masked_file import write_masked
 from shared.fixed_point.rounding import Rounding
 from shared.fixed_point.sums import ring_bits
@@ -132,11 +132,12 @@ class Egress:
         ring = ring_bits(grid.bits, num_sites) if noise is None else noise[0].ring_bits(num_sites)
         try:
             with self.blobs.path(update.digest).open("rb") as plain, self.blobs.draft() as draft:
-                blocks: Iterable[NDArray[np.integer]] = read_update(plain, grid)
+                read: Iterable[Integers] = read_update(plain, grid)
                 if rounding.bound is not None:
-                    blocks = rounding.bound.checked(grid, blocks)
-                if noise is not None:
-                    blocks = _with_noise(grid, blocks, *noise)
+                    read = rounding.bound.checked(grid, read)
+                blocks: Iterable[NDArray[np.integer]] = (
+                    read if noise is None else _with_noise(grid, read, *noise)
+                )
                 with draft.open("wb") as file:
                     words = (
                         integers.astype(np.int64).astype(np.uint32) + mask.words(integers.size)
@@ -300,7 +301,7 @@ def require_enough(num_examples: int, policy: Policy) -> None:
 
 
 def _with_noise(
-    grid: Grid, blocks: Iterable[NDArray[np.integer]], noise: SiteNoise, chance: Generator
+    grid: Grid, blocks: Iterable[Integers], noise: SiteNoise, chance: Generator
 ) -> Iterator[NDArray[np.integer]]:
     for block, integers in zip(grid.blocks(), blocks, strict=True):
         yield integers + noise.drawn(block, chance)

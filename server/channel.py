@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outgoing:
+    """An envelope for one node."""
+
+    node_id: int
+    envelope: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,8 +40,8 @@ class SiteChannel(Protocol):
         """Node ids that are online, each with the time it was last activated (seconds since the epoch)."""
         ...
 
-    def send(self, node_id: int, envelope: bytes, *, expires_in_s: float) -> str:
-        """Send to one node; returns the message's id."""
+    def send(self, messages: Sequence[Outgoing], *, expires_in_s: float) -> list[str | None]:
+        """Send to some nodes at once; returns the ids of the messages, None of one that was not taken."""
         ...
 
     def receive(self, message_ids: Collection[str]) -> list[Reply]:

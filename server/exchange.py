@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from server.admission import check_ownership, read_answer
-from server.channel import Reply
+from server.channel import Outgoing, Reply
 from server.lifecycle import AnswerState, ConsentState, RoundState
 from server.patience import missed_deadlines, patience_s, training_times_s
 from server.session import Session, require_going_on
@@ -21,7 +21,6 @@ from shared.errors import (
     BundleError,
     PausedError,
     TamperedError,
-    TransferError,
     VersionError,
 )
 from shared.masking.records import MaskingAsked
@@ -42,6 +41,10 @@ from shared.trust.keys import VerifyKey
 log = logging.getLogger(__name__)
 
 REVOKED = "the site was revoked"
+UNSENT = "the message could not be sent to the site"
+SENT_AT_ONCE = 8
+"""Messages that go to Flower in one call: with many sites the calls would take longer than the sites."""
+
 POLL_S = 0.1
 PRESENCE_POLL_S = 1.0
 LONGEST_REST_S = 86_400.0
@@ -145,12 +148,15 @@ def exchange(
     silent = _silent(session, cohort)
     own, checkpoint = session.coordinator.kept_digests(), session.coordinator.checkpoint()
     outcomes = session.coordinator.outcomes.of(session.plan.lineage(session.run.run_id))
-    pending = {}
-    for site in cohort:
-        outcome = outcomes.get(site.site_id, Outcome())
-        asked = _announce(session, opened, site, intake, outcome, checkpoint)
-        if message_id := _send(session, asked):
-            pending[message_id] = asked
+    pending: dict[str, _Asked] = {}
+    for first in range(0, len(cohort), SENT_AT_ONCE):
+        pending |= _send(
+            session,
+            [
+                _announce(session, opened, site, intake, outcomes.get(site.site_id, Outcome()), checkpoint)
+                for site in cohort[first : first + SENT_AT_ONCE]
+            ],
+        )
     contributions: list[Contribution] = []
     looked_at = time.monotonic()
     while (
@@ -225,18 +231,23 @@ def _announce(
     return _Asked(site=site, occasion=occasion, envelope=envelope, asked_at=time.time())
 
 
-def _send(session: Session, asked: _Asked) -> str | None:
-    """Send an announcement; a site that it cannot be sent to is lost to this attempt."""
-    assert asked.site.node_id is not None
+def _send(session: Session, asked: Sequence[_Asked]) -> dict[str, _Asked]:
+    """Send announcements; a site that one cannot be sent to is lost to this attempt."""
+    messages = []
+    for each in asked:
+        assert each.site.node_id is not None
+        messages.append(Outgoing(node_id=each.site.node_id, envelope=each.envelope))
     # Beyond the deadline, so that a late answer still shows that the site lives.
-    expires_in_s = 2 * session.plan.rounds.timeout_s
-    try:
-        return session.channel.send(asked.site.node_id, asked.envelope, expires_in_s=expires_in_s)
-    except TransferError as error:
-        session.coordinator.runs.record_answer(
-            asked.occasion, AnswerState.LOST, at=time.time(), reason=error.message
-        )
-        return None
+    message_ids = session.channel.send(messages, expires_in_s=2 * session.plan.rounds.timeout_s)
+    pending: dict[str, _Asked] = {}
+    for each, message_id in zip(asked, message_ids, strict=True):
+        if message_id is None:
+            session.coordinator.runs.record_answer(
+                each.occasion, AnswerState.LOST, at=time.time(), reason=UNSENT
+            )
+        else:
+            pending[message_id] = each
+    return pending
 
 
 def _take(
@@ -362,6 +373,4 @@ def _moved(session: Session, asked: _Asked) -> Site | None:
 
 
 def _ask_again(session: Session, asked: _Asked, current: Site) -> dict[str, _Asked]:
-    again = replace(asked, site=current, asked_at=time.time())
-    message_id = _send(session, again)
-    return {} if message_id is None else {message_id: again}
+    return _send(session, [replace(asked, site=current, asked_at=time.time())])

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 
 from flwr.app import Message
 from flwr.common.constant import ErrorCode
 from flwr.superlink.grid import HttpGrid
 
-from server.channel import Reply
-from shared.errors import TransferError, TrustError
+from server.channel import Outgoing, Reply
+from shared.errors import TrustError
 from shared.flower.wire import MESSAGE_TYPE, pack, unpack
 
 _is_class_name = re.compile(r"[A-Za-z]{1,64}").fullmatch
@@ -43,21 +43,27 @@ class GridChannel:
             for node in self._grid.get_nodes()
         }
 
-    def send(self, node_id: int, envelope: bytes, *, expires_in_s: float) -> str:
-        """Send to one node; returns the message's id.
+    def send(self, messages: Sequence[Outgoing], *, expires_in_s: float) -> list[str | None]:
+        """Send to some nodes in one call, and what belongs to it beside each other.
 
-        Raises
-        ------
-        TransferError
-            Flower did not take the message.
+        Returns
+        -------
+        list[str | None]
+            The ids of the messages; None of one that Flower did not take.
         """
-        message = Message(
-            content=pack(envelope), dst_node_id=node_id, message_type=MESSAGE_TYPE, ttl=expires_in_s
-        )
-        (message_id,) = self._grid.push_messages([message])
-        if not message_id:
-            raise TransferError("A message could not be sent to a site.", "Look at the coordinator's log.")
-        return message_id
+        self._on_call()
+        made = [
+            Message(
+                content=pack(each.envelope),
+                dst_node_id=each.node_id,
+                message_type=MESSAGE_TYPE,
+                ttl=expires_in_s,
+            )
+            for each in messages
+        ]
+        message_ids = list(self._grid.push_messages(made))
+        # Of messages that are too large together Flower takes none, and returns nothing.
+        return [message_id or None for message_id in message_ids] or [None] * len(made)
 
     def receive(self, message_ids: Collection[str]) -> list[Reply]:
         """The replies to these messages that have arrived; each is handed over once."""

@@ -26,7 +26,7 @@ import numpy as np
 import torch
 
 from client.masking import Demands, Parties, Party
-from server.channel import Reply
+from server.channel import Outgoing, Reply
 from server.coordinator import Coordinator
 from server.enrolment import EnrolledSite, SiteKeys
 from server.founding import found
@@ -460,8 +460,11 @@ class SimulatedChannel:
             if site.online_since is not None
         }
 
-    def send(self, node_id: int, envelope: bytes, *, expires_in_s: float) -> str:
+    def send(self, messages: Sequence[Outgoing], *, expires_in_s: float) -> list[str | None]:
         assert expires_in_s > 0
+        return [self._send(each.node_id, each.envelope) for each in messages]
+
+    def _send(self, node_id: int, envelope: bytes) -> str:
         announcement = Announcement.from_bytes(Envelope.from_bytes(envelope).unverified_payload)
         self._break_off(announcement.occasion.round_number)
         self._num_asked[announcement.occasion.round_number] += 1
