@@ -170,7 +170,7 @@ def _sites(
         def all_online() -> bool:
             _require_running(processes)
             files = [place / ONLINE for place in places]
-            return sum(len(file.read_text().split()) for file in files if file.exists()) == num_sites
+            return sum(len(set(file.read_text().split())) for file in files if file.exists()) == num_sites
 
         wait_until(all_online, timeout_s, "all sites to be online")
         yield processes

@@ -28,6 +28,7 @@ from shared.trust.keys import SigningKey
 from tests.unit.masking.masked_sites import MaskedSites, attempt_named
 
 UPDATE = hashlib.sha256(b"update").hexdigest()
+COMMON = "one grid, one whole"
 VICTIM = "site-00"
 
 
@@ -94,7 +95,7 @@ def test_key_substitution_in_some_rosters_alone_lets_nobody_unmask() -> None:
     everybody = tuple(sites.parties)
     asked = SurvivorsAsked(survivors=everybody)
     for party in sites.parties.values():
-        party.mask(SharesAsked(sharers=everybody, shares={}), update_sha256=UPDATE)
+        party.mask(SharesAsked(sharers=everybody, shares={}), update_sha256=UPDATE, common=COMMON)
     signed = UnmaskAsked(signed=tuple(party.sign(asked).survivors for party in sites.parties.values()))
 
     for party in sites.parties.values():
@@ -167,11 +168,11 @@ def test_two_time_pad_one_mask_is_for_one_update() -> None:
     names = list(sites.parties)
     sites.share(sites.key(), names)
     asked, victim = sites.shares_for(VICTIM), sites.parties[VICTIM]
-    first = victim.mask(asked, update_sha256=UPDATE).words(8)
+    first = victim.mask(asked, update_sha256=UPDATE, common=COMMON).words(8)
 
-    assert np.array_equal(victim.mask(asked, update_sha256=UPDATE).words(8), first)
+    assert np.array_equal(victim.mask(asked, update_sha256=UPDATE, common=COMMON).words(8), first)
     with pytest.raises(MaskingError, match="in different words"):
-        victim.mask(asked, update_sha256=hashlib.sha256(b"another").hexdigest())
+        victim.mask(asked, update_sha256=hashlib.sha256(b"another").hexdigest(), common=COMMON)
 
 
 def test_a_site_does_not_mask_for_itself_alone() -> None:
@@ -180,7 +181,9 @@ def test_a_site_does_not_mask_for_itself_alone() -> None:
     sites.share(sites.key(), list(sites.parties))
 
     with pytest.raises(MaskingError, match="More sites are gone"):
-        sites.parties[VICTIM].mask(SharesAsked(sharers=(VICTIM, "site-01"), shares={}), update_sha256=UPDATE)
+        sites.parties[VICTIM].mask(
+            SharesAsked(sharers=(VICTIM, "site-01"), shares={}), update_sha256=UPDATE, common=COMMON
+        )
 
 
 @pytest.mark.parametrize(
@@ -277,7 +280,7 @@ def test_a_site_never_says_both_secrets_of_another() -> None:
 STEPS: dict[Stage, Callable[[MaskedSites, Party], object]] = {
     Stage.SHARED: lambda sites, party: party.share(sites.key()),
     Stage.MASKED: lambda sites, party: party.mask(
-        SharesAsked(sharers=tuple(sites.parties), shares={}), update_sha256=UPDATE
+        SharesAsked(sharers=tuple(sites.parties), shares={}), update_sha256=UPDATE, common=COMMON
     ),
     Stage.SIGNED: lambda sites, party: party.sign(SurvivorsAsked(survivors=tuple(sites.parties))),
     Stage.REVEALED: lambda sites, party: party.reveal(
