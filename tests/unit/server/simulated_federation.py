@@ -40,7 +40,7 @@ from shared.audit import checkpoints
 from shared.audit.chain import GENESIS
 from shared.chance import KEY_BITS, chance_of
 from shared.consent.records import STATED_DECISION_TYPE, Decision, StatedDecision, Verdict
-from shared.errors import MaskingError
+from shared.errors import MaskingError, TransferError
 from shared.evaluation.records import Evaluation, Moments, PercentDensity, SegmentMoments
 from shared.fixed_point.grid import Grid, Integers
 from shared.fixed_point.masked_file import write_masked
@@ -464,7 +464,7 @@ class SimulatedChannel:
         assert expires_in_s > 0
         return [self._send(each.node_id, each.envelope) for each in messages]
 
-    def _send(self, node_id: int, envelope: bytes) -> str:
+    def _send(self, node_id: int, envelope: bytes) -> str | None:
         announcement = Announcement.from_bytes(Envelope.from_bytes(envelope).unverified_payload)
         self._break_off(announcement.occasion.round_number)
         self._num_asked[announcement.occasion.round_number] += 1
@@ -478,6 +478,8 @@ class SimulatedChannel:
             failure = str(error)
         except Silence:
             return message_id
+        except TransferError:
+            return None
         self._replies[message_id] = Reply(message_id=message_id, envelope=said, failure=failure)
         return message_id
 

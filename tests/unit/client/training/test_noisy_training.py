@@ -92,15 +92,15 @@ def test_the_sum_of_a_step_is_that_of_each_patients_shortened_gradient() -> None
 
     alone = [gradients_of_a_step(plan, [each]) for each in (first, second)]
     unbounded = [
-        gradients_of_a_step(plan_with(NO_NOISE, gradient_norm=1e9), [each]) for each in (first, second)
+        gradients_of_a_step(plan_with(NO_NOISE, gradient_norm=1e3), [each]) for each in (first, second)
     ]
     for one, whole in zip(alone, unbounded, strict=True):
         assert length(one) == pytest.approx(0.05 / plan.training.batch_size, rel=1e-3)
         shrink = 0.05 / (plan.training.batch_size * length(whole))
         for name in one:
-            torch.testing.assert_close(one[name], whole[name] * shrink, rtol=1e-3, atol=1e-8)
+            torch.testing.assert_close(one[name], whole[name] * shrink, rtol=1e-3, atol=1e-7)
     for name in together:
-        torch.testing.assert_close(together[name], alone[0][name] + alone[1][name], rtol=1e-3, atol=1e-8)
+        torch.testing.assert_close(together[name], alone[0][name] + alone[1][name], rtol=1e-3, atol=1e-7)
 
 
 @pytest.mark.parametrize("network", sorted(NETWORKS))

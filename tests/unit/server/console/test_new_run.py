@@ -18,6 +18,7 @@ from shared.plan import (
     Plan,
     PrivacyPlan,
     RoundsPlan,
+    SiteNoisePlan,
     TrainingPlan,
 )
 from shared.transfer.blob_ref import BlobRef
@@ -69,8 +70,9 @@ def test_a_table_of_the_plan_that_may_be_left_out_is_there_if_it_is_filled_in() 
 def test_the_form_has_every_setting_that_a_person_may_choose() -> None:
     tables = ("rounds", "model", "training", "aggregation", "personalisation", "privacy")
     whole = {f"{table}.{key}" for table in tables for key in Plan.model_fields[table].annotation.model_fields}
-    whole -= {"privacy.patient_noise"}
-    whole |= {f"privacy.patient_noise.{key}" for key in PatientNoisePlan.model_fields}
+    for name, table in (("patient_noise", PatientNoisePlan), ("site_noise", SiteNoisePlan)):
+        whole -= {f"privacy.{name}"}
+        whole |= {f"privacy.{name}.{key}" for key in table.model_fields}
 
     assert {setting.name for setting in SETTINGS} == whole | {"name", "seed", "metrics"}
 
