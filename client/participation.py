@@ -16,10 +16,7 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections.abc import Callable
 from dataclasses import replace
-
-from torch import nn
 
 from client.catalog import Part
 from client.egress import require_enough
@@ -27,28 +24,20 @@ from client.enrolment import Membership
 from client.evaluation.appearance import look_at
 from client.evaluation.evaluator import NOTHING, PART_OF_PHASE, Evaluated
 from client.guard import Guard
+from client.own_training import epoch_trainer, trainer_of
 from client.round_records import RoundRecord
 from client.told import write_down
-from client.training.dataset import FittedDataset
 from client.training.local_round import (
-    Correct,
-    Train,
     control_state,
-    leave,
     own_weights,
     residual_state,
     rounding_of,
     train_round,
 )
-from client.training.personalisation import TrainEpoch
-from client.training.schedule import training_seed
-from client.training.trainer import Step, TrainingResult
-from client.work import WorkNote
 from client.workplace import Workplace
 from shared.chance import KEY_BITS, chance_of
 from shared.errors import (
     MammofedError,
-    NotReadyError,
     StoppedError,
     TransferError,
     TrustError,
@@ -64,7 +53,6 @@ from shared.records import (
     MASKING_PHASES,
     Announcement,
     Contribution,
-    Occasion,
     Phase,
 )
 from shared.transfer.blob_ref import BlobRef
@@ -204,7 +192,7 @@ def _train_round(
     common = workplace.downloads(announcement).fetch_control(base)
     started = time.monotonic()
     evaluation = _evaluate(own_weights(base, plan, state), plan, announcement, workplace).shared
-    trained = train_round(base, plan, state, common, _trainer(plan, announcement, workplace))
+    trained = train_round(base, plan, state, common, trainer_of(plan, announcement, workplace))
     computed_s = time.monotonic() - started
     log.info("%s round %d computed in %.3f s", occasion.run_id, occasion.round_number, computed_s)
     update = workplace.egress.round_update(
@@ -301,7 +289,7 @@ def _evaluate_final(
     personal: Weights | None = None
     if wanted or plan.aggregation.strategy == "fedbn":
         material = workplace.material(plan, occasion.run_id)
-        train_epoch = _epoch_trainer(material.training, plan, announcement, workplace)
+        train_epoch = epoch_trainer(material.training, plan, announcement, workplace)
         personal = workplace.personaliser.own_weights(base, own, plan, occasion, material, train_epoch)
     evaluated = _evaluate(own, plan, announcement, workplace, personal=personal if wanted else None)
     if "appearance" not in announcement.metrics:
@@ -337,81 +325,3 @@ def _evaluate(
         should_stop=workplace.watch(announcement),
         personal=personal,
     )
-
-
-def _epoch_trainer(
-    dataset: FittedDataset | None, plan: Plan, announcement: Announcement, workplace: Workplace
-) -> TrainEpoch:
-    """Trains on the training part for one epoch of personalisation; its seeds are those of later rounds."""
-    occasion = announcement.occasion
-
-    def train_epoch(model: nn.Module, fine_tuning: Plan, epoch: int) -> TrainingResult:
-        assert dataset is not None
-        seed = training_seed(
-            plan.seed,
-            run_id=occasion.run_id,
-            round_number=plan.rounds.count + epoch,
-            attempt=1,
-            site_id=occasion.site_id,
-        )
-        return workplace.trainer.train(
-            model,
-            dataset,
-            fine_tuning,
-            most_gib=workplace.guard.policy().limits.gpu_memory_gib,
-            round_number=epoch,
-            seed=seed,
-            on_step=_tell_step(occasion, workplace.work),
-            should_stop=workplace.watch(announcement),
-            correct=leave,
-        )
-
-    return train_epoch
-
-
-def _trainer(plan: Plan, announcement: Announcement, workplace: Workplace) -> Train:
-    occasion, policy = announcement.occasion, workplace.guard.policy()
-    dataset = workplace.noted_dataset(plan, Part.TRAIN, occasion.run_id)
-    if dataset is None:
-        raise NotReadyError(
-            "This site has no example to train on.", "Add mammograms with `mammofed-site data add FOLDER`."
-        )
-    require_enough(len(dataset), policy)
-    seed = training_seed(
-        plan.seed,
-        run_id=occasion.run_id,
-        round_number=occasion.round_number,
-        attempt=occasion.attempt,
-        site_id=occasion.site_id,
-    )
-
-    def train_with(model: nn.Module, correct: Correct) -> TrainingResult:
-        return workplace.trainer.train(
-            model,
-            dataset,
-            plan,
-            most_gib=policy.limits.gpu_memory_gib,
-            round_number=occasion.round_number,
-            seed=seed,
-            on_step=_tell_step(occasion, workplace.work),
-            should_stop=workplace.watch(announcement),
-            correct=correct,
-            patients=workplace.patients(dataset, plan, Part.TRAIN) if plan.privacy.patient_noise else None,
-        )
-
-    return train_with
-
-
-def _tell_step(occasion: Occasion, work: WorkNote) -> Callable[[Step], None]:
-    def tell_step(step: Step) -> None:
-        work.step(step.number, step.num_steps)
-        log.info(
-            "%s round %d step %d/%d %s",
-            occasion.run_id,
-            occasion.round_number,
-            step.number,
-            step.num_steps,
-            "left out: not finite" if step.loss is None else f"loss {step.loss:.4f}",
-        )
-
-    return tell_step

@@ -131,6 +131,7 @@ COMMANDS = {
         "--home",
         "--json",
     ],
+    "mammofed-site privacy": ["--home", "--json"],
     "mammofed-site protection-pack": ["page_file", "--home", "--json"],
     "mammofed-coordinator protection-pack": ["page_file", "--home", "--json"],
     "mammofed-site ledger": ["--run", "--home", "--json"],

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
+import client.own_training
 import client.participation
 from client.catalog import Part
 from client.consenting import Consenting
@@ -120,7 +121,7 @@ def amid_training(
 
         return on_step
 
-    monkeypatch.setattr(client.participation, "_tell_step", lambda occasion, _work: make(occasion))
+    monkeypatch.setattr(client.own_training, "_tell_step", lambda occasion, _work: make(occasion))
     return steps
 
 

@@ -14,6 +14,7 @@ import pytest
 from flwr.app import Context, Message, Metadata, RecordDict
 
 import client.evaluation.images
+import client.own_training
 import client.participation
 from client.catalog import Part
 from client.consenting import Consenting
@@ -492,7 +493,7 @@ def test_training_stops_within_a_step_and_nothing_of_it_leaves(
         steps.append(step.number)
         end(coordinator)
 
-    monkeypatch.setattr(client.participation, "_tell_step", lambda *_: on_step)
+    monkeypatch.setattr(client.own_training, "_tell_step", lambda *_: on_step)
 
     answer = take_part(coordinator.ask(coordinator.announcement()), workplace)
 
@@ -547,9 +548,7 @@ def test_a_pause_after_the_last_step_keeps_the_update_here(
 
         return on_step
 
-    monkeypatch.setattr(
-        client.participation, "_tell_step", lambda occasion, _work: pause_at_the_end(occasion)
-    )
+    monkeypatch.setattr(client.own_training, "_tell_step", lambda occasion, _work: pause_at_the_end(occasion))
 
     answer = take_part(coordinator.ask(coordinator.announcement()), workplace)
 
