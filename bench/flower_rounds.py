@@ -22,7 +22,7 @@ from bench.measured_rounds import NUM_SITES, NUM_TENSORS, Rounds, read_computed,
 from bench.processes import Watch
 from deploy.demo.federation import CommandError, free_ports, wait_until
 from shared.flower.environment import flower_environment
-from shared.trust.certificates import new_root, new_server_certificate
+from shared.trust.issuing import Issuer, new_root, new_server_certificate
 from shared.trust.keys import TlsKey
 
 PROCESSES = {
@@ -59,7 +59,9 @@ class _Place:
     def write_certificates(self) -> None:
         root_key, key, now = TlsKey.generate(), TlsKey.generate(), time.time()
         root = new_root(federation_name="Bench", key=root_key, now=now)
-        chain = new_server_certificate(hosts=[HOST], key=key, root_pem=root, root_key=root_key, now=now)
+        chain = new_server_certificate(
+            hosts=[HOST], key=key, root_pem=root, issuer=Issuer(certificate_pem=root, key=root_key), now=now
+        )
         self.root.write_bytes(root)
         (self.folder / "chain.pem").write_bytes(chain)
         key.save(self.folder / "key.pem")

@@ -26,8 +26,8 @@ from shared.plan import Plan
 from shared.reference import Reference
 from shared.transfer.blob_ref import BlobRef
 from shared.trust.anchors import Anchors
-from shared.trust.certificates import new_root
 from shared.trust.envelope import sign
+from shared.trust.issuing import new_root
 from shared.trust.keys import SigningKey, TlsKey
 
 PLAN_TOML = Plan.from_toml(

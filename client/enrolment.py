@@ -18,8 +18,10 @@ from shared.errors import EnrolmentError, TrustError, UnreachableError
 from shared.proxy import Proxy
 from shared.transfer.rpc import open_channel, rejects_certificate
 from shared.trust.anchors import Anchors
-from shared.trust.certificates import check_issued_by, fingerprint, is_for_key, new_csr, site_id_of
+from shared.trust.certificates import fingerprint, is_for_key, site_id_of
+from shared.trust.chains import check_issued_by
 from shared.trust.keys import NodeKey, SigningKey, TlsKey
+from shared.trust.signing_request import new_csr
 from shared.trust.tls import enrolment_channel_credentials, fetch_root, join_address
 
 MOST_AHEAD_S = 4.0

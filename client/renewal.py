@@ -35,15 +35,10 @@ from shared.enrolment import renewal_pb2
 from shared.enrolment.statement import PROTOCOL_VERSION, renewal_statement
 from shared.errors import TrustError, UnreachableError
 from shared.files import make_private_folder
-from shared.trust.certificates import (
-    expires_at,
-    is_for_key,
-    is_issued_by,
-    issued_at,
-    new_csr,
-    site_id_of,
-)
+from shared.trust.certificates import expires_at, is_for_key, issued_at, site_id_of
+from shared.trust.chains import is_issued_by
 from shared.trust.keys import NodeKey, SigningKey, TlsKey
+from shared.trust.signing_request import new_csr
 
 RENEW_AFTER = 2 / 3
 """Share of a certificate's life after which it is renewed."""

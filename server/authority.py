@@ -13,31 +13,20 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from server.home import CoordinatorHome, CoordinatorSettings, KeyFolder
+from server.home import CoordinatorHome, KeyFolder
+from server.issuing import issue_server_certificate, read_key_file, root_of
 from server.store import AuditLog, Site
 from shared.audit.events import KeysRotated
-from shared.errors import ConfigError, TrustError
+from shared.errors import ConfigError
 from shared.files import hold_folder, make_private_folder, write_file
 from shared.trust.anchors import Anchors
-from shared.trust.certificates import (
-    CLOCK_SKEW,
-    expires_at,
-    fingerprint,
-    is_issued_by,
-    issued_at,
-    new_cross_certificate,
-    new_root_after,
-    new_server_certificate,
-)
+from shared.trust.certificates import expires_at, fingerprint
+from shared.trust.chains import is_issued_by
 from shared.trust.envelope import Envelope
+from shared.trust.issuing import new_cross_certificate, new_root_after
 from shared.trust.keys import SigningKey, TlsKey
-from shared.trust.server_certificate import names_host
 
-LOOPBACK_HOSTS = ("127.0.0.1", "localhost")
-EVERY_ADDRESS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - never a host of a certificate
 KEY_ID_DIGITS = 16
-RENEW_SERVER_AFTER = 2 / 3
-"""Share of the server certificate's life after which the next start makes a new one."""
 
 
 def anchors_of(home: CoordinatorHome) -> Anchors:
@@ -45,9 +34,9 @@ def anchors_of(home: CoordinatorHome) -> Anchors:
     *before, folder = home.key_folders()
     if before:
         # Whoever can write this file can read the private keys beside it: there is nothing to verify.
-        return Anchors.from_bytes(Envelope.from_bytes(_read(folder.statement)).unverified_payload)
+        return Anchors.from_bytes(Envelope.from_bytes(read_key_file(folder.statement)).unverified_payload)
     signing_key = SigningKey.load(folder.signing_key).verify_key
-    return Anchors(roots_pem=(_read(folder.root_certificate),), signing_key=signing_key)
+    return Anchors(roots_pem=(read_key_file(folder.root_certificate),), signing_key=signing_key)
 
 
 def statements_of(home: CoordinatorHome) -> list[bytes]:
@@ -55,7 +44,7 @@ def statements_of(home: CoordinatorHome) -> list[bytes]:
 
     Raises TrustError if a file cannot be read.
     """
-    return [_read(folder.statement) for folder in home.key_folders()[1:]]
+    return [read_key_file(folder.statement) for folder in home.key_folders()[1:]]
 
 
 def rotate_signing_key(home: CoordinatorHome, log: AuditLog, *, now: float, actor: str) -> Anchors:
@@ -78,14 +67,24 @@ def rotate_signing_key(home: CoordinatorHome, log: AuditLog, *, now: float, acto
         _copy(home.keys, making)
         new_key.save(making.signing_key)
         _put_in_force(home, making, after, old_key)
-        _note(log, "signing", old_key.verify_key.key_id, new_key.verify_key.key_id, now=now, actor=actor)
+        note_change(
+            log, "signing", old_key.verify_key.key_id, new_key.verify_key.key_id, now=now, actor=actor
+        )
     return after
 
 
-def rotate_root(home: CoordinatorHome, log: AuditLog, *, now: float, actor: str) -> Anchors:
+def rotate_root(
+    home: CoordinatorHome, log: AuditLog, *, now: float, actor: str, root_file: Path | None = None
+) -> Anchors:
     """Issue certificates under a new root from now on; the old one is believed until `retire_root`.
 
-    Sites that know only the old root reach the listeners by its certificate for the new one.
+    Sites that know only the old root reach the listeners by its certificate for the new one. The new root's
+    key is here, until `take_root_offline` again.
+
+    Parameters
+    ----------
+    root_file
+        With the old root's key, if that is offline.
 
     Raises
     ------
@@ -95,24 +94,26 @@ def rotate_root(home: CoordinatorHome, log: AuditLog, *, now: float, actor: str)
         See `rotate_signing_key`.
     """
     with _change(home) as making:
-        before, old_key, new_key = anchors_of(home), TlsKey.load(home.root_key_file), TlsKey.generate()
+        before, old_root, new_key = anchors_of(home), root_of(home.keys, root_file), TlsKey.generate()
         if len(before.roots_pem) > 1:
             raise ConfigError(
                 "The root before is still believed.",
                 "Finish that change first, with `mammofed-coordinator keys retire-root`.",
             )
         root_pem = new_root_after(before.root_pem, key=new_key, now=now)
-        cross_pem = new_cross_certificate(
-            root_pem=root_pem, old_root_pem=before.root_pem, old_root_key=old_key, now=now
-        )
+        cross_pem = new_cross_certificate(root_pem=root_pem, old_root=old_root, now=now)
         after = before.with_root(root_pem)
         _copy(home.keys, making)
+        for file in (making.issuer_key, making.issuer_certificate):
+            file.unlink(missing_ok=True)
         new_key.save(making.root_key)
         write_file(making.root_certificate, root_pem)
         write_file(making.cross_certificate, cross_pem)
-        _issue_server_certificate(home.settings(), making, TlsKey.generate(), now=now)
+        issue_server_certificate(home.settings(), making, TlsKey.generate(), now=now)
         _put_in_force(home, making, after, SigningKey.load(home.signing_key_file))
-        _note(log, "root", _root_id(before.root_pem), _root_id(root_pem), now=now, actor=actor)
+        note_change(
+            log, "root", certificate_id(before.root_pem), certificate_id(root_pem), now=now, actor=actor
+        )
     return after
 
 
@@ -148,10 +149,10 @@ def retire_root(
         after = before.with_current_root_alone()
         _copy(home.keys, making)
         making.cross_certificate.unlink()
-        _issue_server_certificate(home.settings(), making, TlsKey.generate(), now=now)
+        issue_server_certificate(home.settings(), making, TlsKey.generate(), now=now)
         _put_in_force(home, making, after, SigningKey.load(home.signing_key_file))
-        retired, current = _root_id(before.roots_pem[-1]), _root_id(before.root_pem)
-        _note(log, "root-retired", retired, current, now=now, actor=actor)
+        retired, current = certificate_id(before.roots_pem[-1]), certificate_id(before.root_pem)
+        note_change(log, "root-retired", retired, current, now=now, actor=actor)
     return after
 
 
@@ -168,53 +169,18 @@ def depending_on_older_root(anchors: Anchors, sites: Iterable[Site], *, now: flo
     ]
 
 
-def renew_server_certificate(home: CoordinatorHome, *, now: float) -> bool:
-    """Issue the listeners a new certificate if theirs is past two thirds of its life or lacks a host of ours.
-
-    One that was issued in the time to come, by a clock that was wrong, is replaced as well.
-
-    Returns
-    -------
-    Whether there is a new one.
-    """
-    settings, chain_pem = home.settings(), home.tls_chain_file.read_bytes()
-    start, end = issued_at(chain_pem), expires_at(chain_pem)
-    is_due = not start - CLOCK_SKEW.total_seconds() <= now < start + RENEW_SERVER_AFTER * (end - start)
-    if not is_due and all(names_host(chain_pem, host) for host in hosts_of(settings)):
-        return False
-    _issue_server_certificate(settings, home.keys, TlsKey.load(home.tls_key_file), now=now)
-    return True
-
-
-def _issue_server_certificate(
-    settings: CoordinatorSettings, folder: KeyFolder, key: TlsKey, *, now: float
-) -> None:
-    cross = folder.cross_certificate
-    chain_pem = new_server_certificate(
-        hosts=hosts_of(settings),
-        key=key,
-        root_pem=folder.root_certificate.read_bytes(),
-        root_key=TlsKey.load(folder.root_key),
-        now=now,
-        cross_pem=cross.read_bytes() if cross.exists() else b"",
-    )
-    key.save(folder.tls_key)
-    write_file(folder.tls_chain, chain_pem)
-
-
-def hosts_of(settings: CoordinatorSettings) -> list[str]:
-    """The hosts that the listeners' certificate names."""
-    names = settings.front.names if settings.front else ()
-    return sorted(
-        {settings.host, settings.listen, settings.console_listen, *names, *LOOPBACK_HOSTS} - EVERY_ADDRESS
-    )
+@contextmanager
+def holding_alone(home: CoordinatorHome) -> Iterator[None]:
+    """Nothing runs that knows the keys of now."""
+    home.settings()
+    with hold_folder(home.folder):
+        yield
 
 
 @contextmanager
 def _change(home: CoordinatorHome) -> Iterator[KeyFolder]:
     """An empty folder for the keys to come, while nothing runs that knows those of now."""
-    home.settings()
-    with hold_folder(home.folder):
+    with holding_alone(home):
         making = home.keys_in_the_making()
         shutil.rmtree(making.folder, ignore_errors=True)
         make_private_folder(making.folder)
@@ -233,24 +199,18 @@ def _put_in_force(
     write_file(making.statement, after.signed(signing_key_before))
     home.put_in_force(making)
     for before in home.key_folders()[:-1]:
-        for file in (before.root_key, before.signing_key, before.tls_key):
+        for file in (before.root_key, before.issuer_key, before.signing_key, before.tls_key):
             file.unlink(missing_ok=True)
 
 
-def _note(log: AuditLog, purpose: str, old_key_id: str, new_key_id: str, *, now: float, actor: str) -> None:
+def note_change(
+    log: AuditLog, purpose: str, old_key_id: str, new_key_id: str, *, now: float, actor: str
+) -> None:
+    """Write down that one key of the coordinator has taken another's place."""
     event = KeysRotated(subject="coordinator", purpose=purpose, old_key_id=old_key_id, new_key_id=new_key_id)
     log.append(event, actor=actor, at=now)
 
 
-def _root_id(root_pem: bytes) -> str:
-    return fingerprint(root_pem)[:KEY_ID_DIGITS]
-
-
-def _read(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise TrustError(
-            "A certificate of the coordinator, or a statement of its keys, cannot be read.",
-            "Restore the folder `keys` of its home from the backup.",
-        ) from error
+def certificate_id(certificate_pem: bytes) -> str:
+    """How the audit log names a root or an issuer."""
+    return fingerprint(certificate_pem)[:KEY_ID_DIGITS]

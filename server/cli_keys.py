@@ -5,7 +5,8 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -36,12 +37,14 @@ def keys_show(home: HomeOption = HOME, as_json: JsonOption = False) -> None:
     anchors, sites = coordinator.anchors, coordinator.federation.active()
     is_changing = len(anchors.roots_pem) > 1
     waiting = [site.name for site in depending_on_older_root(anchors, sites, now=now)] if is_changing else []
+    issuer_ends_at = _issuer_ends_at(opened) if opened.keys.issuer_certificate.exists() else None
     values = {
         "version": anchors.version,
         "roots": [fingerprint(root_pem) for root_pem in anchors.roots_pem],
         "root_ends_at": expires_at(anchors.root_pem),
         "signing_key": anchors.signing_key.key_id,
         "retired_signing_keys": [one.key.key_id for one in anchors.retired_keys],
+        "issuer_ends_at": issuer_ends_at,
         "server_certificate_ends_at": expires_at(opened.tls_chain_file.read_bytes()),
         "depending_on_older_root": waiting,
     }
@@ -56,6 +59,8 @@ def keys_show(home: HomeOption = HOME, as_json: JsonOption = False) -> None:
         ),
         f"The listeners' certificate ends {_day(expires_at(opened.tls_chain_file.read_bytes()))}.",
     ]
+    if issuer_ends_at is not None:
+        lines.append(f"The root's key is offline; the issuer in its place ends {_day(issuer_ends_at)}.")
     if is_changing:
         lines.append(
             f"Depending on the older root: {', '.join(waiting)}."
@@ -84,8 +89,62 @@ def keys_rotate_signing(home: HomeOption = HOME, as_json: JsonOption = False) ->
     )
 
 
+@keys_app.command("take-root-offline")
+def keys_take_root_offline(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="New file for the root's key.")],
+    home: HomeOption = HOME,
+    as_json: JsonOption = False,
+) -> None:
+    """Move the root's key into a file, to be kept elsewhere; stop the coordinator first.
+
+    An issuer that the root has certified signs the certificates of sites and listeners from then on;
+    hospitals notice nothing. The file is needed again within three years, by `keys renew-issuer`, and to
+    rotate the root.
+    """
+    from server.offline_root import take_root_offline
+
+    coordinator, actor = open_for(home, Action.KEYS_ROTATE)
+    opened = CoordinatorHome(home)
+    take_root_offline(opened, coordinator.audit, file, now=time.time(), actor=actor)
+    ends_at = _issuer_ends_at(opened)
+    Output(as_json).result(
+        {"issuer_ends_at": ends_at},
+        "The root's key is in that file alone: move it to where no network is, twice, and remove it here.\n"
+        f"The issuer in its place ends {_day(ends_at)}. Next: `mammofed-coordinator start`.",
+    )
+
+
+@keys_app.command("renew-issuer")
+def keys_renew_issuer(
+    root_key: Annotated[Path, typer.Option("--root-key", help="File with the root's key.")],
+    home: HomeOption = HOME,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a new issuer in place of the one that signs while the root is offline; stop the coordinator first.
+
+    Before it ends, as `keys show` says, or when its key may have been stolen.
+    """
+    from server.offline_root import renew_issuer
+
+    coordinator, actor = open_for(home, Action.KEYS_ROTATE)
+    opened = CoordinatorHome(home)
+    renew_issuer(opened, coordinator.audit, root_key, now=time.time(), actor=actor)
+    ends_at = _issuer_ends_at(opened)
+    Output(as_json).result(
+        {"issuer_ends_at": ends_at},
+        f"The new issuer ends {_day(ends_at)}. Take the root's key away again.\n"
+        "Next: `mammofed-coordinator start`.",
+    )
+
+
 @keys_app.command("rotate-root")
-def keys_rotate_root(home: HomeOption = HOME, as_json: JsonOption = False) -> None:
+def keys_rotate_root(
+    root_key: Annotated[
+        Path | None, typer.Option("--root-key", help="File with the old root's key, if that is offline.")
+    ] = None,
+    home: HomeOption = HOME,
+    as_json: JsonOption = False,
+) -> None:
     """Issue certificates under a new root; stop the coordinator first, and finish by `keys retire-root`.
 
     The old root signs for the new one, and its key is erased. Hospitals believe both while each fetches a
@@ -96,7 +155,8 @@ def keys_rotate_root(home: HomeOption = HOME, as_json: JsonOption = False) -> No
 
     now = time.time()
     coordinator, actor = open_for(home, Action.KEYS_ROTATE)
-    anchors = rotate_root(CoordinatorHome(home), coordinator.audit, now=now, actor=actor)
+    opened = CoordinatorHome(home)
+    anchors = rotate_root(opened, coordinator.audit, now=now, actor=actor, root_file=root_key)
     invited = coordinator.federation.invited(now=now)
     text = _root_text(
         anchors, "Next: `mammofed-coordinator start`; then `keys show` until nobody needs the old one."
@@ -132,6 +192,12 @@ def _root_values(anchors: Anchors) -> dict[str, int | str]:
 
 def _root_text(anchors: Anchors, then: str) -> str:
     return f"Fingerprint of the root certificate:\n  {_root_values(anchors)['root_fingerprint']}\n{then}"
+
+
+def _issuer_ends_at(home: CoordinatorHome) -> float:
+    from shared.trust.certificates import expires_at
+
+    return expires_at(home.keys.issuer_certificate.read_bytes())
 
 
 def _day(at: float) -> str:

@@ -10,6 +10,7 @@ from server.authority import anchors_of, statements_of
 from server.clock import Clock
 from server.enrolment import CoordinatorIdentity
 from server.home import CoordinatorHome, ExportForm
+from server.issuing import issuer_of
 from server.store import (
     AuditLog,
     Federation,
@@ -34,7 +35,7 @@ from shared.errors import AdmissionError, TrustError
 from shared.transfer.blob_store import BlobStore
 from shared.trust.anchors import Anchors
 from shared.trust.envelope import Envelope
-from shared.trust.keys import SigningKey, TlsKey, VerifyKey
+from shared.trust.keys import SigningKey, VerifyKey
 from shared.trust.tls import join_address
 
 log = logging.getLogger(__name__)
@@ -157,5 +158,5 @@ def identity_of(home: CoordinatorHome) -> CoordinatorIdentity:
         fleet_address=join_address(*settings.fleet),
         transfer_address=join_address(*settings.transfer),
         certificate_days=settings.site_certificate_days,
-        root_key=TlsKey.load(home.root_key_file),
+        issuer=issuer_of(home.keys),
     )

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
 
@@ -28,9 +28,11 @@ from shared.errors import TokenError, TrustError
 from shared.transfer.open_calls import OpenCalls
 from shared.transfer.rpc import RefusedCallError, answering, listen, new_server
 from shared.trust.anchors import Anchors
-from shared.trust.certificates import check_csr, is_for_key, new_site_certificate
+from shared.trust.certificates import is_for_key
 from shared.trust.fingerprint import fingerprint_of_keys
-from shared.trust.keys import NodePublicKey, TlsKey, VerifyKey
+from shared.trust.issuing import Issuer, new_site_certificate
+from shared.trust.keys import NodePublicKey, VerifyKey
+from shared.trust.signing_request import check_csr
 
 logger = logging.getLogger(__name__)
 
@@ -122,15 +124,14 @@ class CoordinatorIdentity:
     fleet_address: str
     transfer_address: str
     certificate_days: int
-    root_key: TlsKey = field(repr=False)
+    issuer: Issuer
 
     def issue(self, csr_pem: bytes, site_id: str, *, now: float) -> bytes:
         """A site's certificate (PEM). Raises TrustError if the signing request is not usable."""
         return new_site_certificate(
             csr_pem=csr_pem,
             site_id=site_id,
-            root_pem=self.anchors.root_pem,
-            root_key=self.root_key,
+            issuer=self.issuer,
             now=now,
             life=timedelta(days=self.certificate_days),
         )

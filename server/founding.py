@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import secrets
 
-from server.authority import hosts_of
 from server.home import CoordinatorHome, CoordinatorSettings
+from server.issuing import hosts_of
 from server.store import AuditLog, open_coordinator_store
 from shared.audit.events import CoordinatorFounded
 from shared.errors import HomeError
 from shared.files import make_private_folder, write_file
-from shared.trust.certificates import fingerprint, new_root, new_server_certificate
+from shared.trust.certificates import fingerprint
+from shared.trust.issuing import Issuer, new_root, new_server_certificate
 from shared.trust.keys import SigningKey, TlsKey
 
 
@@ -37,7 +38,11 @@ def found(home: CoordinatorHome, settings: CoordinatorSettings, *, now: float, a
     root_key, tls_key = TlsKey.generate(), TlsKey.generate()
     root_pem = new_root(federation_name=settings.name, key=root_key, now=now)
     chain_pem = new_server_certificate(
-        hosts=hosts_of(settings), key=tls_key, root_pem=root_pem, root_key=root_key, now=now
+        hosts=hosts_of(settings),
+        key=tls_key,
+        issuer=Issuer(certificate_pem=root_pem, key=root_key),
+        root_pem=root_pem,
+        now=now,
     )
     root_key.save(home.root_key_file)
     tls_key.save(home.tls_key_file)

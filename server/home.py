@@ -104,7 +104,10 @@ class CoordinatorSettings(Table):
 class KeyFolder:
     """One version of the coordinator's keys and certificates."""
 
-    KEPT: ClassVar = ("root.key", "root.crt", "cross.crt", "tls.key", "tls.crt", "signing.key")
+    KEPT: ClassVar = (
+        *("root.key", "root.crt", "cross.crt", "issuer.key", "issuer.crt"),
+        *("tls.key", "tls.crt", "signing.key"),
+    )
     """What the next version has too, unless it is what changes; some may be missing."""
 
     folder: Path
@@ -118,6 +121,16 @@ class KeyFolder:
     def root_certificate(self) -> Path:
         """The root certificate, PEM."""
         return self.folder / "root.crt"
+
+    @property
+    def issuer_key(self) -> Path:
+        """Private key that signs in the root's place; there only while the root's own is offline."""
+        return self.folder / "issuer.key"
+
+    @property
+    def issuer_certificate(self) -> Path:
+        """The issuer's certificate, by the root, PEM."""
+        return self.folder / "issuer.crt"
 
     @property
     def cross_certificate(self) -> Path:

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 from datetime import datetime
 from importlib.metadata import version
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from server.home import CoordinatorHome, CoordinatorSettings
@@ -93,10 +94,8 @@ def it_sheet(home: CoordinatorHome, *, at: datetime) -> ItSheet:
 def _points(home: CoordinatorHome, settings: CoordinatorSettings) -> Iterator[Point]:
     hosts = sorted({settings.fleet[0], settings.enrolment[0], settings.transfer[0]})
     disk = shutil.disk_usage(home.folder)
-    root_ends, server_ends = (
-        f"{datetime.fromtimestamp(expires_at(file.read_bytes())).astimezone():%Y-%m-%d}"
-        for file in (home.root_certificate_file, home.tls_chain_file)
-    )
+    root_ends, server_ends = _end_of(home.root_certificate_file), _end_of(home.tls_chain_file)
+    issuer = home.keys.issuer_certificate
     yield Point(
         what="Firewalls let through what page 1 says, inbound.", now=f"listeners bind {settings.listen}"
     )
@@ -120,10 +119,21 @@ def _points(home: CoordinatorHome, settings: CoordinatorSettings) -> Iterator[Po
     )
     yield Point(what="A backup every day, kept as the keys are.", now="`mammofed-coordinator backup FILE`")
     yield Point(what="A restore was rehearsed.", now="`mammofed-coordinator restore FILE --home NEW`")
-    yield Point(what="The root's end is in the calendar.", now=f"root until {root_ends}")
+    yield Point(
+        what="The root's key is kept where no network is.",
+        now="it is" if issuer.exists() else "not yet: `mammofed-coordinator keys take-root-offline FILE`",
+    )
+    yield Point(
+        what="The end of the root, and of an issuer in its place, is in the calendar.",
+        now=f"root until {root_ends}" + (f", issuer until {_end_of(issuer)}" if issuer.exists() else ""),
+    )
     yield Point(what="The listeners' certificate renews itself at a start.", now=f"until {server_ends}")
     yield Point(
         what="Certificates of sites renew themselves.", now=f"they live {settings.site_certificate_days} days"
     )
     yield Point(what="Persons have names, tokens and roles.", now="`mammofed-coordinator person list`")
     yield Point(what="Whom to call: our contact, and each hospital's.", now="")
+
+
+def _end_of(certificate: Path) -> str:
+    return f"{datetime.fromtimestamp(expires_at(certificate.read_bytes())).astimezone():%Y-%m-%d}"

@@ -144,7 +144,8 @@ def _measures(home: CoordinatorHome, coordinator: Coordinator) -> Section:
                     ),
                     (
                         "Root certificate",
-                        f"valid until {_day(expires_at(home.root_certificate_file.read_bytes()))}",
+                        f"valid until {_day(expires_at(home.root_certificate_file.read_bytes()))}; its key "
+                        + ("is here" if home.keys.root_key.exists() else "is kept offline"),
                     ),
                     ("Aggregates", "of two sites at the least; what one site sent alone is never published"),
                     ("Audit log", f"append-only, chained by SHA-256, checkpoints with the sites; {chain}"),

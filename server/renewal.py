@@ -25,8 +25,8 @@ from shared.enrolment.refusal import Refusal
 from shared.enrolment.statement import PROTOCOL_VERSION, renewal_statement
 from shared.errors import TrustError
 from shared.transfer.rpc import REVOKED, RefusedCallError, answering, calling_site
-from shared.trust.certificates import check_csr
 from shared.trust.keys import NodePublicKey, VerifyKey
+from shared.trust.signing_request import check_csr
 
 logger = logging.getLogger(__name__)
 

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 
 import grpc
 
-from server.authority import renew_server_certificate
 from server.clock import Clock
 from server.consent import ConsentService
 from server.coordinator import Coordinator, identity_of
 from server.enrolment import EnrolmentService, serve_enrolment
 from server.flower.control import Control
 from server.home import CoordinatorHome
+from server.issuing import renew_server_certificate
 from server.launching import Launcher
 from server.nodes import FOLLOW_EVERY_S, Nodes
 from server.renewal import RenewalService

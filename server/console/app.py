@@ -13,7 +13,6 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from server.authority import hosts_of
 from server.console.account import AccountPages
 from server.console.alerts import AlertPages
 from server.console.audit import AuditPages
@@ -27,6 +26,7 @@ from server.console.runs import RunControl, RunPages
 from server.console.second_step import SecondStep
 from server.coordinator import Coordinator
 from server.home import CoordinatorHome
+from server.issuing import hosts_of
 from shared.errors import MammofedError, NotFoundError, StoreError, TrustError, UnreachableError
 
 _OWN_PATH = re.compile(r"/(?:[A-Za-z0-9_-]+(?:/[A-Za-z0-9_-]+)*)?", re.ASCII)

@@ -94,6 +94,8 @@ class Gatherer:
             "the federation's root": self._home.root_certificate_file,
             "the listeners": self._home.tls_chain_file,
         }
+        if (issuer := self._home.keys.issuer_certificate).exists():
+            files["the issuer in the root's place"] = issuer
         for whose, file in files.items():
             pem = file.read_bytes()
             yield Certificate(whose=whose, begins_at=issued_at(pem), ends_at=expires_at(pem))

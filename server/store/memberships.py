@@ -19,8 +19,9 @@ from server.store.schema import site
 from shared.audit.events import SiteRenewed, SiteRevoked
 from shared.errors import NotFoundError, TrustError
 from shared.store import transaction
-from shared.trust.certificates import check_csr, fingerprint, is_for_key
+from shared.trust.certificates import fingerprint, is_for_key
 from shared.trust.keys import NodePublicKey, VerifyKey
+from shared.trust.signing_request import check_csr
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

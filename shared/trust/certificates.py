@@ -1,8 +1,7 @@
-"""The federation's certificates (X.509 v3, RFC 5280): one root, server certificates, site certificates.
+"""What a certificate of the federation (X.509 v3, RFC 5280) says; nothing here proves who has issued it.
 
-The root signs leaves only (path length 0). A site's certificate names the site twice: for people as
-common name, for programs as the URI `urn:mammofed:site:<site-id>` in the subject alternative name; only
-the URI is ever believed. Times are seconds since the Unix epoch and enter as arguments.
+A site's certificate names the site twice: for people as common name, for programs as the URI
+`urn:mammofed:site:<site-id>` in the subject alternative name; only the URI is ever believed.
 """
 
 from __future__ import annotations
@@ -10,183 +9,40 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import re
-from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from shared.errors import TrustError
-from shared.trust.keys import TlsKey
 
-ROOT_LIFE = timedelta(days=3650)
-SERVER_LIFE = timedelta(days=825)
-SITE_LIFE = timedelta(days=30)
 CLOCK_SKEW = timedelta(hours=1)
-"""Certificates start this much earlier than `now`: hospital clocks lag."""
+"""Certificates start this much earlier than they are issued: hospital clocks lag."""
 
 SITE_URI_PREFIX = "urn:mammofed:site:"
 _SITE_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}", re.ASCII)
-_MAX_COMMON_NAME = 64
 
 
-def new_root(*, federation_name: str, key: TlsKey, now: float) -> bytes:
-    """A self-signed root certificate as PEM, valid for ten years.
-
-    Raises
-    ------
-    TrustError
-        The name is empty or longer than 64 characters (RFC 5280, ub-common-name).
-    """
-    return _new_root(_common_name(federation_name), key, now)
+def is_site_id(text: str) -> bool:
+    """Whether a text has the form of a site id."""
+    return _SITE_ID.fullmatch(text) is not None
 
 
-def new_root_after(root_pem: bytes, *, key: TlsKey, now: float) -> bytes:
-    """A self-signed root certificate as PEM, of the same name as the root that it replaces."""
-    return _new_root(load_certificate(root_pem).subject, key, now)
-
-
-def _new_root(name: x509.Name, key: TlsKey, now: float) -> bytes:
-    return (
-        _builder(subject=name, issuer=name, public_key=key.private.public_key(), now=now, life=ROOT_LIFE)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_key_usage(signs_certificates=True), critical=True)
-        .sign(key.private, hashes.SHA256())
-        .public_bytes(serialization.Encoding.PEM)
-    )
-
-
-def new_cross_certificate(*, root_pem: bytes, old_root_pem: bytes, old_root_key: TlsKey, now: float) -> bytes:
-    """A new root's key certified by the root before it (RFC 4210, 4.4: "new with old"), as PEM.
-
-    Both roots have one name, so that the path length of the old one does not count it (RFC 5280, 4.2.1.9). It
-    lets who believes only the old root reach a server under the new one, as long as the old one lives.
-    """
-    root, old_root = load_certificate(root_pem), load_certificate(old_root_pem)
-    key = root.public_key()
-    assert isinstance(key, ec.EllipticCurvePublicKey)  # roots are made here alone
-    remaining = old_root.not_valid_after_utc - datetime.fromtimestamp(now, UTC)
-    return (
-        _builder(subject=root.subject, issuer=old_root.subject, public_key=key, now=now, life=remaining)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_key_usage(signs_certificates=True), critical=True)
-        .add_extension(_authority_key(old_root), critical=False)
-        .sign(old_root_key.private, hashes.SHA256())
-        .public_bytes(serialization.Encoding.PEM)
-    )
-
-
-def new_server_certificate(
-    *,
-    hosts: Sequence[str],
-    key: TlsKey,
-    root_pem: bytes,
-    root_key: TlsKey,
-    now: float,
-    cross_pem: bytes = b"",
-) -> bytes:
-    """A server's chain as PEM: its certificate, then the root.
-
-    The root is part of the chain because a joining site holds only the root's fingerprint.
-
-    Parameters
-    ----------
-    hosts
-        DNS names and IP addresses under which sites reach the server.
-    cross_pem
-        Of `new_cross_certificate`. It stands before the root, whom else those would take for the end of the
-        chain who know only the old one.
-    """
-    if not hosts:
-        raise TrustError("A server certificate needs a host.", "Give the name or address that sites use.")
-    root = load_certificate(root_pem)
-    leaf = (
-        _builder(
-            subject=_common_name("mammofed coordinator"),
-            issuer=root.subject,
-            public_key=key.private.public_key(),
-            now=now,
-            life=SERVER_LIFE,
-        )
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_key_usage(signs_certificates=False), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .add_extension(x509.SubjectAlternativeName([host_name(host) for host in hosts]), critical=False)
-        .add_extension(_authority_key(root), critical=False)
-        .sign(root_key.private, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    return leaf.public_bytes(pem) + cross_pem + root.public_bytes(pem)
-
-
-def new_csr(key: TlsKey) -> bytes:
-    """A signing request (PKCS #10) as PEM: a public key and the proof of its private half."""
-    return (
-        x509.CertificateSigningRequestBuilder()
-        .subject_name(x509.Name([]))
-        .sign(key.private, hashes.SHA256())
-        .public_bytes(serialization.Encoding.PEM)
-    )
-
-
-def check_csr(csr_pem: bytes) -> ec.EllipticCurvePublicKey:
-    """The public key of a signing request; names and extensions that it asks for are ignored.
-
-    Raises
-    ------
-    TrustError
-        It is malformed, does not prove its private key, or its key is not EC P-256.
-    """
+def load_certificate(certificate_pem: bytes) -> x509.Certificate:
+    """The first certificate of a PEM text. Raises TrustError if there is none."""
     try:
-        csr = x509.load_pem_x509_csr(csr_pem)
-        valid, key = csr.is_signature_valid, csr.public_key()
-    except (ValueError, UnsupportedAlgorithm) as error:
-        raise _bad_csr() from error
-    if not valid or not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
-        raise _bad_csr()
-    return key
+        return x509.load_pem_x509_certificate(certificate_pem)
+    except ValueError as error:
+        raise _malformed() from error
 
 
-def new_site_certificate(
-    *,
-    csr_pem: bytes,
-    site_id: str,
-    root_pem: bytes,
-    root_key: TlsKey,
-    now: float,
-    life: timedelta = SITE_LIFE,
-) -> bytes:
-    """A site's client certificate as PEM.
-
-    Raises
-    ------
-    TrustError
-        The request is not usable (see `check_csr`) or the site id has a character outside `[a-z0-9-]`.
-    """
-    public_key = check_csr(csr_pem)
-    if not _SITE_ID.fullmatch(site_id):
-        raise TrustError("A site id is malformed.", "Use 1 to 63 of a-z, 0-9 and '-', not starting with '-'.")
-    root = load_certificate(root_pem)
-    uri = x509.UniformResourceIdentifier(SITE_URI_PREFIX + site_id)
-    return (
-        _builder(
-            subject=_common_name(site_id),
-            issuer=root.subject,
-            public_key=public_key,
-            now=now,
-            life=life,
-        )
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_key_usage(signs_certificates=False), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
-        .add_extension(x509.SubjectAlternativeName([uri]), critical=False)
-        .add_extension(_authority_key(root), critical=False)
-        .sign(root_key.private, hashes.SHA256())
-        .public_bytes(serialization.Encoding.PEM)
-    )
+def load_chain(chain_pem: bytes) -> list[x509.Certificate]:
+    """All certificates of a PEM text, the owner's own first. Raises TrustError if there is none."""
+    try:
+        return x509.load_pem_x509_certificates(chain_pem)
+    except ValueError as error:
+        raise _malformed() from error
 
 
 def fingerprint(certificate_pem: bytes) -> str:
@@ -219,7 +75,7 @@ def site_id_of(certificate_pem: bytes) -> str:
     if len(uris) != 1 or not uris[0].startswith(SITE_URI_PREFIX):
         raise _names_no_site()
     site_id = uris[0].removeprefix(SITE_URI_PREFIX)
-    if not _SITE_ID.fullmatch(site_id):
+    if not is_site_id(site_id):
         raise _names_no_site()
     return site_id
 
@@ -246,80 +102,9 @@ def issued_at(certificate_pem: bytes) -> float:
     return (load_certificate(certificate_pem).not_valid_before_utc + CLOCK_SKEW).timestamp()
 
 
-def check_issued_by(certificate_pem: bytes, root_pem: bytes) -> None:
-    """Return only if the root signed the certificate; validity dates are left to the TLS handshake.
-
-    Raises
-    ------
-    TrustError
-        One of the two is not a certificate, or another authority issued it.
-    """
-    if not is_issued_by(certificate_pem, root_pem):
-        raise TrustError(
-            "A certificate was not issued by the federation's root.",
-            "Ask the coordinator for a new invitation and compare its fingerprint by telephone.",
-        )
-
-
-def is_issued_by(certificate_pem: bytes, root_pem: bytes) -> bool:
-    """Whether the root signed the certificate. Raises TrustError if one of the two is not a certificate."""
-    certificate, root = load_certificate(certificate_pem), load_certificate(root_pem)
-    try:
-        certificate.verify_directly_issued_by(root)
-    except (ValueError, TypeError, InvalidSignature):
-        return False
-    return True
-
-
 def is_for_key(certificate_pem: bytes, public_key: ec.EllipticCurvePublicKey) -> bool:
     """Whether a certificate was issued for this public key."""
     return load_certificate(certificate_pem).public_key() == public_key
-
-
-def _builder(
-    *,
-    subject: x509.Name,
-    issuer: x509.Name,
-    public_key: ec.EllipticCurvePublicKey,
-    now: float,
-    life: timedelta,
-) -> x509.CertificateBuilder:
-    start = datetime.fromtimestamp(now, UTC)
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(public_key)
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(start - CLOCK_SKEW)
-        .not_valid_after(start + life)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
-    )
-
-
-def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=not signs_certificates,
-        key_cert_sign=signs_certificates,
-        crl_sign=signs_certificates,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        encipher_only=False,
-        decipher_only=False,
-    )
-
-
-def _authority_key(root: x509.Certificate) -> x509.AuthorityKeyIdentifier:
-    subject_key = root.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
-    return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(subject_key)
-
-
-def _common_name(text: str) -> x509.Name:
-    if not 0 < len(text) <= _MAX_COMMON_NAME:
-        raise TrustError("A name in a certificate is empty or too long.", "Use 1 to 64 characters.")
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
 
 
 def host_name(host: str) -> x509.GeneralName:
@@ -334,21 +119,8 @@ def host_name(host: str) -> x509.GeneralName:
         raise TrustError("A host name is malformed.", "Give a DNS name or an IP address.") from error
 
 
-def load_certificate(certificate_pem: bytes) -> x509.Certificate:
-    """The first certificate of a PEM text. Raises TrustError if there is none."""
-    try:
-        return x509.load_pem_x509_certificate(certificate_pem)
-    except ValueError as error:
-        raise TrustError(
-            "A certificate is missing or malformed.", "Restore it from a backup, or enrol again."
-        ) from error
-
-
-def _bad_csr() -> TrustError:
-    return TrustError(
-        "A certificate request is malformed or does not prove its key.",
-        "Make a new request with an EC P-256 key.",
-    )
+def _malformed() -> TrustError:
+    return TrustError("A certificate is missing or malformed.", "Restore it from a backup, or enrol again.")
 
 
 def _names_no_site() -> TrustError:

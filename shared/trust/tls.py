@@ -15,11 +15,12 @@ from collections.abc import Sequence
 import grpc
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
-from OpenSSL import SSL, crypto
+from OpenSSL import SSL
 
 from shared.errors import FingerprintError, TrustError, UnreachableError
 from shared.proxy import Proxy, dial
-from shared.trust.certificates import check_issued_by, fingerprint_of_der
+from shared.trust.certificates import fingerprint_of_der, load_certificate
+from shared.trust.chains import path_to_root
 from shared.trust.keys import TlsKey
 from shared.trust.server_certificate import check_dates, check_names_host, issuer_name
 
@@ -85,17 +86,11 @@ def check_listener(
         not name this host.
     """
     chain = _presented_chain(host, port, proxy, timeout_s)
-    server_pem = chain[0].public_bytes(Encoding.PEM)
-    check_dates(server_pem, now=time.time())
-    store = crypto.X509Store()
-    for root_pem in roots_pem:
-        store.add_cert(crypto.X509.from_cryptography(x509.load_pem_x509_certificate(root_pem)))
-    leaf, *others = [crypto.X509.from_cryptography(each) for each in chain]
     try:
-        crypto.X509StoreContext(store, leaf, others).verify_certificate()
-    except crypto.X509StoreContextError as error:
-        raise _another_root(server_pem, host) from error
-    check_names_host(server_pem, host)
+        path = path_to_root(chain, [load_certificate(root_pem) for root_pem in roots_pem])
+    except TrustError as error:
+        raise _another_root(chain[0].public_bytes(Encoding.PEM), host) from error
+    _check_path(path, host)
 
 
 def fetch_root(
@@ -104,7 +99,8 @@ def fetch_root(
     """The root certificate (PEM) that a server presents, if it is the pinned one.
 
     Nothing that the server sends is believed: the root is known by its SHA-256 alone, and it must have
-    signed the very certificate whose key the handshake (TLS 1.3) proved.
+    issued, itself or by an issuer that is shown with it, the very certificate whose key the handshake
+    (TLS 1.3) proved.
 
     Parameters
     ----------
@@ -123,21 +119,24 @@ def fetch_root(
     """
     chain = _presented_chain(host, port, proxy, timeout_s)
     for certificate in chain:
-        der = certificate.public_bytes(Encoding.DER)
-        if hmac.compare_digest(fingerprint_of_der(der), fingerprint):
-            root_pem = certificate.public_bytes(Encoding.PEM)
+        if hmac.compare_digest(fingerprint_of_der(certificate.public_bytes(Encoding.DER)), fingerprint):
+            root = certificate
             break
     else:
         raise _another_root(chain[0].public_bytes(Encoding.PEM), host)
-    server_pem = chain[0].public_bytes(Encoding.PEM)
     try:
-        check_issued_by(server_pem, root_pem)
+        path = path_to_root(chain, [root])
     except TrustError as error:
         raise _borrowed_root() from error
-    for certificate_pem in (server_pem, root_pem):
-        check_dates(certificate_pem, now=time.time())
-    check_names_host(server_pem, host)
-    return root_pem
+    _check_path(path, host)
+    return root.public_bytes(Encoding.PEM)
+
+
+def _check_path(path: Sequence[x509.Certificate], host: str) -> None:
+    """Whether each certificate from a server's own to the root is valid now, and the first names the host."""
+    for certificate in path:
+        check_dates(certificate.public_bytes(Encoding.PEM), now=time.time())
+    check_names_host(path[0].public_bytes(Encoding.PEM), host)
 
 
 def _presented_chain(host: str, port: int, proxy: Proxy | None, timeout_s: float) -> list[x509.Certificate]:

@@ -38,7 +38,9 @@ COMMANDS = {
     "mammofed-coordinator site list": ["--watch", "--home", "--json"],
     "mammofed-coordinator keys show": ["--home", "--json"],
     "mammofed-coordinator keys rotate-signing": ["--home", "--json"],
-    "mammofed-coordinator keys rotate-root": ["--home", "--json"],
+    "mammofed-coordinator keys take-root-offline": ["file", "--home", "--json"],
+    "mammofed-coordinator keys renew-issuer": ["--root-key", "--home", "--json"],
+    "mammofed-coordinator keys rotate-root": ["--root-key", "--home", "--json"],
     "mammofed-coordinator keys retire-root": ["--home", "--json"],
     "mammofed-coordinator run start": [
         "plan_file",

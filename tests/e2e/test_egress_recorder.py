@@ -34,7 +34,7 @@ from shared.model.weights import weights_of
 from shared.plan import Plan
 from shared.records import Phase
 from shared.transfer.transfer_pb2 import SendPart
-from shared.trust.certificates import new_server_certificate
+from shared.trust.issuing import Issuer, new_server_certificate
 from shared.trust.keys import TlsKey
 from tests.e2e.isolation import Destination, Namespace, PacketWitness, isolated, why_not
 from tests.e2e.leaks import (
@@ -170,7 +170,10 @@ def _wiretap(federation: SmallFederation, namespace: Namespace) -> Wiretap:
         hosts=[namespace.here],
         key=key,
         root_pem=coordinator.root_certificate_file.read_bytes(),
-        root_key=TlsKey.load(coordinator.root_key_file),
+        issuer=Issuer(
+            certificate_pem=coordinator.root_certificate_file.read_bytes(),
+            key=TlsKey.load(coordinator.root_key_file),
+        ),
         now=time.time(),
     )
     own = federation.folder / "recorder"

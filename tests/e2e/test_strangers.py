@@ -23,8 +23,9 @@ from server.store import Site
 from shared.transfer.rpc import open_channel
 from shared.transfer.transfer_pb2 import StatRequest
 from shared.transfer.transfer_pb2_grpc import TransferStub
-from shared.trust.certificates import new_csr, new_root, new_site_certificate
+from shared.trust.issuing import Issuer, new_root, new_site_certificate
 from shared.trust.keys import TlsKey
+from shared.trust.signing_request import new_csr
 from shared.trust.tls import enrolment_channel_credentials, mutual_channel_credentials
 from tests.e2e.small_federation import VENDORS, SmallFederation
 
@@ -122,8 +123,7 @@ def forged(federation: SmallFederation, root_pem: bytes) -> grpc.ChannelCredenti
     certificate_pem = new_site_certificate(
         csr_pem=new_csr(key),
         site_id=membership.site_id,
-        root_pem=own_root_pem,
-        root_key=own_root_key,
+        issuer=Issuer(certificate_pem=own_root_pem, key=own_root_key),
         now=time.time(),
     )
     return mutual_channel_credentials(root_pem=root_pem, certificate_pem=certificate_pem, key=key)

@@ -15,8 +15,10 @@ from client.renewal import RENEW_AFTER, jitter_of
 from deploy.demo.federation import wait_until
 from server.coordinator import identity_of
 from server.home import CoordinatorHome
-from shared.trust.certificates import expires_at, new_csr, new_site_certificate
+from shared.trust.certificates import expires_at
+from shared.trust.issuing import new_site_certificate
 from shared.trust.keys import TlsKey
+from shared.trust.signing_request import new_csr
 from tests.e2e.small_federation import VENDORS, SmallFederation, halted
 from tests.faults.reckoning import Witness
 
@@ -36,8 +38,7 @@ def give_certificate(federation: SmallFederation, life_s: float) -> bytes:
     certificate_pem = new_site_certificate(
         csr_pem=new_csr(TlsKey.load(home.keys(membership.key_generation).tls)),
         site_id=membership.site_id,
-        root_pem=coordinator.root_certificate_file.read_bytes(),
-        root_key=identity_of(coordinator).root_key,
+        issuer=identity_of(coordinator).issuer,
         now=time.time(),
         life=timedelta(seconds=life_s),
     )

@@ -24,8 +24,9 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 from deploy.demo.federation import free_ports
 from shared.files import write_file
-from shared.trust.certificates import new_csr, new_root, new_server_certificate, new_site_certificate
+from shared.trust.issuing import Issuer, new_root, new_server_certificate, new_site_certificate
 from shared.trust.keys import TlsKey
+from shared.trust.signing_request import new_csr
 
 USER, PASSWORD = "mammofed", "the mail server's password"
 
@@ -44,14 +45,21 @@ class Authority:
         root_key, key, now = TlsKey.generate(), TlsKey.generate(), time.time()
         root_pem = new_root(federation_name="Hospital", key=root_key, now=now)
         chain = new_server_certificate(
-            hosts=["localhost", "127.0.0.1"], key=key, root_pem=root_pem, root_key=root_key, now=now
+            hosts=["localhost", "127.0.0.1"],
+            key=key,
+            root_pem=root_pem,
+            issuer=Issuer(certificate_pem=root_pem, key=root_key),
+            now=now,
         )
         made = cls(folder / "root.crt", folder / "own.key", folder / "server.crt", folder / "client.crt")
         write_file(made.root_file, root_pem)
         key.save(made.key_file)
         write_file(made.chain_file, chain)
         client = new_site_certificate(
-            csr_pem=new_csr(key), site_id="scraper", root_pem=root_pem, root_key=root_key, now=now
+            csr_pem=new_csr(key),
+            site_id="scraper",
+            issuer=Issuer(certificate_pem=root_pem, key=root_key),
+            now=now,
         )
         write_file(made.client_file, client)
         return made

@@ -23,8 +23,8 @@ from shared.enrolment.token import hash_secret
 from shared.flower.environment import flower_environment
 from shared.persons.roles import Role
 from shared.supervision import Program, Supervisor
-from shared.trust.certificates import new_csr
 from shared.trust.keys import NodeKey, SigningKey, TlsKey
+from shared.trust.signing_request import new_csr
 
 PASSWORD = "some words of nobody's"
 START_S = 60.0

@@ -34,8 +34,9 @@ from shared.flower.wire import MESSAGE_TYPE, pack, unpack
 from shared.records import ANNOUNCEMENT_TYPE, REFUSAL_TYPE, Announcement, Occasion, Phase
 from shared.transfer.blob_ref import BlobRef
 from shared.transfer.rpc import listen, new_server
-from shared.trust.certificates import check_issued_by, new_server_certificate
+from shared.trust.chains import check_issued_by
 from shared.trust.envelope import Envelope, sign
+from shared.trust.issuing import Issuer, new_server_certificate
 from shared.trust.keys import SigningKey, TlsKey
 from shared.trust.tls import mutual_server_credentials
 from tests.integration.member_coordinator import MemberCoordinator
@@ -252,7 +253,11 @@ def test_a_member_that_left_the_old_root_behind_refuses_a_thief_of_its_key(
     members.stop()
     key = TlsKey.generate()
     chain_pem = new_server_certificate(
-        hosts=["127.0.0.1"], key=key, root_pem=stolen_pem, root_key=stolen_key, now=time.time()
+        hosts=["127.0.0.1"],
+        key=key,
+        root_pem=stolen_pem,
+        issuer=Issuer(certificate_pem=stolen_pem, key=stolen_key),
+        now=time.time(),
     )
     thief = serve_standing(members, chain_pem, key, ())
 

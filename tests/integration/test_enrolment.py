@@ -18,8 +18,10 @@ from shared.enrolment.statement import PROTOCOL_VERSION, possession_statement
 from shared.enrolment.token import InvitationToken, Secret, hash_secret
 from shared.errors import EnrolmentError, FingerprintError, TokenError, TrustError, UnreachableError
 from shared.trust.anchors import Anchors
-from shared.trust.certificates import fingerprint, new_csr, new_root, new_server_certificate, site_id_of
+from shared.trust.certificates import fingerprint, site_id_of
+from shared.trust.issuing import Issuer, new_root, new_server_certificate
 from shared.trust.keys import NodeKey, SigningKey, TlsKey
+from shared.trust.signing_request import new_csr
 from shared.trust.tls import enrolment_channel_credentials, enrolment_server_credentials, fetch_root
 
 
@@ -73,14 +75,18 @@ class Federation:
         self.on_enrolled = self.enrolled.append
         server_key = TlsKey.generate()
         chain_pem = new_server_certificate(
-            hosts=hosts, key=server_key, root_pem=self.root_pem, root_key=self.root_key, now=now
+            hosts=hosts,
+            key=server_key,
+            root_pem=self.root_pem,
+            issuer=Issuer(certificate_pem=self.root_pem, key=self.root_key),
+            now=now,
         )
         self.server, self.port = serve_enrolment(
             EnrolmentService(
                 coordinator=CoordinatorIdentity(
                     name="Test federation",
                     anchors=Anchors(roots_pem=(self.root_pem,), signing_key=self.signing_key.verify_key),
-                    root_key=self.root_key,
+                    issuer=Issuer(certificate_pem=self.root_pem, key=self.root_key),
                     fleet_address="127.0.0.1:9092",
                     transfer_address="127.0.0.1:9094",
                     certificate_days=30,

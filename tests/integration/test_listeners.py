@@ -15,8 +15,9 @@ from cryptography import x509
 
 from deploy.demo.federation import coordinator, free_ports, stopped_at_end, wait_until
 from server.home import CoordinatorHome
-from shared.trust.certificates import new_csr, new_root, new_site_certificate
+from shared.trust.issuing import Issuer, new_root, new_site_certificate
 from shared.trust.keys import TlsKey
+from shared.trust.signing_request import new_csr
 
 LOOPBACK = "127.0.0.1"
 ROLES = ("fleet", "enrolment", "transfer", "control", "console")
@@ -153,7 +154,10 @@ def certificate(folder: Path, context: ssl.SSLContext, root_pem: bytes, root_key
     key.save(folder / "site.key")
     (folder / "site.crt").write_bytes(
         new_site_certificate(
-            csr_pem=new_csr(key), site_id="site-1", root_pem=root_pem, root_key=root_key, now=time.time()
+            csr_pem=new_csr(key),
+            site_id="site-1",
+            issuer=Issuer(certificate_pem=root_pem, key=root_key),
+            now=time.time(),
         )
     )
     context.load_cert_chain(folder / "site.crt", folder / "site.key")

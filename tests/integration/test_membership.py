@@ -45,8 +45,8 @@ from shared.store import transaction
 from shared.transfer import transfer_pb2, transfer_pb2_grpc
 from shared.transfer.blob_ref import BlobRef
 from shared.transfer.rpc import CHUNK_BYTES
-from shared.trust.certificates import new_csr
 from shared.trust.keys import NodeKey, SigningKey, TlsKey
+from shared.trust.signing_request import new_csr
 from tests.integration.member_coordinator import MemberCoordinator, channel_of
 from tests.unit.shared.persons.sides import SideAtTerminal
 

@@ -18,8 +18,9 @@ from shared.transfer.client import BlobClient
 from shared.transfer.patience import RetryPolicy
 from shared.transfer.rpc import CHUNK_BYTES, open_channel
 from shared.transfer.service import TransferService, serve_blobs
-from shared.trust.certificates import new_csr, new_root, new_server_certificate, new_site_certificate
+from shared.trust.issuing import Issuer, new_root, new_server_certificate, new_site_certificate
 from shared.trust.keys import TlsKey
+from shared.trust.signing_request import new_csr
 from shared.trust.tls import (
     enrolment_channel_credentials,
     mutual_channel_credentials,
@@ -43,7 +44,7 @@ class Federation:
             hosts=["127.0.0.1"],
             key=self.server_key,
             root_pem=self.root_pem,
-            root_key=self.root_key,
+            issuer=Issuer(certificate_pem=self.root_pem, key=self.root_key),
             now=time.time(),
         )
 
@@ -57,8 +58,7 @@ class Federation:
         certificate_pem = new_site_certificate(
             csr_pem=new_csr(key),
             site_id=site_id,
-            root_pem=self.root_pem,
-            root_key=self.root_key,
+            issuer=Issuer(certificate_pem=self.root_pem, key=self.root_key),
             now=time.time(),
         )
         return mutual_channel_credentials(

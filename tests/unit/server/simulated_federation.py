@@ -67,9 +67,10 @@ from shared.records import (
     Terms,
 )
 from shared.transfer.blob_ref import BlobRef
-from shared.trust.certificates import new_csr, new_root, new_site_certificate
 from shared.trust.envelope import Envelope, sign, verify
+from shared.trust.issuing import Issuer, new_root, new_site_certificate
 from shared.trust.keys import NodeKey, SigningKey, TlsKey, VerifyKey
+from shared.trust.signing_request import new_csr
 
 SITES: Mapping[str, int] = MappingProxyType({"aarhus": 10, "bergen": 30, "cork": 60})
 """Names of the sites and how many examples each trains on."""
@@ -242,8 +243,7 @@ class SimulatedSite:
         return new_site_certificate(
             csr_pem=new_csr(self.tls_key),
             site_id=self.site_id,
-            root_pem=ROOT_PEM,
-            root_key=ROOT_KEY,
+            issuer=Issuer(certificate_pem=ROOT_PEM, key=ROOT_KEY),
             now=time.time(),
         )
 

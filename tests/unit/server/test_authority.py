@@ -13,7 +13,6 @@ from typer.testing import CliRunner
 from server.authority import (
     anchors_of,
     depending_on_older_root,
-    renew_server_certificate,
     retire_root,
     rotate_root,
     rotate_signing_key,
@@ -23,22 +22,18 @@ from server.cli import app
 from server.coordinator import Coordinator
 from server.founding import found
 from server.home import CoordinatorHome, CoordinatorSettings
+from server.issuing import renew_server_certificate
 from server.lifecycle import SiteState
 from server.store import Site
 from shared.errors import ConfigError, HomeError, StoreError, TrustError
 from shared.files import hold_folder
 from shared.trust.anchors import Anchors, follow
-from shared.trust.certificates import (
-    check_issued_by,
-    expires_at,
-    fingerprint,
-    is_for_key,
-    issued_at,
-    new_csr,
-    new_site_certificate,
-)
+from shared.trust.certificates import expires_at, fingerprint, is_for_key, issued_at
+from shared.trust.chains import check_issued_by
+from shared.trust.issuing import Issuer, new_site_certificate
 from shared.trust.keys import TlsKey
 from shared.trust.server_certificate import names_host
+from shared.trust.signing_request import new_csr
 
 DAY_S = 86_400
 
@@ -73,8 +68,9 @@ def certificate(home: CoordinatorHome, *, days: float = 30) -> bytes:
     return new_site_certificate(
         csr_pem=new_csr(TlsKey.generate()),
         site_id="site-1",
-        root_pem=home.root_certificate_file.read_bytes(),
-        root_key=TlsKey.load(home.root_key_file),
+        issuer=Issuer(
+            certificate_pem=home.root_certificate_file.read_bytes(), key=TlsKey.load(home.root_key_file)
+        ),
         now=time.time() - (30 - days) * DAY_S,
     )
 

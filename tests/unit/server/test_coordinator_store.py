@@ -31,8 +31,8 @@ from shared.enrolment.refusal import Refusal
 from shared.errors import AggregationError, ConfigError, NotFoundError, StoreError
 from shared.records import Contribution, Delta, Occasion, Phase
 from shared.transfer.blob_ref import BlobRef
-from shared.trust.certificates import new_csr
 from shared.trust.keys import NodeKey, SigningKey, TlsKey
+from shared.trust.signing_request import new_csr
 
 NOW = 1_000.0
 ROUND = {

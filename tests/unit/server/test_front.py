@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from server.authority import renew_server_certificate
 from server.cli import app
 from server.coordinator import identity_of
 from server.founding import found
 from server.front import FrontSettings
 from server.home import CoordinatorHome, CoordinatorSettings
+from server.issuing import renew_server_certificate
 from server.network import firewall_matrix
 from shared.enrolment.token import InvitationToken
 from shared.errors import ConfigError

@@ -35,8 +35,8 @@ from shared.errors import AggregationError, ConfigError, HomeError, StoreError
 from shared.files import write_file
 from shared.package import WEIGHTS
 from shared.store import transaction
-from shared.trust.certificates import new_csr
 from shared.trust.keys import NodeKey, SigningKey, TlsKey
+from shared.trust.signing_request import new_csr
 from tests.postgresql import PASSWORD, Postgresql
 from tests.unit.server.simulated_federation import RUN_ID, SimulatedFederation, small_plan
 

@@ -18,8 +18,9 @@ from server.home import CoordinatorHome, CoordinatorSettings
 from shared.enrolment.refusal import Refusal
 from shared.enrolment.token import InvitationToken, hash_secret
 from shared.errors import ConfigError, MammofedError, NotFoundError
-from shared.trust.certificates import expires_at, is_for_key, new_csr
+from shared.trust.certificates import expires_at, is_for_key
 from shared.trust.keys import NodeKey, SigningKey, TlsKey
+from shared.trust.signing_request import new_csr
 
 DAY_S = 86_400
 

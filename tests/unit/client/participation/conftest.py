@@ -55,9 +55,10 @@ from shared.transfer.blob_store import BlobStore
 from shared.transfer.rpc import REVOKED
 from shared.transfer.service import TransferService, serve_blobs
 from shared.trust.anchors import Anchors
-from shared.trust.certificates import new_csr, new_root, new_server_certificate, new_site_certificate
 from shared.trust.envelope import Envelope, sign
+from shared.trust.issuing import Issuer, new_root, new_server_certificate, new_site_certificate
 from shared.trust.keys import NodeKey, SigningKey, TlsKey
+from shared.trust.signing_request import new_csr
 from shared.trust.tls import mutual_server_credentials
 
 SITE_ID = "site-1"
@@ -117,7 +118,11 @@ class MinimalCoordinator(renewal_pb2_grpc.RenewalServicer):
         now = time.time()
         self.root_pem = new_root(federation_name="Test", key=self.root_key, now=now)
         chain_pem = new_server_certificate(
-            hosts=["127.0.0.1"], key=self.tls_key, root_pem=self.root_pem, root_key=self.root_key, now=now
+            hosts=["127.0.0.1"],
+            key=self.tls_key,
+            root_pem=self.root_pem,
+            issuer=Issuer(certificate_pem=self.root_pem, key=self.root_key),
+            now=now,
         )
         self.server, self.port = serve_blobs(
             TransferService(self.blobs, self),
@@ -162,8 +167,7 @@ class MinimalCoordinator(renewal_pb2_grpc.RenewalServicer):
                 certificate_pem=new_site_certificate(
                     csr_pem=new_csr(tls_key),
                     site_id=SITE_ID,
-                    root_pem=self.root_pem,
-                    root_key=self.root_key,
+                    issuer=Issuer(certificate_pem=self.root_pem, key=self.root_key),
                     now=time.time(),
                 ),
                 anchors=Anchors(roots_pem=(self.root_pem,), signing_key=self.signing_key.verify_key),

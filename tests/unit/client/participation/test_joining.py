@@ -15,6 +15,7 @@ from server.coordinator import Coordinator
 from server.enrolment import CoordinatorIdentity, EnrolmentService, serve_enrolment
 from server.founding import found
 from server.home import CoordinatorHome, CoordinatorSettings
+from server.issuing import issuer_of
 from shared.enrolment.token import InvitationToken, Secret, hash_secret
 from shared.errors import (
     EnrolmentError,
@@ -25,7 +26,8 @@ from shared.errors import (
     UnreachableError,
 )
 from shared.flower.bundle import build_bundle, bundle_sha256
-from shared.trust.certificates import check_issued_by, fingerprint, site_id_of
+from shared.trust.certificates import fingerprint, site_id_of
+from shared.trust.chains import check_issued_by
 from shared.trust.keys import NodeKey, SigningKey, TlsKey
 from shared.trust.tls import enrolment_server_credentials
 
@@ -46,7 +48,7 @@ class EnrollingCoordinator:
                     fleet_address="127.0.0.1:1",
                     transfer_address="127.0.0.1:2",
                     certificate_days=30,
-                    root_key=TlsKey.load(home.root_key_file),
+                    issuer=issuer_of(home.keys),
                 ),
                 register=self.coordinator.federation,
                 clock=time.time,

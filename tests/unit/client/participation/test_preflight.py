@@ -17,8 +17,9 @@ from client.preflight import Check, run_checks
 from client.workplace import Workplace
 from shared.errors import HomeError
 from shared.transfer.rpc import listen, new_server
-from shared.trust.certificates import new_csr, new_root, new_server_certificate, new_site_certificate
+from shared.trust.issuing import Issuer, new_root, new_server_certificate, new_site_certificate
 from shared.trust.keys import TlsKey
+from shared.trust.signing_request import new_csr
 from shared.trust.tls import enrolment_server_credentials
 from tests.unit.client.participation.conftest import SITE_ID, MinimalCoordinator, add_example
 
@@ -107,8 +108,7 @@ def test_a_certificate_past_its_end_is_told(
     certificate_pem = new_site_certificate(
         csr_pem=new_csr(TlsKey.load(home.tls_key_file)),
         site_id=SITE_ID,
-        root_pem=coordinator.root_pem,
-        root_key=coordinator.root_key,
+        issuer=Issuer(certificate_pem=coordinator.root_pem, key=coordinator.root_key),
         now=time.time() - days_old * 86_400,
     )
     home.write_membership(replace(home.membership(), certificate_pem=certificate_pem))
@@ -122,7 +122,11 @@ def firewall(workplace: Workplace, home: SiteHome) -> Iterator[int]:
     root_key, key, now = TlsKey.generate(), TlsKey.generate(), time.time()
     root_pem = new_root(federation_name="Inspecting Firewall", key=root_key, now=now)
     chain_pem = new_server_certificate(
-        hosts=["127.0.0.1"], key=key, root_pem=root_pem, root_key=root_key, now=now
+        hosts=["127.0.0.1"],
+        key=key,
+        root_pem=root_pem,
+        issuer=Issuer(certificate_pem=root_pem, key=root_key),
+        now=now,
     )
     server = new_server(num_threads=2)
     yield listen(server, "127.0.0.1", 0, enrolment_server_credentials(chain_pem=chain_pem, key=key))
@@ -180,8 +184,7 @@ def test_a_certificate_that_the_running_site_will_renew_is_no_failure(
     certificate_pem = new_site_certificate(
         csr_pem=new_csr(TlsKey.load(home.tls_key_file)),
         site_id=SITE_ID,
-        root_pem=coordinator.root_pem,
-        root_key=coordinator.root_key,
+        issuer=Issuer(certificate_pem=coordinator.root_pem, key=coordinator.root_key),
         now=time.time() - 29 * 86_400,
     )
     home.write_membership(replace(home.membership(), certificate_pem=certificate_pem))

@@ -7,8 +7,9 @@ from datetime import timedelta
 import pytest
 
 from client.renewal import jitter_of, renewal_due
-from shared.trust.certificates import new_csr, new_root, new_site_certificate
+from shared.trust.issuing import Issuer, new_root, new_site_certificate
 from shared.trust.keys import TlsKey
+from shared.trust.signing_request import new_csr
 
 NOW, DAY_S = 1_800_000_000.0, 86_400.0
 
@@ -18,8 +19,7 @@ def certificate(days: float) -> bytes:
     return new_site_certificate(
         csr_pem=new_csr(TlsKey.generate()),
         site_id="site-1",
-        root_pem=new_root(federation_name="Test", key=root_key, now=NOW),
-        root_key=root_key,
+        issuer=Issuer(certificate_pem=new_root(federation_name="Test", key=root_key, now=NOW), key=root_key),
         now=NOW,
         life=timedelta(days=days),
     )

@@ -22,8 +22,8 @@ from shared.enrolment.refusal import Refusal
 from shared.enrolment.token import hash_secret
 from shared.errors import UnreachableError
 from shared.persons.roles import Role
-from shared.trust.certificates import new_csr
 from shared.trust.keys import NodeKey, SigningKey, TlsKey
+from shared.trust.signing_request import new_csr
 
 ORIGIN = "https://localhost:8447"
 PASSWORD = "some words of nobody's"

@@ -9,8 +9,8 @@ import pytest
 
 from shared.errors import TamperedError, TrustError
 from shared.trust.anchors import ANCHORS_TYPE, Anchors, RetiredKey, follow
-from shared.trust.certificates import new_root, new_root_after
 from shared.trust.envelope import sign
+from shared.trust.issuing import new_root, new_root_after
 from shared.trust.keys import SigningKey, TlsKey
 
 NOW = 1_900_000_000.0

@@ -12,22 +12,19 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from cryptography.x509.verification import PolicyBuilder, Store
 
 from shared.errors import TrustError
-from shared.trust.certificates import (
-    check_issued_by,
-    expires_at,
-    fingerprint,
-    is_for_key,
-    issued_at,
+from shared.trust.certificates import expires_at, fingerprint, is_for_key, issued_at, site_id_of
+from shared.trust.chains import check_issued_by
+from shared.trust.issuing import (
+    Issuer,
     new_cross_certificate,
-    new_csr,
     new_root,
     new_root_after,
     new_server_certificate,
     new_site_certificate,
-    site_id_of,
 )
 from shared.trust.keys import TlsKey
 from shared.trust.server_certificate import check_dates, check_names_host, issuer_name
+from shared.trust.signing_request import new_csr
 
 NOW = 1_900_000_000.0
 MOMENT = datetime.fromtimestamp(NOW, UTC)
@@ -47,8 +44,7 @@ def site_certificate(root_pem, root_key, site_id="mgh", csr_pem=None):
     return new_site_certificate(
         csr_pem=csr_pem or new_csr(TlsKey.generate()),
         site_id=site_id,
-        root_pem=root_pem,
-        root_key=root_key,
+        issuer=Issuer(certificate_pem=root_pem, key=root_key),
         now=NOW,
     )
 
@@ -61,13 +57,13 @@ def extension(certificate, kind):
     return certificate.extensions.get_extension_for_class(kind)
 
 
-def test_the_root_may_sign_leaves_only_and_lives_ten_years(root_pem):
+def test_the_root_may_sign_leaves_and_one_issuer_below_it_and_lives_ten_years(root_pem):
     root = load(root_pem)
 
     constraints = extension(root, x509.BasicConstraints)
     usage = extension(root, x509.KeyUsage)
     assert constraints.critical
-    assert (constraints.value.ca, constraints.value.path_length) == (True, 0)
+    assert (constraints.value.ca, constraints.value.path_length) == (True, 1)
     assert usage.critical
     assert (usage.value.key_cert_sign, usage.value.digital_signature) == (True, False)
     assert root.not_valid_after_utc - MOMENT == timedelta(days=3650)
@@ -81,7 +77,7 @@ def test_the_server_chain_passes_the_strict_web_profile_for_each_host_and_ends_i
         hosts=["coordinator.example.org", "192.0.2.7", "2001:db8::7"],
         key=TlsKey.generate(),
         root_pem=root_pem,
-        root_key=root_key,
+        issuer=Issuer(certificate_pem=root_pem, key=root_key),
         now=NOW,
     )
     leaf, root = x509.load_pem_x509_certificates(chain)
@@ -157,7 +153,9 @@ def test_a_request_with_a_broken_proof_or_a_foreign_kind_of_key_is_refused(root_
 
     for csr_pem in (spoiled_pem, other_curve.public_bytes(Encoding.PEM), b"", b"-----BEGIN"):
         with pytest.raises(TrustError):
-            new_site_certificate(csr_pem=csr_pem, site_id="a", root_pem=root_pem, root_key=root_key, now=NOW)
+            new_site_certificate(
+                csr_pem=csr_pem, site_id="a", issuer=Issuer(certificate_pem=root_pem, key=root_key), now=NOW
+            )
 
 
 @pytest.mark.parametrize("site_id", ["", "Upper", "a/b", "a" * 64, "-a", "a\n", "ä"])
@@ -222,7 +220,7 @@ def server_pem(root_pem, root_key):
         hosts=["coordinator.example.org", "192.0.2.7", "2001:db8::7"],
         key=TlsKey.generate(),
         root_pem=root_pem,
-        root_key=root_key,
+        issuer=Issuer(certificate_pem=root_pem, key=root_key),
         now=NOW,
     )
 
@@ -275,8 +273,7 @@ def test_a_site_certificate_lives_as_long_as_it_is_told_and_thirty_days_untold(r
         certificate_pem = new_site_certificate(
             csr_pem=new_csr(TlsKey.generate()),
             site_id="mgh",
-            root_pem=root_pem,
-            root_key=root_key,
+            issuer=Issuer(certificate_pem=root_pem, key=root_key),
             now=NOW,
             **given,
         )
@@ -297,7 +294,7 @@ def change(root_pem, root_key):
     later = NOW + 365 * 86_400
     new_pem = new_root_after(root_pem, key=key, now=later)
     cross_pem = new_cross_certificate(
-        root_pem=new_pem, old_root_pem=root_pem, old_root_key=root_key, now=later
+        root_pem=new_pem, old_root=Issuer(certificate_pem=root_pem, key=root_key), now=later
     )
     return new_pem, key, cross_pem
 
@@ -328,7 +325,7 @@ def test_a_chain_shows_the_cross_certificate_between_the_servers_own_and_the_roo
         hosts=["127.0.0.1"],
         key=TlsKey.generate(),
         root_pem=new_pem,
-        root_key=key,
+        issuer=Issuer(certificate_pem=new_pem, key=key),
         now=NOW,
         cross_pem=cross_pem,
     )
