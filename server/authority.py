@@ -11,7 +11,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from server.home import CoordinatorHome, KeyFolder
 from server.issuing import issue_server_certificate, read_key_file, root_of
@@ -74,7 +73,7 @@ def rotate_signing_key(home: CoordinatorHome, log: AuditLog, *, now: float, acto
 
 
 def rotate_root(
-    home: CoordinatorHome, log: AuditLog, *, now: float, actor: str, root_file: Path | None = None
+    home: CoordinatorHome, log: AuditLog, *, now: float, actor: str, root_key: TlsKey | None = None
 ) -> Anchors:
     """Issue certificates under a new root from now on; the old one is believed until `retire_root`.
 
@@ -83,8 +82,8 @@ def rotate_root(
 
     Parameters
     ----------
-    root_file
-        With the old root's key, if that is offline.
+    root_key
+        The old root's, if that is offline.
 
     Raises
     ------
@@ -94,7 +93,7 @@ def rotate_root(
         See `rotate_signing_key`.
     """
     with _change(home) as making:
-        before, old_root, new_key = anchors_of(home), root_of(home.keys, root_file), TlsKey.generate()
+        before, old_root, new_key = anchors_of(home), root_of(home.keys, root_key), TlsKey.generate()
         if len(before.roots_pem) > 1:
             raise ConfigError(
                 "The root before is still believed.",

@@ -15,6 +15,7 @@ import typer
 from server.acting import open_for
 from server.cli_options import HOME, HomeOption, JsonOption
 from server.home import CoordinatorHome
+from server.passphrases import PassphraseOption, read_passphrase
 from shared.persons.roles import Action
 from shared.terminal import Output
 
@@ -27,18 +28,21 @@ def add_to(app: typer.Typer) -> None:
 
 def backup(
     target: Annotated[Path, typer.Argument(metavar="FILE", help="New file for the backup.")],
+    passphrase_file: PassphraseOption = None,
     home: HomeOption = HOME,
     as_json: JsonOption = False,
 ) -> None:
     """Back up keys, settings, database and published models into one file; the coordinator may be running.
 
-    Whoever has the file is the coordinator: it holds the private keys, readable by its owner alone. Keep it
-    where you would keep these. A database in PostgreSQL is not in it: dump that first.
+    The file holds the private keys, sealed by a passphrase of 12 characters or more: whoever has both is the
+    coordinator. Keep the passphrase apart from the file; nobody can open it without. A database in PostgreSQL
+    is not in it: dump that first.
     """
     from server.backup import back_up
 
     _, actor = open_for(home, Action.STORE_MANAGE)
-    taken = back_up(CoordinatorHome(home), target, now=time.time(), actor=actor)
+    passphrase = read_passphrase(passphrase_file, is_new=True)
+    taken = back_up(CoordinatorHome(home), target, passphrase, now=time.time(), actor=actor)
     text = f"Backed up '{taken.federation}': {taken.num_files} files, {taken.size_bytes / 1e6:.1f} MB."
     if not taken.has_database:
         text += "\nThe database in PostgreSQL is not in it: keep what `pg_dump` wrote before this, beside it."
@@ -47,6 +51,7 @@ def backup(
 
 def restore(
     archive: Annotated[Path, typer.Argument(metavar="FILE", help="A file that `backup` has written.")],
+    passphrase_file: PassphraseOption = None,
     home: HomeOption = HOME,
     as_json: JsonOption = False,
 ) -> None:
@@ -58,7 +63,10 @@ def restore(
     from server.backup import restore as restore_home
     from shared.persons.acting import local_name
 
-    restored = restore_home(archive, CoordinatorHome(home), now=time.time(), actor=local_name(os.getuid()))
+    passphrase = read_passphrase(passphrase_file, is_new=False)
+    restored = restore_home(
+        archive, CoordinatorHome(home), passphrase, now=time.time(), actor=local_name(os.getuid())
+    )
     day = time.strftime("%Y-%m-%d %H:%M", time.localtime(restored.taken_at))
     Output(as_json).result(
         asdict(restored),

@@ -13,6 +13,7 @@ import typer
 from server.acting import open_for
 from server.cli_options import HOME, HomeOption, JsonOption
 from server.home import CoordinatorHome
+from server.passphrases import PassphraseOption, read_passphrase
 from shared.persons.roles import Action
 from shared.terminal import Output
 
@@ -92,20 +93,22 @@ def keys_rotate_signing(home: HomeOption = HOME, as_json: JsonOption = False) ->
 @keys_app.command("take-root-offline")
 def keys_take_root_offline(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="New file for the root's key.")],
+    passphrase_file: PassphraseOption = None,
     home: HomeOption = HOME,
     as_json: JsonOption = False,
 ) -> None:
-    """Move the root's key into a file, to be kept elsewhere; stop the coordinator first.
+    """Move the root's key into a file, sealed, to be kept elsewhere; stop the coordinator first.
 
     An issuer that the root has certified signs the certificates of sites and listeners from then on;
-    hospitals notice nothing. The file is needed again within three years, by `keys renew-issuer`, and to
-    rotate the root.
+    hospitals notice nothing. The file and its passphrase, of 12 characters or more, are needed again within
+    three years, by `keys renew-issuer`, and to rotate the root.
     """
     from server.offline_root import take_root_offline
 
     coordinator, actor = open_for(home, Action.KEYS_ROTATE)
     opened = CoordinatorHome(home)
-    take_root_offline(opened, coordinator.audit, file, now=time.time(), actor=actor)
+    passphrase = read_passphrase(passphrase_file, is_new=True)
+    take_root_offline(opened, coordinator.audit, file, passphrase, now=time.time(), actor=actor)
     ends_at = _issuer_ends_at(opened)
     Output(as_json).result(
         {"issuer_ends_at": ends_at},
@@ -116,7 +119,8 @@ def keys_take_root_offline(
 
 @keys_app.command("renew-issuer")
 def keys_renew_issuer(
-    root_key: Annotated[Path, typer.Option("--root-key", help="File with the root's key.")],
+    root_file: Annotated[Path, typer.Option("--root-key", help="File with the root's key.")],
+    passphrase_file: PassphraseOption = None,
     home: HomeOption = HOME,
     as_json: JsonOption = False,
 ) -> None:
@@ -124,10 +128,11 @@ def keys_renew_issuer(
 
     Before it ends, as `keys show` says, or when its key may have been stolen.
     """
-    from server.offline_root import renew_issuer
+    from server.offline_root import read_root_key, renew_issuer
 
     coordinator, actor = open_for(home, Action.KEYS_ROTATE)
     opened = CoordinatorHome(home)
+    root_key = read_root_key(root_file, read_passphrase(passphrase_file, is_new=False))
     renew_issuer(opened, coordinator.audit, root_key, now=time.time(), actor=actor)
     ends_at = _issuer_ends_at(opened)
     Output(as_json).result(
@@ -139,9 +144,10 @@ def keys_renew_issuer(
 
 @keys_app.command("rotate-root")
 def keys_rotate_root(
-    root_key: Annotated[
+    root_file: Annotated[
         Path | None, typer.Option("--root-key", help="File with the old root's key, if that is offline.")
     ] = None,
+    passphrase_file: PassphraseOption = None,
     home: HomeOption = HOME,
     as_json: JsonOption = False,
 ) -> None:
@@ -152,11 +158,13 @@ def keys_rotate_root(
     used carry the old root's fingerprint: withdraw them, and invite anew.
     """
     from server.authority import rotate_root
+    from server.offline_root import read_root_key
 
     now = time.time()
     coordinator, actor = open_for(home, Action.KEYS_ROTATE)
     opened = CoordinatorHome(home)
-    anchors = rotate_root(opened, coordinator.audit, now=now, actor=actor, root_file=root_key)
+    root_key = read_root_key(root_file, read_passphrase(passphrase_file, is_new=False)) if root_file else None
+    anchors = rotate_root(opened, coordinator.audit, now=now, actor=actor, root_key=root_key)
     invited = coordinator.federation.invited(now=now)
     text = _root_text(
         anchors, "Next: `mammofed-coordinator start`; then `keys show` until nobody needs the old one."

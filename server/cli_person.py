@@ -13,7 +13,8 @@ import typer
 
 from server.cli_options import HOME, HomeOption, JsonOption
 from server.home import CoordinatorHome
-from shared.errors import ConfigError, TrustError
+from server.passphrases import ask_secret
+from shared.errors import TrustError
 from shared.persons.terminal import token_at_terminal
 from shared.terminal import Output
 
@@ -95,9 +96,4 @@ def _whose(coordinator: Coordinator) -> str:
 def _read_password() -> str:
     if not sys.stdin.isatty():
         return sys.stdin.readline().rstrip("\r\n")
-    first, second = (
-        str(click.prompt(words, hide_input=True, err=True)) for words in ("New password", "The same again")
-    )
-    if first != second:
-        raise ConfigError("The two passwords differ.", "Type the same one twice.")
-    return first
+    return ask_secret("New password", is_new=True)

@@ -31,23 +31,23 @@ def issuer_of(keys: KeyFolder) -> Issuer:
     return issuer
 
 
-def root_of(keys: KeyFolder, file: Path | None = None) -> Issuer:
-    """The root with its key: from its place, or from the file in which it was brought back.
+def root_of(keys: KeyFolder, brought: TlsKey | None = None) -> Issuer:
+    """The root with its key: from its place, or as it was brought back.
 
     Raises
     ------
     ConfigError
-        The key is offline, and no file was given.
+        The key is offline, and was not brought.
     TrustError
-        A file cannot be read, or holds another key.
+        A file cannot be read, or it is another key.
     """
-    if not keys.root_key.exists() and file is None:
+    key = TlsKey.load(keys.root_key) if keys.root_key.exists() else brought
+    if key is None:
         raise ConfigError("The root's key is offline.", "Bring its file back, and name it with --root-key.")
-    key = TlsKey.load(keys.root_key if file is None or keys.root_key.exists() else file)
     certificate_pem = read_key_file(keys.root_certificate)
     if not is_for_key(certificate_pem, key.private.public_key()):
         raise TrustError(
-            "The file holds another key than the root's.", "Name the file of the root that is in force."
+            "This is another key than the root's.", "Name the file of the root that is in force."
         )
     return Issuer(certificate_pem=certificate_pem, key=key)
 

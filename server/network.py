@@ -117,7 +117,9 @@ def _points(home: CoordinatorHome, settings: CoordinatorSettings) -> Iterator[Po
         what="The service runs under a user of its own and starts with the machine.",
         now="`systemctl status mammofed-coordinator`; docs/install.md",
     )
-    yield Point(what="A backup every day, kept as the keys are.", now="`mammofed-coordinator backup FILE`")
+    yield Point(
+        what="A backup every day; its passphrase is kept elsewhere.", now="`mammofed-coordinator backup FILE`"
+    )
     yield Point(what="A restore was rehearsed.", now="`mammofed-coordinator restore FILE --home NEW`")
     yield Point(
         what="The root's key is kept where no network is.",

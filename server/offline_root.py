@@ -16,10 +16,13 @@ from shared.files import write_file
 from shared.trust.certificates import is_for_key
 from shared.trust.issuing import Issuer, allows_issuer, new_issuer
 from shared.trust.keys import TlsKey
+from shared.trust.passphrase import Passphrase, sealed, unsealed
 
 
-def take_root_offline(home: CoordinatorHome, log: AuditLog, file: Path, *, now: float, actor: str) -> None:
-    """Let an issuer sign from now on, and move the root's key into a file, to be kept elsewhere.
+def take_root_offline(
+    home: CoordinatorHome, log: AuditLog, file: Path, passphrase: Passphrase, *, now: float, actor: str
+) -> None:
+    """Let an issuer sign from now on, and move the root's key into a file, sealed, to be kept elsewhere.
 
     The key leaves its place last, when the file was read again and the issuer is in force: whatever cuts this
     short, it is in one of the two.
@@ -27,7 +30,8 @@ def take_root_offline(home: CoordinatorHome, log: AuditLog, file: Path, *, now: 
     Raises
     ------
     ConfigError
-        The key is offline already, the file exists, or a root that is believed allows no issuer below it.
+        The key is offline already, the file exists, the passphrase is too short, or a root that is believed
+        allows no issuer below it.
     TrustError
         What was written cannot be read again.
     HomeError, StoreError
@@ -37,6 +41,7 @@ def take_root_offline(home: CoordinatorHome, log: AuditLog, file: Path, *, now: 
         keys = home.keys
         if not keys.root_key.exists():
             raise ConfigError("The root's key is offline already.", "Keep the file that was written then.")
+        passphrase.check_length()
         if file.exists():
             raise ConfigError("The file for the root's key exists already.", "Name another one.")
         root = root_of(keys)
@@ -45,23 +50,23 @@ def take_root_offline(home: CoordinatorHome, log: AuditLog, file: Path, *, now: 
                 "The root was founded by a version that let none stand below it.",
                 "Run `keys rotate-root`, and `keys retire-root` when no site depends on it; then this again.",
             )
-        write_file(file, root.key.to_pem())
-        if not is_for_key(root.certificate_pem, TlsKey.load(file).private.public_key()):
+        write_file(file, sealed(root.key.to_pem(), passphrase))
+        if not is_for_key(root.certificate_pem, read_root_key(file, passphrase).private.public_key()):
             raise TrustError("The root's key was not written well.", "Name a file on another disk.")
         issuer_id = _make_issuer(home, root, now=now)
         keys.root_key.unlink()
         note_change(log, "issuer", certificate_id(root.certificate_pem), issuer_id, now=now, actor=actor)
 
 
-def renew_issuer(home: CoordinatorHome, log: AuditLog, root_file: Path, *, now: float, actor: str) -> None:
-    """Make a new issuer by the root's key, which is brought back in a file for as long as this takes.
+def renew_issuer(home: CoordinatorHome, log: AuditLog, root_key: TlsKey, *, now: float, actor: str) -> None:
+    """Make a new issuer by the root's key, which is brought back for as long as this takes.
 
     Raises
     ------
     ConfigError
         The root's key is not offline.
     TrustError
-        The file holds another key.
+        It is another key.
     HomeError, StoreError
         See `rotate_signing_key`.
     """
@@ -70,8 +75,27 @@ def renew_issuer(home: CoordinatorHome, log: AuditLog, root_file: Path, *, now: 
         if keys.root_key.exists():
             raise ConfigError("The root's key is here: there is no issuer.", "Nothing is to be renewed.")
         before = certificate_id(read_key_file(keys.issuer_certificate))
-        issuer_id = _make_issuer(home, root_of(keys, root_file), now=now)
+        issuer_id = _make_issuer(home, root_of(keys, root_key), now=now)
         note_change(log, "issuer", before, issuer_id, now=now, actor=actor)
+
+
+def read_root_key(file: Path, passphrase: Passphrase) -> TlsKey:
+    """The key in a file that `take_root_offline` has written.
+
+    Raises
+    ------
+    ConfigError
+        The file cannot be read, or is of another kind.
+    TrustError, TamperedError
+        The passphrase is another, or the file was changed.
+    """
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise ConfigError(
+            f"The file with the root's key cannot be read: {error.strerror}.", "Name it with --root-key."
+        ) from error
+    return TlsKey.from_pem(unsealed(content, passphrase))
 
 
 def _make_issuer(home: CoordinatorHome, root: Issuer, *, now: float) -> str:

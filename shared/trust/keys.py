@@ -101,7 +101,7 @@ class SigningKey:
     @classmethod
     def load(cls, path: Path) -> SigningKey:
         """Read from PEM (PKCS #8). Raises TrustError if the file is missing or holds something else."""
-        key = _load_pem_private(path, "private signing key")
+        key = _parse_private(_read(path, "private signing key"), "private signing key")
         if not isinstance(key, Ed25519PrivateKey):
             raise _unreadable("private signing key")
         return cls(key)
@@ -137,7 +137,12 @@ class TlsKey:
     @classmethod
     def load(cls, path: Path) -> TlsKey:
         """Read from PEM (PKCS #8). Raises TrustError if the file is missing or holds something else."""
-        key = _load_pem_private(path, "TLS private key")
+        return cls.from_pem(_read(path, "TLS private key"))
+
+    @classmethod
+    def from_pem(cls, content: bytes) -> TlsKey:
+        """Read what `to_pem` has written. Raises TrustError if it is something else."""
+        key = _parse_private(content, "TLS private key")
         if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
             raise _unreadable("TLS private key")
         return cls(key)
@@ -233,10 +238,17 @@ class NodeKey:
         return self.private.sign(message, _NODE_SIGNATURE)
 
 
-def _load_pem_private(path: Path, kind: str) -> object:
+def _read(path: Path, kind: str) -> bytes:
     try:
-        return serialization.load_pem_private_key(path.read_bytes(), password=None)
-    except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
+        return path.read_bytes()
+    except OSError as error:
+        raise _unreadable(kind) from error
+
+
+def _parse_private(content: bytes, kind: str) -> object:
+    try:
+        return serialization.load_pem_private_key(content, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise _unreadable(kind) from error
 
 

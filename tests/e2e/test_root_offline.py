@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from client.home import SiteHome
+from shared.files import write_file
 from shared.trust.certificates import load_chain
 from tests.e2e.small_federation import SmallFederation, build, running, shared_hospitals
 
@@ -22,8 +23,11 @@ def test_hospitals_join_train_and_stay_while_the_roots_key_is_offline(
 ) -> None:
     folder = tmp_path_factory.mktemp("offline")
     federation = build(folder, shared_hospitals(request.config, tmp_path_factory)[:2])
-    coordinator, root_file = federation.coordinator, folder / "root.pem"
-    coordinator.run("keys", "take-root-offline", str(root_file))
+    coordinator, root_file = federation.coordinator, folder / "root.sealed"
+    passphrase_file = folder / "passphrase"
+    write_file(passphrase_file, b"tundra copper violin\n")
+    sealed_by = ("--passphrase-file", str(passphrase_file))
+    coordinator.run("keys", "take-root-offline", str(root_file), *sealed_by)
     first = coordinator.ask("keys", "show")
 
     with running(federation):
@@ -34,7 +38,7 @@ def test_hospitals_join_train_and_stay_while_the_roots_key_is_offline(
             assert role.ask("keys", "show")["coordinator_roots"] == first["roots"]
             assert all(check["passed"] for check in role.ask("check"))
         coordinator.stop()
-        renewed = coordinator.ask("keys", "renew-issuer", "--root-key", str(root_file))
+        renewed = coordinator.ask("keys", "renew-issuer", "--root-key", str(root_file), *sealed_by)
         coordinator.start()
 
         assert renewed["issuer_ends_at"] > first["issuer_ends_at"]
