@@ -30,6 +30,7 @@ VALUES: Mapping[str, list[dict[str, Any]]] = {
             "nodeSelector": {"gpu": "yes"},
             "tolerations": [{"key": "gpu", "operator": "Exists"}],
             "imagePullSecrets": [{"name": "house"}],
+            "agents": [{"name": "agent", "image": "registry.example.org/agent:1"}],
         },
     ],
     "mammofed-coordinator": [
@@ -41,9 +42,25 @@ VALUES: Mapping[str, list[dict[str, Any]]] = {
             "egress": [
                 {"to": [{"ipBlock": {"cidr": "192.0.2.25/32"}}], "ports": [{"protocol": "TCP", "port": 587}]}
             ],
+            "metrics": {
+                "port": 9480,
+                "clientCaSecret": "prometheus-ca",
+                "from": [{"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}],
+            },
         },
     ],
 }
+
+_FEDERATION = VALUES["mammofed-coordinator"][0]
+REFUSED: Mapping[str, list[dict[str, Any]]] = {
+    "mammofed-site": [{}],
+    "mammofed-coordinator": [
+        {},
+        {**_FEDERATION, "metrics": {"port": 9480}},
+        {**_FEDERATION, "metrics": {"port": 9480, "clientCaSecret": "prometheus-ca"}},
+    ],
+}
+"""Values that lack something, so that nothing must be rendered of them."""
 
 
 def faults(name: str) -> Iterator[str]:
@@ -55,11 +72,12 @@ def faults(name: str) -> Iterator[str]:
         for content in helm.Chart.load(folder).render(values, name="trial", namespace="study").values():
             for document in yaml.safe_load_all(content):
                 yield from _refusals(document)
-    try:
-        helm.Chart.load(folder).render({}, name="trial")
-    except helm.HelmError:
-        return
-    yield "it can be rendered without an image"
+    for values in REFUSED[name]:
+        try:
+            helm.Chart.load(folder).render(values, name="trial")
+        except helm.HelmError:
+            continue
+        yield f"it can be rendered with no more than {sorted(values)}"
 
 
 def _refusals(document: dict[str, Any]) -> Iterator[str]:
