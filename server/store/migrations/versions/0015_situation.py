@@ -17,7 +17,9 @@ def upgrade() -> None:
         "situation",
         sa.Column("site_id", sa.String(63), nullable=False),
         sa.Column("number", sa.BigInteger, nullable=False),
-        sa.Column("payload", sa.LargeBinary, nullable=False),
+        sa.Column(
+            "payload", sa.LargeBinary, nullable=False, comment="what the site tells of itself outside of runs"
+        ),
         sa.Column("envelope", sa.LargeBinary, nullable=False),
         sa.Column("told_at", sa.Float, nullable=False),
         sa.ForeignKeyConstraint(["site_id"], ["site.site_id"], name="fk_situation_site_id_site"),
