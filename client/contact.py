@@ -56,6 +56,12 @@ class ContactNote:
                 self._troubles[asker] = trouble
                 self._write()
 
+    def relieved(self, asker: str) -> None:
+        """Nothing is in a thread's way any more; the coordinator was not asked."""
+        with self._lock:
+            if self._troubles.pop(asker, None):
+                self._write()
+
     def _write(self) -> None:
         self._written_at = time.monotonic()
         troubles = sorted(set(self._troubles.values()))

@@ -71,6 +71,10 @@ def serve(home: SiteHome, on_ready: Callable[[], None]) -> None:
                     if SUPERNODE in supervisor.tend():
                         # It ends when the coordinator does not know its node any more.
                         upkeep.look_now()
+                    if short := supervisor.short_of_memory(time.monotonic()):
+                        contact.troubled("memory", short)
+                    else:
+                        contact.relieved("memory")
             finally:
                 supervisor.stop()
         if not home.has_joined():

@@ -3,7 +3,8 @@
 A child is one of our own modules, started as `python -P -m MODULE`. Its standard input is one end of a socket
 pair whose other end the supervisor holds. When the supervisor dies, by whatever signal, that closes and
 `follow_supervisor` ends the child. The other way the child tells by its `Pulse` that it is alive: one that
-says nothing for `SILENT_AFTER_S`, because it was stopped or hangs, is killed by its id and started again.
+says nothing for `SILENT_AFTER_S`, because it was stopped or hangs, is killed by its id and started again. One
+that the kernel has killed for want of memory is told of as such, for that needs a person.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -20,6 +22,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from shared.memory_group import MemoryGroup, own_group
+
 log = logging.getLogger(__name__)
 
 FIRST_RESTART_DELAY_S = 0.5
@@ -28,6 +32,8 @@ STEADY_AFTER_S = 30.0
 TERMINATION_GRACE_S = 5.0
 BEAT_EVERY_S = 1.0
 SILENT_AFTER_S = 15.0
+SHORT_OF_MEMORY_FOR_S = 3600.0
+"""So long a program counts as short of memory after the kernel has killed it."""
 STARTUP_S = 120.0
 """How long a child may say nothing from its start on: importing torch from a cold disk takes its time."""
 
@@ -106,8 +112,9 @@ class Program:
 class Supervisor:
     """Keeps programs running: an ended or silent one is started again, later and later while it fails."""
 
-    def __init__(self, programs: Sequence[Program]) -> None:
-        self._kept = [_Kept(program) for program in programs]
+    def __init__(self, programs: Sequence[Program], memory: MemoryGroup | None = None) -> None:
+        witness = _MemoryWitness(memory or own_group())
+        self._kept = [_Kept(program, witness) for program in programs]
 
     def tend(self) -> list[str]:
         """Start what is not running and due; call this several times a second.
@@ -117,6 +124,17 @@ class Supervisor:
         Names of the programs that were started by this call.
         """
         return [kept.program.name for kept in self._kept if kept.tend(time.monotonic())]
+
+    def short_of_memory(self, now: float) -> str:
+        """What to do about programs that the kernel has killed for want of memory of late; empty if none.
+
+        Parameters
+        ----------
+        now
+            Monotonic time.
+        """
+        said = [kept.short_of_memory for kept in self._kept if kept.is_short_of_memory(now)]
+        return " ".join(said)
 
     def kill(self, name: str) -> None:
         """End a program that has outlived what it worked for; `tend` starts it again."""
@@ -130,11 +148,27 @@ class Supervisor:
             kept.stop()
 
 
+class _MemoryWitness:
+    """Counts each process that the kernel has killed once, whichever program it was."""
+
+    def __init__(self, group: MemoryGroup) -> None:
+        self.group = group
+        self._told = group.num_killed
+
+    def has_killed(self) -> bool:
+        """Whether the kernel has killed one more than was told."""
+        before, self._told = self._told, self.group.num_killed
+        return self._told > before
+
+
 class _Kept:
     """One program and its current process."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, memory: _MemoryWitness) -> None:
         self.program = program
+        self._memory = memory
+        self._is_ended_by_us = False
+        self._short_until = 0.0
         self._process: subprocess.Popen[bytes] | None = None
         self._line: socket.socket | None = None
         self._started_at = 0.0
@@ -148,7 +182,7 @@ class _Kept:
             if code is None:
                 self._listen(now)
                 return False
-            self._note_end(f"ended with code {code}", now)
+            self._note_end(self._reason(code, now), now)
         if now < self._due_at:
             return False
         try:
@@ -157,6 +191,25 @@ class _Kept:
             self._note_end(f"cannot be started ({error.strerror})", now)
             return False
         return True
+
+    def _reason(self, code: int, now: float) -> str:
+        if code != -signal.SIGKILL or self._is_ended_by_us or not self._memory.has_killed():
+            return f"ended with code {code}"
+        self._short_until = now + SHORT_OF_MEMORY_FOR_S
+        log.error("%s", self.short_of_memory)
+        return "was killed by the kernel"
+
+    def is_short_of_memory(self, now: float) -> bool:
+        return now < self._short_until
+
+    @property
+    def short_of_memory(self) -> str:
+        limit = self._memory.group.limit_bytes
+        held_to = "has no limit" if limit is None else f"may have {limit / 2**30:.1f} GiB"
+        return (
+            f"The kernel has ended the {self.program.name} for want of memory; the service {held_to}. "
+            "Give it more: `MemoryMax` of its unit, or the container's limit, or the machine itself."
+        )
 
     def _listen(self, now: float) -> None:
         """Hear whether the process is alive; kill one that has been silent for too long."""
@@ -178,7 +231,7 @@ class _Kept:
 
     def _start(self, now: float) -> None:
         self.program.log_file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._started_at = now
+        self._started_at, self._is_ended_by_us = now, False
         self._line, theirs = socket.socketpair()
         with theirs, self.program.log_file.open("ab") as output:
             self._process = subprocess.Popen(
@@ -194,6 +247,7 @@ class _Kept:
 
     def kill(self) -> None:
         if self._process is not None:
+            self._is_ended_by_us = True
             self._process.kill()
 
     def stop(self) -> None:

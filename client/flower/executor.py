@@ -32,7 +32,7 @@ from client.flower.pace import quicken, try_again
 from client.home import LOOPBACK, SiteHome
 from client.policy.reading import read_policy
 from client.workplace import catch_up, follow_membership, open_workplace
-from shared.errors import MammofedError, PolicyFileError
+from shared.errors import MammofedError, PolicyFileError, StoreError
 from shared.flower.bundle import bundle_sha256
 from shared.flower.pulls import pull_soon
 from shared.flower.tasks import POLL_S, TaskSource
@@ -124,6 +124,9 @@ def _run_task(
         push_message(client, reply, context)
     except HTTPError as error:
         log.error("the SuperNode does not answer: %s", type(error).__name__)
+        details = type(error).__name__
+    except StoreError as error:  # what is not in the ledger does not leave: the coordinator hears nothing
+        log.error("%s %s", error.message, error.hint)
         details = type(error).__name__
     finally:
         # First: a heartbeat for a task that is over makes Flower interrupt this process.

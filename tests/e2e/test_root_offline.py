@@ -17,7 +17,7 @@ def is_trained(federation: SmallFederation, name: str) -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(500)
 def test_hospitals_join_train_and_stay_while_the_roots_key_is_offline(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -1,4 +1,4 @@
-"""The coordinator's store refuses for a while: another writer holds its database, or its disk is full."""
+"""A store refuses for a while: another writer holds the coordinator's database, or a disk is full."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ SPARE_BYTES = 256 << 20
 FULL_S = 15.0
 NOTICED_WITHIN_S = 60.0
 GOES_ON_WITHIN_S = 60.0
+SITE_TIMEOUT_S = 45.0
 
 
 def states(shown: dict) -> list[dict[str, str]]:
@@ -86,3 +87,31 @@ def test_a_run_waits_while_the_coordinators_disk_is_full_and_goes_on_when_there_
     assert all(list(one.values()).count("admitted") >= 2 for one in states(shown))
     assert states(shown)[-1] == dict.fromkeys(VENDORS, "admitted")
     witness.reckon(run_id, rounds=3)
+
+
+def test_a_site_whose_disk_is_full_is_missing_and_comes_back_when_there_is_space(
+    federation: SmallFederation, witness: Witness
+) -> None:
+    role = federation.sites[VICTIM]
+    said = role.home / "logs" / "executor.log"
+    with own_disk(role, spare_bytes=SPARE_BYTES) as disk:
+        plan = federation.write_plan("full-site", rounds=4, timeout_s=SITE_TIMEOUT_S, **SOME_SECONDS)
+        run_id = federation.launch(plan)
+        federation.wait_for_step(VICTIM, run_id, round_number=2)
+        before = said.stat().st_size
+        disk.fill()
+        wait_until(
+            lambda: federation.coordinator.ask("run", "show", run_id)["num_finished"] >= 2,
+            SITE_TIMEOUT_S + GOES_ON_WITHIN_S,
+            "round 2 without the site",
+        )
+        assert role.ask("status")["disk_free_bytes"] < 1 << 20
+        disk.free()
+        shown = federation.finish(run_id)
+        log.info("the log grew by: %s", said.read_text(errors="replace")[before:][-2000:])
+
+    assert shown["state"] == "finished"
+    assert all(list(one.values()).count("admitted") >= 2 for one in states(shown))
+    assert states(shown)[-1][VICTIM] == "admitted"
+    log.info("states of each round: %s", states(shown))
+    witness.reckon(run_id, rounds=4)

@@ -63,6 +63,7 @@ from server.flower.superlink import FleetOnly, let_nodes_return, make_app
 from server.flower.witnesses import Witnesses, listen_to
 from server.founding import found
 from server.home import CoordinatorHome, CoordinatorSettings
+from shared.errors import StoreError
 from shared.flower.bundle import build_bundle, bundle_sha256
 from shared.flower.pulls import pull_soon
 from shared.flower.tasks import TaskSource
@@ -816,3 +817,30 @@ def test_the_text_of_an_exception_stays_at_the_site(runtime: RuntimeServer) -> N
     assert (reply.error.code, reply.error.reason) == (ErrorCode.CLIENT_APP_RAISED_EXCEPTION, "ValueError")
     assert PATIENT not in json.dumps(vars(reply.error), default=str)
     assert all(PATIENT not in task.status.details for task in runtime.node.state.get_tasks())
+
+
+def test_what_a_full_disk_keeps_out_of_the_ledger_does_not_leave_and_the_next_task_is_answered(
+    runtime: RuntimeServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(_reason: str) -> None:
+        raise StoreError("The store cannot be read or written.", "Check the disk.")
+
+    failing = ClientApp()
+
+    @failing.train()
+    def fail(_message: Message, _context: Context) -> Message:
+        raise StoreError("The store cannot be read or written.", "Check the disk.")
+
+    approved = frozenset({bundle_sha256(build_bundle())})
+    runtime.node.give_task(build_bundle())
+    token = runtime.source.acquire()
+    assert token is not None
+
+    executor._run_task(
+        runtime.source.client_for(token), lambda _sha256: failing, release_failure=refuse, pulse=Pulse()
+    )
+
+    assert runtime.node.state.get_messages_legacy(is_reply=True) == []
+    assert "The store cannot be read or written. Check the disk." in caplog.text
+    runtime.node.give_task(build_bundle())
+    assert not run_one_task(runtime, counting_app([]), approved).has_error()

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from shared import supervision
+from shared.memory_group import MemoryGroup
 from shared.supervision import Program, Supervisor
 
 STEADY = """\
@@ -284,4 +285,34 @@ def test_a_killed_program_is_started_again_by_the_next_calls(
     tend_until(supervisor, lambda: len(pids(orphan)) == 2)
 
     assert len(pids(other)) == 1
+    supervisor.stop()
+
+
+def events(folder: Path, num_killed: int) -> None:
+    (folder / "memory.events").write_text(f"low 0\noom {num_killed}\noom_kill {num_killed}\n")
+    (folder / "memory.max").write_text(str(3 * 2**30))
+
+
+def test_a_program_that_the_kernel_has_killed_for_want_of_memory_is_told_of_and_started_again(
+    program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(supervision, "FIRST_RESTART_DELAY_S", 0.1)
+    greedy, other = program("greedy", STEADY + FOREVER), program("other", STEADY + FOREVER)
+    events(tmp_path, 4)
+    supervisor = Supervisor([greedy, other], MemoryGroup(tmp_path))
+    tend_until(supervisor, lambda: pids(greedy) and pids(other))
+    assert supervisor.short_of_memory(time.monotonic()) == ""
+
+    events(tmp_path, 5)
+    os.kill(pids(greedy)[0], signal.SIGKILL)
+    tend_until(supervisor, lambda: len(pids(greedy)) == 2)
+    said = supervisor.short_of_memory(time.monotonic())
+    os.kill(pids(other)[0], signal.SIGKILL)
+    tend_until(supervisor, lambda: len(pids(other)) == 2)
+
+    assert "The kernel has ended the greedy for want of memory; the service may have 3.0 GiB." in said
+    assert said in caplog.text
+    assert supervisor.short_of_memory(time.monotonic()) == said
+    an_hour_later = time.monotonic() + supervision.SHORT_OF_MEMORY_FOR_S
+    assert supervisor.short_of_memory(an_hour_later) == ""
     supervisor.stop()
