@@ -165,7 +165,8 @@ def _left(ledger: LedgerTotals, now: float) -> str:
     if not ledger.messages:
         return "nothing has left"
     last = _ago(now, ledger.last_at)
-    return f"{ledger.messages} messages have left, {ledger.size_bytes / 1e6:.1f} MB, the last {last}"
+    left = "1 message has" if ledger.messages == 1 else f"{ledger.messages} messages have"
+    return f"{left} left, {ledger.size_bytes / 1e6:.1f} MB, the last {last}"
 
 
 def _work(work: Work | None) -> str:

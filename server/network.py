@@ -44,6 +44,14 @@ def firewall_matrix(settings: CoordinatorSettings) -> Iterator[FirewallRule]:
             purpose="the web console",
             proof="TLS 1.3; a person's password",
         )
+    if settings.metrics is not None and not is_loopback(settings.metrics.listen):
+        yield FirewallRule(
+            source="the Prometheus of the house",
+            destination=settings.host,
+            port=str(settings.metrics.port),
+            purpose="figures for monitoring",
+            proof="TLS 1.3; a certificate of the authority in `client_ca_file`",
+        )
     if settings.alerts.mail is not None:
         yield FirewallRule(
             source="the coordinator",

@@ -17,6 +17,7 @@ from server.founding import found
 from server.front import FrontSettings
 from server.home import CoordinatorHome, CoordinatorSettings
 from server.issuing import renew_server_certificate
+from server.monitoring.settings import MetricsSettings
 from server.network import firewall_matrix
 from shared.enrolment.token import InvitationToken
 from shared.errors import ConfigError
@@ -94,6 +95,13 @@ def test_the_matrix_follows_the_settings(home: CoordinatorHome) -> None:
         for to in ("127.0.0.1", "0.0.0.0")
     ]
 
+    figures = {"port": 9480, "listen": "192.0.2.10", "client_ca_file": "ca.crt"}
+    with_metrics = [
+        [each.port for each in firewall_matrix(CoordinatorSettings(name="x", metrics=metrics))][3:]
+        for metrics in (MetricsSettings(port=9480), MetricsSettings(**figures))
+    ]
+
+    assert with_metrics == [[], ["9480"]]
     assert with_console == [["8443", "8444", "8445"], ["8443", "8444", "8445", "9"]]
     assert plain == [("h", "8443"), ("h", "8444"), ("h", "8445")]
     assert behind == [

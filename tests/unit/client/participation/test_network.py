@@ -73,6 +73,8 @@ def test_the_sheet_is_two_printed_pages_and_holds_no_secret(
     assert all(rule["destination"] in text for rule in told["rules"])
     assert str(home.folder) not in text
     assert "<script" not in text
+    assert "<code>mammofed-site check</code>" in text
+    assert "`" not in text
     chromium, pdfinfo = shutil.which("chromium"), shutil.which("pdfinfo")
     if chromium is None or pdfinfo is None:
         pytest.skip("chromium and pdfinfo count the pages; they are not installed")
