@@ -56,10 +56,13 @@ class ContactNote:
                 self._troubles[asker] = trouble
                 self._write()
 
-    def relieved(self, asker: str) -> None:
-        """Nothing is in a thread's way any more; the coordinator was not asked."""
+    def note(self, of: str, trouble: str) -> None:
+        """What is the matter with something of this machine; nothing if it is empty."""
+        if trouble:
+            self.troubled(of, trouble)
+            return
         with self._lock:
-            if self._troubles.pop(asker, None):
+            if self._troubles.pop(of, None):
                 self._write()
 
     def _write(self) -> None:

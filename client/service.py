@@ -71,10 +71,7 @@ def serve(home: SiteHome, on_ready: Callable[[], None]) -> None:
                     if SUPERNODE in supervisor.tend():
                         # It ends when the coordinator does not know its node any more.
                         upkeep.look_now()
-                    if short := supervisor.short_of_memory(time.monotonic()):
-                        contact.troubled("memory", short)
-                    else:
-                        contact.relieved("memory")
+                    contact.note("memory", supervisor.short_of_memory(time.monotonic()))
             finally:
                 supervisor.stop()
         if not home.has_joined():
@@ -122,7 +119,7 @@ class Upkeep:
             self._look.clear()
 
     def _once(self) -> None:
-        self._disk.look()
+        self._contact.note("disk", self._disk.look())
         if not learn(self._home):
             log.error("%s", revoked_error().message)
             self.revoked.set()

@@ -17,12 +17,17 @@ def test_a_disk_is_low_once_and_well_again_once(
 ) -> None:
     watch = DiskWatch(tmp_path)
     left = [ENOUGH_FREE_BYTES, LEAST_FREE_BYTES - 1, 0, LEAST_FREE_BYTES, ENOUGH_FREE_BYTES, LEAST_FREE_BYTES]
+    said: list[str] = []
 
     with caplog.at_level(logging.INFO):
         for free in left:
             monkeypatch.setattr(shutil, "disk_usage", lambda _folder, free=free: SimpleNamespace(free=free))
-            watch.look()
+            said.append(watch.look())
 
+    assert [bool(text) for text in said] == [False, True, True, True, False, False]
+    assert (
+        said[2] == "The disk of the home folder has 0 MiB left. Free space on it; until then work may wait."
+    )
     assert [record.levelname for record in caplog.records] == ["ERROR", "INFO"]
     assert "has 1023 MiB left" in caplog.text
     assert str(tmp_path) not in caplog.text

@@ -101,6 +101,20 @@ def test_trouble_of_one_thread_stays_until_that_thread_is_answered(home: SiteHom
     assert "The clock is wrong." not in home.contact_file.read_text()
 
 
+def test_a_disk_that_is_almost_full_and_want_of_memory_are_shown_until_they_are_over(home: SiteHome) -> None:
+    contact = ContactNote(home.contact_file)
+    contact.note("disk", "The disk has 900 MiB left.")
+    contact.note("memory", "The kernel has ended the executor.")
+    contact.answered("upkeep")
+    with hold_folder(home.folder):
+        shown = Glance(home).look().troubles
+        contact.note("memory", "")
+        left = Glance(home).look().troubles
+
+    assert shown == ("The disk has 900 MiB left.", "The kernel has ended the executor.")
+    assert left == ("The disk has 900 MiB left.",)
+
+
 def test_the_last_contact_outlives_the_service(home: SiteHome) -> None:
     ContactNote(home.contact_file).answered("test")
     before = home.contact_file.read_text()
