@@ -218,6 +218,24 @@ def test_a_root_that_lets_no_issuer_stand_below_it_is_rotated_first(
     members.start()
 
 
+def test_an_issuer_that_was_half_exchanged_signs_nothing_until_it_is_renewed(
+    members: MemberCoordinator, tmp_path: Path
+) -> None:
+    go_offline(members, tmp_path / "root.sealed")
+    members.stop()
+    TlsKey.generate().save(members.home.keys.issuer_key)  # as when the power goes between the two files
+
+    with pytest.raises(TrustError, match="do not belong together"):
+        issuer_of(members.home.keys)
+
+    root_key = read_root_key(tmp_path / "root.sealed", WORDS)
+    renew_issuer(members.home, members.coordinator.audit, root_key, now=time.time(), actor="test")
+    assert is_issued_by(
+        members.home.tls_chain_file.read_bytes(), members.home.root_certificate_file.read_bytes()
+    )
+    members.start()
+
+
 def test_the_end_of_the_issuer_is_watched(members: MemberCoordinator, tmp_path: Path) -> None:
     go_offline(members, tmp_path / "root.sealed")
     gatherer = Gatherer(
