@@ -40,8 +40,8 @@ def read_passphrase(file: Path | None, *, is_new: bool) -> Passphrase:
     elif sys.stdin.isatty():
         text = ask_secret("Passphrase", is_new=is_new)
     else:
-        text = sys.stdin.readline().rstrip("\r\n")
-    passphrase = Passphrase(text)
+        text = sys.stdin.readline()
+    passphrase = Passphrase(text.strip())  # the same from everywhere
     if is_new:
         passphrase.check_length()
     return passphrase

@@ -145,11 +145,11 @@ class UnsealingReader(io.BufferedIOBase):
             pass
 
     def _unseal(self) -> None:
-        sealed, self._ahead = self._ahead, self._source.read(CHUNK_BYTES + _TAG_BYTES)
+        chunk, self._ahead = self._ahead, self._source.read(CHUNK_BYTES + _TAG_BYTES)
         self._is_over = not self._ahead
         try:
             self._open += self._cipher.decrypt(
-                _nonce(self._number, is_last=self._is_over), sealed, self._header
+                _nonce(self._number, is_last=self._is_over), chunk, self._header
             )
         except InvalidTag as error:
             raise TamperedError(
