@@ -101,7 +101,9 @@ def test_trouble_of_one_thread_stays_until_that_thread_is_answered(home: SiteHom
     assert "The clock is wrong." not in home.contact_file.read_text()
 
 
-def test_a_disk_that_is_almost_full_and_want_of_memory_are_shown_until_they_are_over(home: SiteHome) -> None:
+def test_a_disk_that_is_almost_full_and_want_of_memory_are_shown_until_they_are_over(
+    coordinator: MinimalCoordinator, home: SiteHome
+) -> None:
     contact = ContactNote(home.contact_file)
     contact.note("disk", "The disk has 900 MiB left.")
     contact.note("memory", "The kernel has ended the executor.")
