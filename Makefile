@@ -11,6 +11,8 @@ DEMO ?=
 # Options of a benchmark, and of the study.
 BENCH ?=
 STUDY ?=
+# Options of the privacy audit.
+AUDIT ?=
 # Linters and builders that the product does not need.
 TOOLS ?= .tools
 # Tests write through to the disk thousands of times; their files lie in memory where it holds them.
@@ -23,7 +25,7 @@ KEY ?=
 WHEELS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install tools demo test slow faults soak deployment check bundle lint-deploy study bench-intake bench-rounds bench-scale bench-masking bench-familiarity bench-segment bench-clinic bench-frugal bench-noise bench-hostile bench-bands bench-train format lock protos docs clean
+.PHONY: help install tools demo test slow faults soak deployment check bundle lint-deploy study bench-intake bench-rounds bench-scale bench-masking audit-privacy bench-familiarity bench-segment bench-clinic bench-frugal bench-noise bench-hostile bench-bands bench-train format lock protos docs clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -90,6 +92,9 @@ check: install ## Formatting, lint, types, import rules, docs, tests
 
 study: install ## Compare local, federated and pooled models by cross-validation (DATA=folder for open data); hours, goes on where it was
 	$(BIN)/python -m bench.study $(if $(DATA),--data $(DATA)) $(STUDY)
+
+audit-privacy: install ## Attack what leaves a hospital, on phantoms or DATA=folder (AUDIT='--quick --output FOLDER')
+	$(BIN)/python -m bench.privacy_audit $(if $(DATA),--data $(DATA)) $(AUDIT)
 
 bench-intake: install ## Measure the intake beside pydicom with MONAI, and beside decoding alone
 	$(BIN)/python -m bench.intake

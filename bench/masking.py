@@ -8,6 +8,9 @@ one, to the last bit.
 A site's masks are a stream for each other site, so that all masks of a round grow with the square of the
 sites. Where they would be more than `--most-gigabytes`, one site masks and the others send noise: times are
 the same, and there is no sum to compare.
+
+With `--flower`, a second line of each case is Flower's legacy SecAgg+ (`bench.flower_masking`), where its
+round fits into memory.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.flower_masking import FlowerCost, gigabytes, measure_flower
 from client.masking import Demands, Party
 from server.masking import MaskedRound
 from shared.fixed_point.grid import Block, Grid, Integers
@@ -82,6 +86,10 @@ def main() -> None:
     )
     parser.add_argument("--neighbours", type=int, help="of each site (default all)")
     parser.add_argument("--most-gigabytes", type=float, default=30, help="of all masks (default 30)")
+    parser.add_argument("--flower", action="store_true", help="Flower's legacy SecAgg+ beside it")
+    parser.add_argument(
+        "--flower-gigabytes", type=float, default=8, help="that a round of Flower's may take (default 8)"
+    )
     options = parser.parse_args()
     print(
         f"{'values':>8}{'sites':>6}{'leave':>6}{'MB up':>8}{'x 16 bit':>9}{'x zstd':>8}{'kB more':>9}", end=""
@@ -104,7 +112,13 @@ def main() -> None:
                     is_whole=4e-9 * num_values * streams <= options.most_gigabytes,
                 )
                 with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-                    _print(case, process.submit(measure, case).result())
+                    cost = process.submit(measure, case).result()
+                _print(case, cost)
+                if options.flower and gigabytes(num_values, num_sites) > options.flower_gigabytes:
+                    print(f"{'Flower':>20}  takes {gigabytes(num_values, num_sites):.0f} GB: not tried")
+                elif options.flower:
+                    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+                        _print_flower(cost, process.submit(measure_beside, case).result())
 
 
 def _print(case: Case, cost: Cost) -> None:
@@ -116,6 +130,26 @@ def _print(case: Case, cost: Cost) -> None:
         f"{cost.sum_plain_s:8.2f}{cost.sum_masked_s:8.2f}{cost.unmask_s:8.2f}{more:8.2f}{cost.peak_mb:9.0f}"
         + ("" if case.is_whole else "  one site's masks"),
         flush=True,
+    )
+
+
+def _print_flower(ours: Cost, flower: FlowerCost) -> None:
+    print(
+        f"{'Flower':>20}{flower.masked_bytes / MEGA:8.2f}{flower.masked_bytes / ours.plain_bytes:9.3f}"
+        f"{flower.masked_bytes / ours.zstd_bytes:8.3f}{flower.messages_bytes / 1000:9.1f}"
+        f"{'':8}{flower.site_masked_s:8.2f}{'':8}{flower.sum_masked_s:8.2f}{flower.unmask_s:8.2f}{'':8}"
+        f"{flower.peak_mb:9.0f}",
+        flush=True,
+    )
+
+
+def measure_beside(case: Case) -> FlowerCost:
+    """The same round by Flower's legacy SecAgg+."""
+    return measure_flower(
+        num_values=case.num_values,
+        num_sites=case.num_sites,
+        num_leaving=case.num_leaving,
+        neighbours=case.neighbours,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from bench.flower_masking import measure_flower
 from bench.masking import Case, measure
 
 
@@ -16,3 +17,12 @@ def test_a_round_of_ten_sites_of_which_three_leave_costs_a_quarter_more_bytes(is
     assert cost.masked_bytes / cost.plain_bytes == pytest.approx(20 / 16, rel=0.002)
     assert cost.zstd_bytes < cost.plain_bytes
     assert 0 < cost.messages_bytes < 50_000
+
+
+@pytest.mark.parametrize("neighbours", [None, 6])
+def test_flowers_legacy_round_comes_to_its_mean_in_eight_bytes_a_value(neighbours: int | None) -> None:
+    cost = measure_flower(num_values=5_000, num_sites=8, num_leaving=1, neighbours=neighbours)
+
+    assert cost.masked_bytes == pytest.approx(8 * 5_000, rel=0.02)
+    assert 0 < cost.messages_bytes < 50_000
+    assert cost.unmask_s > 0
