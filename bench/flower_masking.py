@@ -17,9 +17,16 @@ from typing import Any
 import numpy as np
 from flwr.app import ConfigRecord, Context, Error, Message, RecordDict
 from flwr.client.mod.secure_aggregation.secaggplus_mod import secaggplus_mod
-from flwr.common import FitIns, FitRes, Parameters, ndarrays_to_parameters, parameters_to_ndarrays
+from flwr.common import (
+    Code,
+    FitIns,
+    FitRes,
+    Parameters,
+    Status,
+    ndarrays_to_parameters,
+    parameters_to_ndarrays,
+)
 from flwr.common.secure_aggregation.secaggplus_constants import RECORD_KEY_CONFIGS, Key, Stage
-from flwr.common.typing import Code, Status
 from flwr.compat.common.recorddict_compat import fitres_to_recorddict, parameters_to_arrayrecord
 from flwr.server.client_manager import SimpleClientManager
 from flwr.server.compat.grid_client_proxy import GridClientProxy
@@ -82,11 +89,12 @@ def measure_flower(
     context.state.config_records[MAIN_CONFIGS_RECORD] = ConfigRecord({WorkflowKey.CURRENT_ROUND: 1})
     nothing = ndarrays_to_parameters([np.zeros(1, np.float32)])
     context.state.array_records[MAIN_PARAMS_RECORD] = parameters_to_arrayrecord(nothing, keep_input=True)
-    shares = 1.0 if neighbours is None else min(neighbours, num_sites - 1) // 2 * 2 + 1
-    # Its thresholds count shares; ours is the fewest sites with 2t > n.
-    holders = num_sites if isinstance(shares, float) else shares
+    holders = num_sites if neighbours is None else min(neighbours, num_sites - 1) // 2 * 2 + 1
+    # Its threshold counts shares: the fewest with 2t > n, as ours; 1.0 is a share for each site.
     workflow = SecAggPlusWorkflow(
-        num_shares=shares, reconstruction_threshold=(holders // 2 + 1) / holders, max_weight=1.0
+        num_shares=1.0 if neighbours is None else holders,
+        reconstruction_threshold=(holders // 2 + 1) / holders,
+        max_weight=1.0,
     )
     workflow(grid, context)
     ended = time.perf_counter()
