@@ -253,7 +253,9 @@ def _own_copy(message: Message) -> Message:
     content = RecordDict(dict(message.content.items()))
     for name, config in message.content.config_records.items():
         content.config_records[name] = ConfigRecord(dict(config))
-    return Message(content=content, metadata=message.metadata)
+    copy = Message(content, message.metadata.dst_node_id, message.metadata.message_type)
+    copy.metadata.__dict__.update(message.metadata.__dict__)
+    return copy
 
 
 def _size(record: Any) -> int:

@@ -36,7 +36,7 @@ def random_pictures(num_images: int, size: int = 16) -> torch.Tensor:
 
 def test_the_gradient_of_one_layer_gives_its_input_back() -> None:
     # Of a linear layer with loss z, the gradient of row k is z's by k times the input.
-    original = random_pictures(1, size=8)
+    original = 0.2 + random_pictures(1, size=8) / 2
     layer = nn.Linear(64, 5)
     towards = torch.arange(1.0, 6.0)
 
@@ -56,7 +56,7 @@ def test_the_gradient_of_one_layer_gives_its_input_back() -> None:
         ),
     )
 
-    # A cosine does not know how bright the picture is.
+    # A cosine does not know how bright the picture is: white has room above it.
     assert correlation(found.numpy().ravel(), original.numpy().ravel()) > 0.99
 
 
