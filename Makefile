@@ -38,7 +38,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-compile $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) \
 		--constraint constraints.txt torch==2.13.0
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt \
-		--editable '.[server,client,postgresql,dev]'
+		--editable '.[server,client,postgresql,single-sign-on,traces,dev]'
 	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || true # compiled once, on all cores
 	@touch $@
 

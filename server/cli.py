@@ -19,7 +19,7 @@ from server.cli_keys import keys_app
 from server.cli_model import model_compare, model_release, model_revoke
 from server.cli_network import it_sheet, network
 from server.cli_options import HOME, HomeOption, JsonOption
-from server.cli_person import person_password, person_second_factor
+from server.cli_person import person_password, person_second_factor, person_single_sign_on
 from server.cli_plan import plan_app
 from server.cli_protection import protection_pack
 from server.cli_run import run_extend, run_list, run_resume, run_show, run_start, run_stop
@@ -49,6 +49,7 @@ app.add_typer(alerts_app, name="alerts")
 person_app = person_commands(open_side)
 person_app.command("password")(person_password)
 person_app.command("second-factor")(person_second_factor)
+person_app.command("single-sign-on")(person_single_sign_on)
 app.add_typer(person_app, name="person")
 app.add_typer(audit_commands(open_side), name="audit")
 app.add_typer(

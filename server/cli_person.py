@@ -1,4 +1,4 @@
-"""`mammofed-coordinator person password` and `person second-factor`: what persons sign in by."""
+"""`mammofed-coordinator person password`, `second-factor` and `single-sign-on`: what persons sign in by."""
 
 # Commands import what they need when they are called, so that help and errors come at once.
 
@@ -14,9 +14,11 @@ import typer
 from server.cli_options import HOME, HomeOption, JsonOption
 from server.home import CoordinatorHome
 from server.passphrases import ask_secret
-from shared.errors import TrustError
+from shared.errors import ConfigError, TrustError
 from shared.persons.terminal import token_at_terminal
 from shared.terminal import Output
+
+MOST_CHARACTERS = 255
 
 if TYPE_CHECKING:
     from server.coordinator import Coordinator
@@ -79,6 +81,64 @@ def person_second_factor(
     output.result(
         {"name": name, "second_factor": "set", "recovery_codes": codes},
         f"From now on a code is asked of '{name}'. Recovery codes, shown this once:\n{listed}",
+    )
+
+
+def person_single_sign_on(
+    subject: Annotated[
+        str | None,
+        typer.Option("--subject", help="What the provider calls you; its refusal shows it to you."),
+    ] = None,
+    email: Annotated[
+        str | None,
+        typer.Option(
+            "--verified-email",
+            help="Your e-mail there, if the provider verifies it and gives it to nobody else, ever.",
+        ),
+    ] = None,
+    remove: Annotated[
+        bool, typer.Option("--remove", help="Sign in by password alone again, and be signed out everywhere.")
+    ] = False,
+    home: HomeOption = HOME,
+    as_json: JsonOption = False,
+) -> None:
+    """Let the single sign-on of your hospital open the web console for you.
+
+    Your token says who you are, so that nobody else binds an account of theirs to your name. The provider is
+    named in [single_sign_on] of coordinator.toml; your role stays what it is here. Nobody can be bound to two
+    persons. A second factor is the provider's matter then.
+    """
+    from server.coordinator import Coordinator
+    from server.store.identities import Claim, Identity
+
+    place = CoordinatorHome(home)
+    coordinator, output, settings = Coordinator.open(place), Output(as_json), place.settings().single_sign_on
+    name = _whose(coordinator)
+    if [subject is not None, email is not None, remove].count(True) != 1:
+        raise ConfigError(
+            "It must be said by what you are known there.",
+            "Give one of --subject, --verified-email and --remove.",
+        )
+    if remove:
+        coordinator.identities.release(name, actor=f"person:{name}", at=time.time())
+        output.result({"name": name, "single_sign_on": "removed"}, f"'{name}' signs in by password alone.")
+        return
+    if settings is None:
+        raise ConfigError(
+            "There is no single sign-on.", "Name the provider in [single_sign_on] of coordinator.toml."
+        )
+    claim, value = (Claim.SUBJECT, subject) if subject else (Claim.VERIFIED_EMAIL, (email or "").lower())
+    if not value or len(value) > MOST_CHARACTERS:
+        raise ConfigError("That is nobody's name at a provider.", f"Give 1 to {MOST_CHARACTERS} characters.")
+    coordinator.identities.bind(
+        name,
+        Identity(issuer=settings.issuer, claim=claim, value=value),
+        actor=f"person:{name}",
+        at=time.time(),
+    )
+    output.result(
+        {"name": name, "single_sign_on": claim.value},
+        f"'{name}' may sign in by {settings.label} from now on.",
     )
 
 

@@ -23,8 +23,10 @@ from server.store import (
 from server.store.alerts import Alerts
 from server.store.applications import Applications
 from server.store.audit import COORDINATOR
+from server.store.closed_attempts import ClosedAttempts
 from server.store.consents import Consents
 from server.store.histories import Histories
+from server.store.identities import Identities
 from server.store.memberships import Memberships
 from server.store.second_factors import SecondFactors
 from server.store.sign_ins import Passwords, SignIns
@@ -52,6 +54,7 @@ class Coordinator:
     runs: Runs
     outcomes: Outcomes
     histories: Histories
+    closed_attempts: ClosedAttempts
     transfers: Transfers
     troubles: Troubles
     alerts: Alerts
@@ -64,6 +67,7 @@ class Coordinator:
     passwords: Passwords
     sign_ins: SignIns
     second_factors: SecondFactors
+    identities: Identities
     blobs: BlobStore
     signing_key: SigningKey
     anchors: Anchors
@@ -121,6 +125,7 @@ class Coordinator:
             runs=Runs(engine),
             outcomes=Outcomes(engine),
             histories=Histories(engine),
+            closed_attempts=ClosedAttempts(engine),
             transfers=Transfers(engine),
             troubles=Troubles(engine),
             alerts=Alerts(engine),
@@ -132,6 +137,7 @@ class Coordinator:
             persons=Persons(engine),
             passwords=Passwords(engine),
             sign_ins=SignIns(engine),
+            identities=Identities(engine),
             second_factors=SecondFactors(engine, home.second_factor_key_file),
             blobs=BlobStore(home.blobs),
             signing_key=SigningKey.load(home.signing_key_file),

@@ -13,7 +13,8 @@ from pydantic import Field, SecretStr
 
 from server.database import read_address
 from server.front import FrontSettings
-from server.monitoring.settings import AlertSettings, MetricsSettings
+from server.monitoring.settings import AlertSettings, MetricsSettings, TracesSettings
+from server.single_sign_on import SingleSignOnSettings
 from shared.display_name import DisplayName
 from shared.errors import ConfigError, HomeError
 from shared.files import sync_folder, write_file
@@ -56,6 +57,10 @@ class CoordinatorSettings(Table):
         What is watched, and who is told.
     metrics
         The page for Prometheus; left out, there is none.
+    single_sign_on
+        A provider of OpenID Connect that opens the console too; left out, there is none.
+    traces
+        A collector that traces of runs are sent to; left out, none are made.
     organisation
         Who answers for the data; for the data-protection pack alone.
     exports
@@ -76,6 +81,8 @@ class CoordinatorSettings(Table):
     database_file: Annotated[str, Field(min_length=1)] | None = None
     alerts: AlertSettings = AlertSettings()
     metrics: MetricsSettings | None = None
+    single_sign_on: SingleSignOnSettings | None = None
+    traces: TracesSettings | None = None
     organisation: OrganisationSettings = OrganisationSettings()
     exports: Sequence[ExportForm] = ()
 

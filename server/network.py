@@ -19,7 +19,7 @@ SITES = "the sites"
 
 
 def firewall_matrix(settings: CoordinatorSettings) -> Iterator[FirewallRule]:
-    """What must reach the coordinator, and where its alerts go; nothing else goes out by itself."""
+    """What must reach the coordinator, and whom its settings let it ask and tell; nothing else goes out."""
     proofs = {
         "fleet": (settings.fleet, "control messages", "TLS 1.3; the site's node key"),
         "enrolment": (settings.enrolment, "joining", "TLS 1.3; a one-time invitation"),
@@ -61,14 +61,14 @@ def firewall_matrix(settings: CoordinatorSettings) -> Iterator[FirewallRule]:
             proof=f"SMTP, {settings.alerts.mail.security}; the server's certificate, a password if it asks",
         )
     if settings.alerts.webhook is not None:
-        address = urlsplit(settings.alerts.webhook.url)
-        yield FirewallRule(
-            source="the coordinator",
-            destination=address.hostname or "",
-            port=str(address.port or (443 if address.scheme == "https" else 80)),
-            purpose="alerts by webhook",
-            proof="the receiver's certificate; a signature in each message",
-        )
+        proof = "the receiver's certificate; a signature in each message"
+        yield _to(settings.alerts.webhook.url, "alerts by webhook", proof)
+    if settings.single_sign_on is not None:
+        proof = "the provider's certificate; a secret of the coordinator's if it asks"
+        yield _to(settings.single_sign_on.issuer, "sign-ins to the console by OpenID Connect", proof)
+    if settings.traces is not None:
+        proof = "the collector's certificate; a token if it asks"
+        yield _to(settings.traces.endpoint, "traces of runs", proof)
     if settings.database_file is not None:
         yield FirewallRule(
             source="the coordinator",
@@ -77,6 +77,17 @@ def firewall_matrix(settings: CoordinatorSettings) -> Iterator[FirewallRule]:
             purpose="state in PostgreSQL",
             proof="as its address says",
         )
+
+
+def _to(url: str, purpose: str, proof: str) -> FirewallRule:
+    address = urlsplit(url)
+    return FirewallRule(
+        source="the coordinator",
+        destination=address.hostname or "",
+        port=str(address.port or (443 if address.scheme == "https" else 80)),
+        purpose=purpose,
+        proof=proof,
+    )
 
 
 def it_sheet(home: CoordinatorHome, *, at: datetime) -> ItSheet:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import time
 from collections.abc import Callable
 
+import httpx
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
@@ -21,15 +21,15 @@ from server.console.federation import FederationPages
 from server.console.gate import COOKIE, Gate
 from server.console.models import ModelPages
 from server.console.new_run import NewRunPages
-from server.console.pages import error_page, page, static_file
+from server.console.pages import error_page, own_path, page, static_file
 from server.console.runs import RunControl, RunPages
 from server.console.second_step import SecondStep
 from server.coordinator import Coordinator
 from server.home import CoordinatorHome
 from server.issuing import hosts_of
-from shared.errors import MammofedError, NotFoundError, StoreError, TrustError, UnreachableError
+from server.single_sign_on import SingleSignOnSettings
+from shared.errors import ConfigError, MammofedError, NotFoundError, StoreError, TrustError, UnreachableError
 
-_OWN_PATH = re.compile(r"/(?:[A-Za-z0-9_-]+(?:/[A-Za-z0-9_-]+)*)?", re.ASCII)
 _STATUS: tuple[tuple[type[MammofedError], int], ...] = (
     (TrustError, 403),
     (NotFoundError, 404),
@@ -46,12 +46,25 @@ def make_app(
     control: RunControl,
     clock: Callable[[], float] = time.time,
     lifespan: Callable[[Starlette], contextlib.AbstractAsyncContextManager[None]] | None = None,
+    single_sign_on: SingleSignOnSettings | None = None,
+    transport: httpx.BaseTransport | None = None,
 ) -> ASGIApp:
-    """The console of one home, behind its gate."""
+    """The console of one home, behind its gate.
+
+    Parameters
+    ----------
+    transport
+        By which the provider of a single sign-on is asked; None is the network.
+
+    Raises
+    ------
+    ConfigError
+        There is to be a single sign-on, and what it needs is not here.
+    """
     desk = Desk(
         coordinator.passwords, coordinator.sign_ins, SecondStep(coordinator.second_factors), clock=clock
     )
-    doors = _Doors(desk)
+    doors = _Doors(desk, elsewhere=single_sign_on.label if single_sign_on else None)
     federation = FederationPages(home, coordinator, control=control, desk=desk)
     runs = RunPages(coordinator, control=control, desk=desk)
     app = Starlette(
@@ -61,6 +74,7 @@ def make_app(
             Route("/sign-in", doors.show, methods=["GET"]),
             Route("/sign-in", doors.sign_in, methods=["POST"]),
             Route("/sign-out", doors.sign_out, methods=["POST"]),
+            *_elsewhere(home, coordinator, desk, single_sign_on, clock=clock, transport=transport),
             *federation.routes(),
             *NewRunPages(coordinator, control=control).routes(),
             *runs.routes(),
@@ -76,17 +90,41 @@ def make_app(
     return Gate(app, hosts=hosts_of(home.settings()), desk=desk)
 
 
-class _Doors:
-    """Signing in and out."""
+def _elsewhere(
+    home: CoordinatorHome,
+    coordinator: Coordinator,
+    desk: Desk,
+    settings: SingleSignOnSettings | None,
+    *,
+    clock: Callable[[], float],
+    transport: httpx.BaseTransport | None,
+) -> list[Route]:
+    """Signing in by way of a provider, if there is one."""
+    if settings is None:
+        return []
+    try:
+        from server.console.provider import Provider
+        from server.console.single_sign_on import SingleSignOnPages
+    except ImportError as error:
+        raise ConfigError(
+            "What [single_sign_on] needs is not installed.", "Install `mammofed[server,single-sign-on]`."
+        ) from error
+    provider = Provider(settings, home.folder, transport=transport)
+    return SingleSignOnPages(provider, identities=coordinator.identities, desk=desk, clock=clock).routes()
 
-    def __init__(self, desk: Desk) -> None:
+
+class _Doors:
+    """Signing in and out; `elsewhere` is what the way by a provider is called, None where there is none."""
+
+    def __init__(self, desk: Desk, *, elsewhere: str | None) -> None:
         self._desk = desk
+        self._elsewhere = elsewhere
 
     def show(self, request: Request) -> Response:
         to = own_path(request.query_params.get("to", ""))
         if request.state.actor is not None:
             return RedirectResponse(to, status_code=303)
-        return page(request, "sign_in.html.j2", to=to, name="", error=None)
+        return page(request, "sign_in.html.j2", to=to, name="", error=None, elsewhere=self._elsewhere)
 
     def sign_in(self, request: Request) -> Response:
         form = request.state.form
@@ -100,7 +138,15 @@ class _Doors:
                 brought=request.cookies.get(COOKIE, ""),
             )
         except NotLetInError as error:
-            return page(request, "sign_in.html.j2", status=403, to=to, name=name, error=error)
+            return page(
+                request,
+                "sign_in.html.j2",
+                status=403,
+                to=to,
+                name=name,
+                error=error,
+                elsewhere=self._elsewhere,
+            )
         answer = RedirectResponse(to, status_code=303)
         answer.set_cookie(COOKIE, key, path="/", secure=True, httponly=True, samesite="strict")
         return answer
@@ -110,11 +156,6 @@ class _Doors:
         answer = RedirectResponse("/sign-in", status_code=303)
         answer.delete_cookie(COOKIE, path="/", secure=True, httponly=True, samesite="strict")
         return answer
-
-
-def own_path(text: str) -> str:
-    """A path of this console, to go to after the sign-in; whatever else was asked for becomes `/`."""
-    return text if _OWN_PATH.fullmatch(text) else "/"
 
 
 def _health(_request: Request) -> Response:

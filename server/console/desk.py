@@ -80,6 +80,10 @@ class Desk:
             Name, password and code do not belong together, or there were too many tries.
         """
         self.prove(name, password, code, address=address)
+        return self.let_in(name, brought=brought)
+
+    def let_in(self, name: str, *, brought: str) -> str:
+        """The key of a new sign-in of somebody proven to be this person. Raises TrustError if disabled."""
         # 4.
         self.sign_out(brought)
         key = secrets.token_urlsafe(KEY_BYTES)
@@ -108,6 +112,10 @@ class Desk:
             self._refuse(name, "code", now)
         for count, key in counts:
             count.give_back(key)
+
+    def note_refusal(self, cause: str) -> None:
+        """Write down that somebody was not let in who did not say as whom."""
+        self._sign_ins.note_refusal("", cause, at=self._clock())
 
     def _refuse(self, name: str, cause: str, now: float) -> NoReturn:
         self._sign_ins.note_refusal(name, cause, at=now)

@@ -32,7 +32,10 @@ from shared.persons.roles import Action
 COOKIE = "__Host-mammofed"
 """By its prefix a browser takes it over TLS alone, for this host alone and for all of it."""
 
-OPEN = ("/sign-in", "/health")
+ELSEWHERE, BACK = "/sign-in/elsewhere", "/sign-in/back"
+"""Where a browser is sent to the provider of a single sign-on, and where it comes back."""
+
+OPEN = ("/sign-in", ELSEWHERE, BACK, "/health")
 OPEN_FOLDER = "/static/"
 SAFE_METHODS = {"GET", "HEAD"}
 MOST_BYTES = 16_384

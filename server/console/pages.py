@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -30,6 +31,7 @@ STATIC = {
     "icon.svg": "image/svg+xml",
 }
 DAY_S = 86_400.0
+_OWN_PATH = re.compile(r"/(?:[A-Za-z0-9_-]+(?:/[A-Za-z0-9_-]+)*)?", re.ASCII)
 FOREVER = "public, max-age=31536000, immutable"
 
 
@@ -110,6 +112,11 @@ def fragment(template: str, **values: Any) -> str:
 def error_page(status: int, message: str, hint: str) -> Response:
     """A page that says what is wrong and what to do, with nothing of the federation."""
     return HTMLResponse(fragment("error.html.j2", message=message, hint=hint), status_code=status)
+
+
+def own_path(text: str) -> str:
+    """A path of this console, to go to after the sign-in; whatever else was asked for becomes `/`."""
+    return text if _OWN_PATH.fullmatch(text) else "/"
 
 
 def static_file(request: Request) -> Response:

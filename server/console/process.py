@@ -52,6 +52,7 @@ def serve(home: CoordinatorHome, pulse: Pulse) -> None:
             coordinator,
             control=Control(home),
             lifespan=alive,
+            single_sign_on=settings.single_sign_on,
         ),
         host=settings.console_listen,
         port=settings.console_port,

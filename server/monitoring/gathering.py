@@ -56,7 +56,7 @@ class Gatherer:
         self._contacts = contacts
         self._measure = measure
         self._began_at = began_at
-        self._values: dict[str, dict[int, float | None]] = {}
+        self._values: dict[str, dict[int, tuple[int, float] | None]] = {}
 
     def gather(self, *, now: float) -> Facts:
         """How things stand now. Raises StoreError."""
@@ -116,14 +116,18 @@ class Gatherer:
     def _values_of(
         self, run_id: str, numbers: Sequence[int], troubles: Troubles
     ) -> Sequence[tuple[int, float]]:
+        """Of the rounds in which as many sites tell the measure as in any: others are of fewer images."""
         read = self._values[run_id]
         unread = [number for number in numbers if number not in read]
         for number, told in (troubles.evaluations(run_id, unread) if unread else {}).items():
-            pooled = pool(told)
+            telling = [each for each in told if self._measure in figures(each)]
+            pooled = pool(telling)
             figure = figures(pooled).get(self._measure) if pooled else None
-            read[number] = None if figure is None else figure.value
+            read[number] = None if figure is None else (len(telling), figure.value)
         self._values[run_id] = {number: read[number] for number in numbers}
-        return [(number, value) for number in numbers if (value := read[number]) is not None]
+        known = [(number, *found) for number in numbers if (found := read[number]) is not None]
+        most = max((num_sites for _, num_sites, _ in known), default=0)
+        return [(number, value) for number, num_sites, value in known if num_sites == most]
 
     def _free_bytes(self) -> int | None:
         try:

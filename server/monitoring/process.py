@@ -99,8 +99,9 @@ def serve(home: CoordinatorHome, pulse: Pulse) -> None:
     HomeError, StoreError, TrustError
         See `Coordinator.open`.
     """
-    monitor = Monitor(home, Coordinator.open(home), Control(home))
-    with _page(home, monitor):
+    coordinator = Coordinator.open(home)
+    monitor = Monitor(home, coordinator, Control(home))
+    with _page(home, monitor), _traces(home, coordinator):
         while True:
             pulse.expect(LOOK_S)
             monitor.look(on_send=lambda: pulse.expect(LOOK_S))
@@ -124,6 +125,23 @@ def _page(home: CoordinatorHome, monitor: Monitor) -> Iterator[None]:
                 open_page.enter_context(page)
             except ConfigError as error:
                 log.error("metrics: %s %s", error.message, error.hint)
+        yield
+
+
+@contextlib.contextmanager
+def _traces(home: CoordinatorHome, coordinator: Coordinator) -> Iterator[None]:
+    """Send traces if the settings say so; what is in the way is told, and alerts go on without them."""
+    settings = home.settings().traces
+    with contextlib.ExitStack() as sent:
+        if settings is not None:
+            try:
+                from server.monitoring.traces import Traces, sending
+
+                sent.enter_context(sending(Traces(settings, home, coordinator)))
+            except ImportError:
+                log.error("traces: not installed. Install `mammofed[server,traces]`.")
+            except MammofedError as error:
+                log.error("traces: %s %s", error.message, error.hint)
         yield
 
 

@@ -1,4 +1,4 @@
-"""`[alerts]` and `[metrics]` of `coordinator.toml`: what is watched, how closely, and who is told of it."""
+"""`[alerts]`, `[metrics]` and `[traces]` of `coordinator.toml`: what is watched, and who is told of it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
-from shared.proxy import is_loopback
+from shared.proxy import is_loopback, is_safe_address
 from shared.tables import Table
 
 MAIL, WEBHOOK = "mail", "webhook"
@@ -119,6 +119,30 @@ class MetricsSettings(Table):
     def _is_safe(self) -> Self:
         if self.client_ca_file is None and not is_loopback(self.listen):
             raise ValueError("metrics beyond loopback need client_ca_file")
+        return self
+
+
+class TracesSettings(Table):
+    """`[traces]`: a collector of OpenTelemetry that traces of runs are sent to; without it there are none.
+
+    Attributes
+    ----------
+    endpoint
+        Where it takes traces by OTLP over HTTP, such as https://collector.example/v1/traces.
+    token_file
+        File of mode 0600 whose one line it asks for, as a bearer's token.
+    ca_file
+        Certificates to trust, PEM, in the place of the system's.
+    """
+
+    endpoint: Annotated[str, Field(max_length=500)]
+    token_file: FilePath | None = None
+    ca_file: FilePath | None = None
+
+    @model_validator(mode="after")
+    def _is_safe(self) -> Self:
+        if not is_safe_address(self.endpoint):
+            raise ValueError("traces go to an address that begins with https://, or to this machine")
         return self
 
 

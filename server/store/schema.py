@@ -22,6 +22,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    UniqueConstraint,
     false,
 )
 
@@ -229,6 +230,18 @@ second_factor = Table(
     # From then on it is asked for.
     Column("confirmed_at", Float),
     Column("last_step", BIG_INTEGER, nullable=False),
+)
+
+outside_identity = Table(
+    "outside_identity",
+    metadata,
+    Column("person", String(63), ForeignKey("person.name"), primary_key=True),
+    Column("issuer", String(500), nullable=False),
+    Column("claim", String(8), nullable=False),
+    Column("value", String(255), nullable=False),
+    Column("bound_at", Float, nullable=False),
+    CheckConstraint("claim IN ('sub', 'email')", name="claim_known"),
+    UniqueConstraint("issuer", "claim", "value"),
 )
 
 recovery_code = Table(

@@ -108,13 +108,31 @@ class PersonSignedOut(Event):
 class SignInRefused(Event):
     """Somebody was not let in; the subject is `console`.
 
-    `person` is who they said they were, if that is anybody; `cause` is `password`, `code` or
-    `too-many` tries.
+    `person` is who they said they were, if that is anybody; `cause` is `password`, `code`,
+    `single-sign-on` or `too-many` tries.
     """
 
     name = "person.sign_in_refused"
     person: Identifier | None
     cause: Word
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdentityBound(Event):
+    """A person may sign in by way of a provider; the subject of this and the next is their name.
+
+    `claim` says by what the provider's word is matched: `sub` or `email`.
+    """
+
+    name = "person.identity_bound"
+    claim: Word
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdentityReleased(Event):
+    """A person signs in by password alone again."""
+
+    name = "person.identity_released"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -81,6 +81,13 @@ COMMANDS = {
     "mammofed-coordinator person disable": ["name", "--home", "--json"],
     "mammofed-coordinator person password": ["--home", "--json"],
     "mammofed-coordinator person second-factor": ["--remove", "--home", "--json"],
+    "mammofed-coordinator person single-sign-on": [
+        "--subject",
+        "--verified-email",
+        "--remove",
+        "--home",
+        "--json",
+    ],
     "mammofed-coordinator audit show": [
         "--since",
         "--event",

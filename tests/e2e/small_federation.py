@@ -230,10 +230,10 @@ def bring_in(federation: SmallFederation, hospital: Hospital) -> None:
     join(federation.sites[hospital.name], hospital, token)
 
 
-def join(role: Role, hospital: Hospital, token: str) -> None:
+def join(role: Role, hospital: Hospital, token: str, *, policy: str = POLICY) -> None:
     """What a hospital does that was invited: join, which may wait for approval, add its data, and start."""
     role.run("join", token)
-    (role.home / "policy.toml").write_text(POLICY)
+    (role.home / "policy.toml").write_text(policy)
     role.run("data", "add", str(hospital.folder))
     role.start()
 

@@ -1,7 +1,7 @@
 """The main job in a real browser: a hospital is invited, a run started, watched, stopped and resumed, and two
 release its model, which is downloaded and verified.
 
-A picture of each page that was come by, as a desktop and as a phone show it, is left in `build/screens`.
+A picture of each page that was come by, as a phone, a desktop and a wall show it, is left in `build/screens`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from server.coordinator import Coordinator
 from server.home import CoordinatorHome
 from shared.persons.token import VARIABLE
 from tests.e2e.small_federation import (
+    POLICY,
     VENDORS,
     SmallFederation,
     build,
@@ -40,7 +41,15 @@ if TYPE_CHECKING:
 
 SCREENS = Path("build/screens")
 INVITED = VICTIM = "hospital-north"
-DESKTOP, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
+STANDING = "hospital-lake"
+TELLING = f'{POLICY}egress.readiness = "told"\n'
+SIZES = {
+    "phone": {"width": 390, "height": 844},
+    "wall": {"width": 3840, "height": 2160},
+    "desktop": {"width": 1280, "height": 800},
+}
+"""Of screens; the last one is gone on with."""
+
 RUNNER = "server.flower.runner"
 ROUNDS, WATCHED = 8, 3
 PATIENCE_MS = 300_000
@@ -108,9 +117,9 @@ def seat(browser: Browser, console: RunningConsole, name: str) -> tuple[Page, li
 
 
 def picture(page: Page, name: str) -> None:
-    """On both screens; charts fit themselves into theirs a moment after it has changed."""
+    """On every screen; charts fit themselves into theirs a moment after it has changed."""
     SCREENS.mkdir(parents=True, exist_ok=True)
-    for words, size in (("phone", PHONE), ("desktop", DESKTOP)):
+    for words, size in SIZES.items():
         page.set_viewport_size(size)
         page.wait_for_function(FITS)
         page.screenshot(path=SCREENS / f"job-{name}-{words}.png", full_page=True)
@@ -125,7 +134,7 @@ def invite(page: Page, federation: SmallFederation) -> None:
     page.get_by_role("link", name="To the federation").click()
     hospital, role = federation.hospitals[-1], federation.sites[INVITED]
     with ThreadPoolExecutor(1) as pool:
-        joining = pool.submit(join, role, hospital, token)
+        joining = pool.submit(join, role, hospital, token, policy=TELLING)
         page.get_by_label("The hospital has read out the very same").check()
         picture(page, "waiting")
         page.get_by_role("button", name=f"Let {INVITED} in").click()
@@ -181,6 +190,8 @@ def test_a_hospital_is_invited_a_run_started_watched_stopped_resumed_and_its_mod
     invite(ada, federation)
     overview, _ = seat(chromium, console, "ada")
     overview.get_by_text(f"{len(VENDORS)} of {len(VENDORS)} hospitals in touch").wait_for()
+    card(overview, INVITED).get_by_text("2 to train on, 2 to choose by, 2 to test on").wait_for()
+    assert "egress.readiness" in card(overview, STANDING).inner_text()
     picture(overview, "federation")
 
     run_id = start_run(ada)

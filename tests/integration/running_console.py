@@ -19,6 +19,7 @@ from server.enrolment import EnrolledSite, SiteKeys
 from server.founding import found
 from server.home import CoordinatorHome, CoordinatorSettings
 from server.joining import invite
+from server.single_sign_on import SingleSignOnSettings
 from shared.enrolment.token import hash_secret
 from shared.flower.environment import flower_environment
 from shared.persons.roles import Role
@@ -71,11 +72,14 @@ class RunningConsole:
 
 
 @contextlib.contextmanager
-def running_console(folder: Path) -> Iterator[RunningConsole]:
+def running_console(
+    folder: Path, *, single_sign_on: SingleSignOnSettings | None = None
+) -> Iterator[RunningConsole]:
     """Found a federation whose administrator is `ada`, and serve its console until the block is left."""
     home = CoordinatorHome(folder)
     port = free_ports(1)
-    found(home, CoordinatorSettings(name="Density study", console_port=port), now=time.time(), actor="test")
+    settings = CoordinatorSettings(name="Density study", console_port=port, single_sign_on=single_sign_on)
+    found(home, settings, now=time.time(), actor="test")
     coordinator = Coordinator.open(home)
     coordinator.persons.add("ada", Role.ADMINISTRATOR, actor="test", at=time.time())
     encoded = encode(PASSWORD, name="ada")

@@ -17,8 +17,9 @@ from server.founding import found
 from server.front import FrontSettings
 from server.home import CoordinatorHome, CoordinatorSettings
 from server.issuing import renew_server_certificate
-from server.monitoring.settings import MetricsSettings
+from server.monitoring.settings import AlertSettings, MetricsSettings, TracesSettings, WebhookSettings
 from server.network import firewall_matrix
+from server.single_sign_on import SingleSignOnSettings
 from shared.enrolment.token import InvitationToken
 from shared.errors import ConfigError
 from shared.tables import read_table
@@ -148,3 +149,20 @@ def test_the_sheet_for_it_tells_of_the_front_and_of_the_backup(home: Coordinator
     assert "one port by server names (SNI)" in text
     assert "mammofed-coordinator backup" in text
     assert str(home.folder) not in text
+
+
+def test_the_matrix_names_everybody_whom_the_settings_let_the_coordinator_ask_or_tell() -> None:
+    settings = CoordinatorSettings(
+        name="x",
+        alerts=AlertSettings(webhook=WebhookSettings(url="https://hooks.example/x", secret_file="key")),
+        single_sign_on=SingleSignOnSettings(issuer="https://login.example/realm", client_id="mammofed"),
+        traces=TracesSettings(endpoint="https://collector.example:4318/v1/traces"),
+    )
+
+    outgoing = [each for each in firewall_matrix(settings) if each.source == "the coordinator"]
+
+    assert [(each.destination, each.port) for each in outgoing] == [
+        ("hooks.example", "443"),
+        ("login.example", "443"),
+        ("collector.example", "4318"),
+    ]

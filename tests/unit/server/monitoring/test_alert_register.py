@@ -15,6 +15,8 @@ from server.monitoring.settings import AlertSettings, Rule
 from server.store.alerts import Alert, Alerts, NoticeKind
 from server.store.opening import open_coordinator_store
 from shared.errors import NotFoundError, QuorumError
+from tests.unit.server.console.console import Console
+from tests.unit.server.console.recorded_runs import plan_of, record_run
 from tests.unit.server.simulated_federation import RUN_ID, SimulatedFederation, refuse
 from tests.unit.server.test_rogue_sites import other_occasion
 
@@ -90,6 +92,20 @@ def test_an_end_that_nobody_was_told_of_yet_is_told_after_the_beginning(alerts: 
     assert [each.kind for each in due] == [NoticeKind.RAISED, NoticeKind.ENDED]
     assert len({each.notice_id for each in due}) == 2
     assert alerts.due("mail", at=2.0) == []
+
+
+def test_a_round_that_misses_a_site_is_not_held_against_those_that_miss_none(tmp_path: Path) -> None:
+    console = Console(tmp_path / "home")
+    for name in ("aarhus", "bergen", "cork"):
+        console.enrol(name)
+    record_run(console.coordinator, plan_of(5), done=4, lost=frozenset({(2, "cork"), (4, "aarhus")}))
+    gatherer = Gatherer(
+        console.home, console.coordinator, console.superlink, measure="dice_dense", began_at=time.time()
+    )
+
+    (run,) = gatherer.gather(now=time.time()).runs
+
+    assert [number for number, _ in run.values] == [1, 3]
 
 
 class SuperLink:

@@ -49,6 +49,8 @@ model.revoked reason
 model.used has_own_layers manifest_sha256 num_images
 person.added key_id role
 person.disabled
+person.identity_bound claim
+person.identity_released
 person.password_set
 person.recovery_code_used
 person.second_factor_removed
@@ -62,6 +64,7 @@ plan.reopened plan_sha256 run_id
 policy.changed new_sha256 old_sha256
 report.written num_examples
 round.aggregated attempt number phase
+round.noisy attempt number phase steps
 round.opened attempt carried cohort number phase
 round.void attempt number phase
 run.failed reason
