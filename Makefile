@@ -25,7 +25,7 @@ KEY ?=
 WHEELS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install tools demo test slow faults soak deployment check bundle lint-deploy study bench-intake bench-rounds bench-scale bench-masking audit-privacy bench-familiarity bench-segment bench-clinic bench-frugal bench-noise bench-hostile bench-bands bench-train format lock protos docs clean
+.PHONY: help install tools demo test slow faults soak deployment check bundle lint-deploy study bench-intake bench-rounds bench-scale bench-masking audit-privacy bench-familiarity bench-segment bench-clinic bench-download bench-frugal bench-noise bench-hostile bench-bands bench-train format lock protos docs clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -116,6 +116,9 @@ bench-bands: install ## Measure how well density bands are learnt (BENCH='--msyn
 
 bench-segment: install ## Measure how long one large mammogram takes, from the command line and in a warm process
 	OMP_NUM_THREADS=2 $(BIN)/python -m bench.segment $(BENCH)
+
+bench-download: install ## Measure our download of a model beside curl from nginx
+	$(BIN)/python -m bench.download
 
 bench-clinic: install ## Measure an exam of four large views from C-STORE to stored objects
 	OMP_NUM_THREADS=2 $(BIN)/python -m bench.clinic

@@ -16,7 +16,6 @@ from shared.package import (
     MANIFEST,
     MANIFEST_TYPE,
     PLAN,
-    REFERENCE,
     SIGNATURE,
     WEIGHTS,
     Manifest,
@@ -24,6 +23,7 @@ from shared.package import (
 )
 from shared.plan import Plan
 from shared.reference import Reference
+from shared.supplements import Calibration, Content, Limits, Supplement
 from shared.transfer.blob_ref import BlobRef
 from shared.trust.anchors import Anchors
 from shared.trust.envelope import sign
@@ -70,7 +70,6 @@ def publish(
     files = {
         WEIGHTS: to_bytes(alter(weights_of(initial_model(plan)))),
         PLAN: plan.to_toml().encode(),
-        REFERENCE: (reference or Reference()).to_bytes(),
     }
     manifest = Manifest(
         model_id=model_id,
@@ -79,13 +78,24 @@ def publish(
         coordinator="Test",
         created_at="2026-01-01T00:00:00+00:00",
         software="test",
-        band_calibration=calibration,
         files=[
             ManifestFile(name=name, sha256=BlobRef.of(content).digest, size_bytes=len(content))
             for name, content in files.items()
         ],
     ).to_bytes()
     files |= {MANIFEST: manifest, SIGNATURE: sign(MANIFEST_TYPE, manifest, key).to_bytes()}
-    for name, content in files.items():
-        write_file(folder / name, content)
+    contents: list[Content] = [
+        Limits(reference=reference or Reference()),
+        Calibration(dense={}, bands=calibration),
+    ]
+    for content in contents:
+        supplement = Supplement(
+            model_id=model_id,
+            manifest_sha256=BlobRef.of(manifest).digest,
+            made_at="2026-01-01T00:00:00+00:00",
+            content=content,
+        )
+        files[supplement.kind.file] = supplement.signed(key)
+    for name, file in files.items():
+        write_file(folder / name, file)
     return folder

@@ -37,11 +37,32 @@ def model_list(home: HomeOption = HOME, as_json: JsonOption = False) -> None:
             "state": one.state.value,
             "in_use": "yes" if installed and installed[-1].model_id == one.model_id else "",
             "created": time.strftime("%Y-%m-%d %H:%M", time.localtime(one.created_at)),
+            "supplements": ", ".join(kind.value for kind in one.supplements),
             "reason": one.reason,
         }
         for one in models.published().models
     ]
     Output(as_json).table("Models", rows, empty="This site has heard of no model yet.")
+
+
+@model_app.command("show")
+def model_show(
+    model_id: Annotated[
+        str | None,
+        typer.Argument(help="Model id, from `model list`.  [default: the one in use]", show_default=False),
+    ] = None,
+    home: HomeOption = HOME,
+    as_json: JsonOption = False,
+) -> None:
+    """Verify a model that this site has pulled, and show what its evaluation has shown.
+
+    Cross-site figures, fairness with the worst site first, calibration, limits and privacy: each a supplement
+    that the coordinator has signed for this very model.
+    """
+    from client.models import pulled
+
+    package = pulled(SiteHome(home), model_id)
+    Output(as_json).result(package.to_json(), "\n".join(package.lines))
 
 
 @model_app.command("pull")
@@ -57,8 +78,9 @@ def model_pull(
 ) -> None:
     """Fetch a released model from the coordinator, verify it, and take it into use.
 
-    Before it is used: the signature and each file, the chain of the coordinator's keys, that it was released
-    and not revoked, and that this version can load it. What breaks off is resumed by the same command.
+    Before it is used: the signatures of the model and of its supplements, each file, the chain of the
+    coordinator's keys, that it was released and not revoked, and that this version can load it. What breaks
+    off is resumed by the same command.
     """
     from client.models import pull
 

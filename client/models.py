@@ -5,19 +5,20 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from client.home import SiteHome
-from client.published import hear_now, require_not_revoked, revoked
+from client.published import hear_now, require_not_revoked, require_supplements, revoked
 from client.standing import learn, revoked_error
 from client.store.models import Models
 from client.store.opening import open_site_store
 from client.using import load_model
 from shared.errors import NotFoundError, TrustError
-from shared.files import hold_folder, make_private_folder, sync_folder
+from shared.files import hold_folder, make_private_folder, sync_folder, write_file
 from shared.package import MANIFEST, SIGNATURE, VerifiedPackage, verify_manifest, verify_package
 from shared.published import ModelState, PublishedModel
+from shared.supplements import SupplementKind
 from shared.transfer.blob_ref import BlobRef
 from shared.transfer.blob_store import BlobStore
 from shared.transfer.client import BlobClient, Progress
@@ -71,6 +72,8 @@ def pull(home: SiteHome, model_id: str | None, *, actor: str, progress: Progress
         folder = home.models / chosen.model_id
         if not folder.exists():
             _fetch(home, chosen, folder, progress)
+        elif missing := [kind for kind in chosen.supplements if not (folder / kind.file).exists()]:
+            _fetch_supplements(home, chosen, missing, folder)
         package = _verified(home, folder)
         if package.manifest_sha256 != chosen.manifest.digest:
             raise TrustError(
@@ -127,6 +130,24 @@ def in_use(home: SiteHome) -> Path:
     return home.models / installed[-1].model_id
 
 
+def pulled(home: SiteHome, model_id: str | None) -> VerifiedPackage:
+    """A model that was pulled, verified with its supplements; None is the one in use.
+
+    Raises
+    ------
+    NotFoundError
+        It is not here, or not whole.
+    TrustError, TamperedError
+        See `verify_package`.
+    """
+    folder = in_use(home) if model_id is None else home.models / model_id
+    if model_id is not None and open_models(home).find(model_id) is None:
+        raise NotFoundError(f"There is no model '{model_id}'.", "`mammofed-site model list` shows all.")
+    package = _verified(home, folder)
+    require_supplements(open_models(home), package)
+    return package
+
+
 def require_released(models: Models, package: VerifiedPackage) -> None:
     """Return only if a model may be used in the clinic, as far as this site has heard.
 
@@ -168,19 +189,17 @@ def _choose(models: Models, model_id: str | None) -> PublishedModel:
 
 
 def _fetch(home: SiteHome, model: PublishedModel, folder: Path, progress: Progress) -> None:
-    """Bring a model's files into a folder that appears whole."""
-    membership = home.membership()
-    credentials = mutual_channel_credentials(
-        root_pem=membership.anchors.bundle_pem,
-        certificate_pem=membership.certificate_pem,
-        key=TlsKey.load(home.keys(membership.key_generation).tls),
-    )
+    """Bring a model's files into a folder that appears whole; what is small, and can be verified, first."""
     store = BlobStore(home.models / ARRIVING)
-    with open_channel(membership.transfer_address, credentials, home.proxy()) as channel:
-        client = BlobClient(channel)
-        for blob in (model.manifest, model.signature):
+    anchors = home.membership().anchors
+    small = {
+        MANIFEST: model.manifest,
+        SIGNATURE: model.signature,
+        **{kind.file: blob for kind, blob in model.supplements.items()},
+    }
+    with _connected(home) as client:
+        for blob in small.values():
             client.fetch(blob, store)
-        anchors = membership.anchors
         manifest = verify_manifest(
             store.path(model.manifest.digest).read_bytes(),
             store.path(model.signature.digest).read_bytes(),
@@ -195,11 +214,36 @@ def _fetch(home: SiteHome, model: PublishedModel, folder: Path, progress: Progre
     draft = home.models / f".{model.model_id}"
     shutil.rmtree(draft, ignore_errors=True)
     make_private_folder(draft)
-    for name, blob in {**files, MANIFEST: model.manifest, SIGNATURE: model.signature}.items():
+    for name, blob in {**files, **small}.items():
         shutil.copyfile(store.path(blob.digest), draft / name)
     draft.rename(folder)
     sync_folder(home.models)
     shutil.rmtree(home.models / ARRIVING)
+
+
+def _fetch_supplements(
+    home: SiteHome, model: PublishedModel, kinds: Sequence[SupplementKind], folder: Path
+) -> None:
+    """Bring what was signed since into the folder of a model that is here."""
+    store = BlobStore(home.models / ARRIVING)
+    with _connected(home) as client:
+        for kind in kinds:
+            blob = model.supplements[kind]
+            client.fetch(blob, store)
+            write_file(folder / kind.file, store.path(blob.digest).read_bytes())
+    shutil.rmtree(home.models / ARRIVING)
+
+
+@contextlib.contextmanager
+def _connected(home: SiteHome) -> Iterator[BlobClient]:
+    membership = home.membership()
+    credentials = mutual_channel_credentials(
+        root_pem=membership.anchors.bundle_pem,
+        certificate_pem=membership.certificate_pem,
+        key=TlsKey.load(home.keys(membership.key_generation).tls),
+    )
+    with open_channel(membership.transfer_address, credentials, home.proxy()) as channel:
+        yield BlobClient(channel)
 
 
 def _forget_older(home: SiteHome, models: Models) -> None:

@@ -11,7 +11,8 @@ from client.home import SiteHome
 from client.store.models import Models
 from shared.consent import consent_pb2
 from shared.consent.consent_pb2_grpc import ConsentStub
-from shared.errors import ModelRevokedError
+from shared.errors import ModelRevokedError, NotFoundError
+from shared.package import VerifiedPackage
 from shared.published import PUBLISHED_TYPE, ModelState, PublishedModel, PublishedModels
 from shared.trust.envelope import Envelope, verify
 
@@ -68,6 +69,25 @@ def require_not_revoked(models: Models, manifest_sha256: str) -> None:
     known = models.by_manifest(manifest_sha256)
     if known is not None and known.state is ModelState.REVOKED:
         raise revoked(known)
+
+
+def require_supplements(models: Models, package: VerifiedPackage) -> None:
+    """Return only if a model lies beside all that the coordinator has signed of it, as far as was heard.
+
+    Without its limits a model would measure images that it should refuse.
+
+    Raises
+    ------
+    NotFoundError
+        One is missing.
+    """
+    known = models.by_manifest(package.manifest_sha256)
+    missing = () if known is None else sorted(known.supplements.keys() - package.supplements.keys())
+    if missing:
+        raise NotFoundError(
+            f"The model's file '{missing[0].file}' is missing beside it.",
+            "Run `mammofed-site model pull`, or download the model at the coordinator again.",
+        )
 
 
 def revoked(model: PublishedModel) -> ModelRevokedError:

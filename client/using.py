@@ -16,7 +16,7 @@ from client.inference.segment import LoadedModel, Segmentation, segment_image
 from client.intake.candidates import Progress, Refusal
 from client.intake.exclusions import Reason
 from client.intake.workers import Failure, Workers
-from client.published import require_not_revoked
+from client.published import require_not_revoked, require_supplements
 from client.store.models import Models
 from client.store.opening import open_site_store
 from client.training.device import choose_device
@@ -60,7 +60,8 @@ def load_model(home: SiteHome, folder: Path, *, flips: bool = False, personal: b
     HomeError
         The site has not joined, so that it trusts nobody's models.
     TamperedError, TrustError, NotFoundError
-        See `shared.package.verify_package`; or this site has made nothing of these weights for itself.
+        See `shared.package.verify_package`; a supplement is missing that the coordinator has signed for it;
+        or this site has made nothing of these weights for itself.
     ModelRevokedError
         The coordinator has revoked it, as far as this site has heard.
     StoreError
@@ -70,7 +71,9 @@ def load_model(home: SiteHome, folder: Path, *, flips: bool = False, personal: b
     """
     anchors = home.membership().anchors
     package = verify_package(folder, anchors.signing_key, anchors.retired_keys)
-    require_not_revoked(Models(open_site_store(home.folder)), package.manifest_sha256)
+    models = Models(open_site_store(home.folder))
+    require_not_revoked(models, package.manifest_sha256)
+    require_supplements(models, package)
     plan = package.plan.model
     if flips and not package.plan.training.flip:
         raise ConfigError(
@@ -88,7 +91,7 @@ def load_model(home: SiteHome, folder: Path, *, flips: bool = False, personal: b
         model_id=package.manifest.model_id,
         reference=package.reference,
         has_own_layers=own is not None,
-        calibration=package.manifest.band_calibration,
+        calibration=package.band_calibration,
         flips=flips,
     )
     return UsableModel(package=package, loaded=loaded)

@@ -16,7 +16,7 @@ from server.acting import open_for, open_side, place_of_store
 from server.cli_alerts import alerts_app
 from server.cli_backup import add_to as add_backup_commands
 from server.cli_keys import keys_app
-from server.cli_model import model_compare, model_release, model_revoke
+from server.cli_model import model_compare, model_release, model_revoke, model_show
 from server.cli_network import it_sheet, network
 from server.cli_options import HOME, HomeOption, JsonOption
 from server.cli_person import person_password, person_second_factor, person_single_sign_on
@@ -147,6 +147,7 @@ def start(home: HomeOption = HOME, as_json: JsonOption = False) -> None:
 
 run_app.command("start")(run_start)
 run_app.command("extend")(run_extend)
+model_app.command("show")(model_show)
 model_app.command("compare")(model_compare)
 model_app.command("release")(model_release)
 model_app.command("revoke")(model_revoke)
@@ -212,15 +213,24 @@ def model_verify(
     home: HomeOption = HOME,
     as_json: JsonOption = False,
 ) -> None:
-    """Verify a downloaded model: signature and every file. One flipped byte fails."""
+    """Verify a downloaded model: its signature, every file, and the supplements beside it.
+
+    One flipped byte fails, and so does a supplement of another model.
+    """
     from server.coordinator import Coordinator
     from shared.package import verify_package
 
     anchors = Coordinator.open(CoordinatorHome(home)).anchors
     package = verify_package(folder, anchors.signing_key, anchors.retired_keys)
     Output(as_json).result(
-        {"model_id": package.manifest.model_id, "manifest_sha256": package.manifest_sha256, "verified": True},
-        f"{package.manifest.model_id}: signature and {len(package.manifest.files)} files are intact.",
+        {
+            "model_id": package.manifest.model_id,
+            "manifest_sha256": package.manifest_sha256,
+            "supplements": list(package.supplements),
+            "verified": True,
+        },
+        f"{package.manifest.model_id}: signature, {len(package.manifest.files)} files and "
+        f"{len(package.supplements)} supplements are intact.",
     )
 
 

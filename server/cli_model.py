@@ -1,4 +1,4 @@
-"""`mammofed-coordinator model release`, `revoke` and `compare`."""
+"""`mammofed-coordinator model show`, `release`, `revoke` and `compare`."""
 
 # Commands import what they need when they are called, so that help and errors come at once.
 
@@ -17,6 +17,36 @@ from shared.terminal import Output
 WORST = "*"
 
 ModelArgument = Annotated[str, typer.Argument(help="Model id, from `model list`.")]
+
+
+def model_show(model_id: ModelArgument, home: HomeOption = HOME, as_json: JsonOption = False) -> None:
+    """Show a model's passport: state, digest, and what its evaluation has shown.
+
+    Each supplement is verified first: signed by this coordinator, and for this very model. A release needs
+    those that `release_needs` of `coordinator.toml` names; what is missing is said.
+    """
+    from server.coordinator import Coordinator
+    from server.supplements import supplements_of
+    from shared.supplements import lines_of, to_json
+
+    coordinator = Coordinator.open(CoordinatorHome(home))
+    model = coordinator.models.get(model_id)
+    supplements = supplements_of(coordinator, model)
+    missing = sorted(coordinator.release_needs - supplements.keys())
+    document = {
+        "model_id": model.model_id,
+        "state": model.state.value,
+        "run_id": model.run_id,
+        "manifest_sha256": model.manifest_sha256,
+        "supplements": to_json(supplements),
+        "release_lacks": missing,
+    }
+    head = [
+        f"{model.model_id}, {model.state.value}, of {model.run_id}",
+        f"  manifest {model.manifest_sha256}",
+    ]
+    lacks = [f"A release lacks: {', '.join(missing)}"] if missing else []
+    Output(as_json).result(document, "\n".join([*head, *lines_of(supplements), *lacks]))
 
 
 def model_release(model_id: ModelArgument, home: HomeOption = HOME, as_json: JsonOption = False) -> None:

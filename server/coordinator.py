@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass
+from typing import Literal
 
 from server.authority import anchors_of, statements_of
 from server.clock import Clock
@@ -34,6 +35,7 @@ from server.store.situations import Situations
 from server.store.transfers import Transfers
 from server.store.troubles import Troubles
 from shared.errors import AdmissionError, TrustError
+from shared.supplements import SupplementKind
 from shared.transfer.blob_store import BlobStore
 from shared.trust.anchors import Anchors
 from shared.trust.envelope import Envelope
@@ -72,6 +74,8 @@ class Coordinator:
     signing_key: SigningKey
     anchors: Anchors
     exports: tuple[ExportForm, ...]
+    checkpoints: Literal["all", "last"]
+    release_needs: frozenset[SupplementKind]
 
     def checkpoint(self) -> str:
         """Where the coordinator's audit log stands now, signed, as the sites are given it."""
@@ -100,7 +104,7 @@ class Coordinator:
 
     def kept_digests(self) -> frozenset[str]:
         """The coordinator's own blobs: plans, weights of rounds, files of published models."""
-        return self.runs.digests() | self.models.digests()
+        return self.runs.digests(finished=self.checkpoints) | self.models.digests()
 
     @classmethod
     def open(cls, home: CoordinatorHome) -> Coordinator:
@@ -143,6 +147,8 @@ class Coordinator:
             signing_key=SigningKey.load(home.signing_key_file),
             anchors=anchors_of(home),
             exports=tuple(settings.exports),
+            checkpoints=settings.checkpoints,
+            release_needs=frozenset(settings.release_needs),
         )
 
 

@@ -19,6 +19,7 @@ from shared.display_name import DisplayName
 from shared.errors import ConfigError, HomeError
 from shared.files import sync_folder, write_file
 from shared.protection.organisation import OrganisationSettings
+from shared.supplements import SupplementKind
 from shared.tables import Table, read_table
 
 LOOPBACK = "127.0.0.1"
@@ -65,6 +66,11 @@ class CoordinatorSettings(Table):
         Who answers for the data; for the data-protection pack alone.
     exports
         Forms in which models are published beside their weights: `torch`, `onnx`, `monai`.
+    checkpoints
+        Which checkpoints of finished runs are kept: all, or the last, from which a run can be extended. The
+        files of every published model are kept in any case.
+    release_needs
+        Signed supplements without which no model is released: all, unless the federation wants fewer.
     """
 
     name: DisplayName
@@ -85,6 +91,8 @@ class CoordinatorSettings(Table):
     traces: TracesSettings | None = None
     organisation: OrganisationSettings = OrganisationSettings()
     exports: Sequence[ExportForm] = ()
+    checkpoints: Literal["all", "last"] = "all"
+    release_needs: Sequence[Annotated[SupplementKind, Field(strict=False)]] = tuple(SupplementKind)
 
     @property
     def console_address(self) -> str:

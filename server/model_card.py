@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import textwrap
 from collections.abc import Sequence
 
+from server.guarantees import guarantees
 from server.learning_curves import Lines
-from server.measure_tables import EXPLANATION, MeasureTable, measure_tables
 from server.summary import RunSummary, SitePart
-from shared.band_calibration import BandCalibration
 from shared.evaluation.measures import MEASURES, PER_ROUND
-from shared.masking.site_noise import epsilon_of_a_site
-from shared.plan import PatientNoisePlan, Plan
-from shared.reference import Reference
+from shared.plan import Plan
 
 OF_SITES = "dice_dense"
 """The measure that is shown of every site in every round."""
@@ -24,13 +20,11 @@ def write_model_card(
     summary: RunSummary,
     lines: Lines,
     plan: Plan,
-    reference: Reference,
     *,
     created_at: str,
     software: str,
-    calibration: BandCalibration | None,
 ) -> str:
-    """The card as Markdown."""
+    """The card as Markdown, as the model is published: its evaluation comes after it."""
     return "\n".join(
         [
             f"# {model_id}",
@@ -48,7 +42,7 @@ def write_model_card(
             f"| Network | {plan.model.network}, {plan.model.words}, input {plan.model.input_height_px} x "
             f"{plan.model.input_width_px} px |",
             *_start_row(plan),
-            f"| Density bands | {_bands(plan, calibration)} |",
+            f"| Density bands | {_bands(plan)} |",
             f"| Rounds | {summary.num_finished} of {summary.num_rounds} |",
             f"| Software | {software} |",
             "",
@@ -62,10 +56,10 @@ def write_model_card(
             "",
             "## How well it does",
             "",
-            "On each site's test part, which was used for nothing else.",
-            *textwrap.wrap(EXPLANATION, 100),
+            "What its evaluation shows on the sites' test parts, which were used for nothing else, was not",
+            "known when this was signed. It stands in signed supplements beside this file,",
+            "`supplement_*.json`; `mammofed-coordinator model show` tells them.",
             "",
-            *[line for table in measure_tables(summary.test) for line in _measure_table(table)],
             "## Per round",
             "",
             "The training loss is the mean over the sites, by their training examples. All else is of the",
@@ -79,7 +73,8 @@ def write_model_card(
             "## Limits",
             "",
             "- Research use; no clinical decision may rest on it.",
-            "- Measures CC and MLO views of whole breasts without implants. " + _refused(reference),
+            "- Measures CC and MLO views of whole breasts without implants; which images are refused as",
+            "  unlike those of training stands in the supplement on limits.",
             "- Trained and tested at the sites above only; other vendors and readers may differ.",
             f"- The coordinator saw {_seen(plan)} and the metrics above.",
             "",
@@ -87,52 +82,9 @@ def write_model_card(
     )
 
 
-def _seen(plan: Plan) -> str:
-    return "the sum of the sites' weight updates alone" if plan.is_masked else "each site's weight update"
-
-
 def _privacy(summary: RunSummary, plan: Plan) -> list[str]:
-    """What the weights can tell of one patient at most, where noise bounds it."""
-    if not plan.privacy.is_noisy:
-        return []
-    words = [_patients_privacy(summary, plan.privacy.patient_noise), _sites_privacy(summary, plan)]
-    paragraphs = [["", *textwrap.wrap(each, 100)] for each in words if each]
-    return ["## Privacy", *[line for paragraph in paragraphs for line in paragraph], ""]
-
-
-def _patients_privacy(summary: RunSummary, noise: PatientNoisePlan | None) -> str:
-    if noise is None:
-        return ""
-    told = [part.epsilon for part in summary.parts if part.epsilon is not None]
-    return (
-        f"Differential privacy of a patient: epsilon {max(told, default=math.nan):.2f} at most (the largest "
-        f"that a site tells of this run), delta {noise.delta:g}, at each site for itself. DP-SGD with noise "
-        f"of {noise.multiplier:g} times the bound of {noise.gradient_norm:g}; the unit is a patient with all "
-        "her images in a site's training part. Composed as privacy loss distributions over all steps; "
-        "Poisson sampling, neighbours by one patient more or less. Not covered: how many examples and "
-        "patients a site has, that and when it took part, how long it computed, patients of whom two sites "
-        "have images, other runs on the same patients, and whoever chose this model among others."
-    )
-
-
-def _sites_privacy(summary: RunSummary, plan: Plan) -> str:
-    noise = plan.privacy.site_noise
-    if noise is None:
-        return ""
-    epsilon = epsilon_of_a_site(summary.num_finished, multiplier=noise.multiplier, delta=noise.delta)
-    return (
-        f"Differential privacy of a site: epsilon {epsilon:.2f} at most over the {summary.num_finished} "
-        f"rounds of this run, delta {noise.delta:g}. Skellam noise of {noise.multiplier:g} times what one "
-        "site can move, added by the sites under their masks; the unit is a site with all its patients. It "
-        f"holds while {plan.privacy.colluding_sites} sites at most help the coordinator. Composed by Renyi "
-        "divergences; neighbours by one site more or less. Not covered: that and when a site took part, how "
-        "long it computed, runs before this one, and whoever chose this model among others."
-    )
-
-
-def _measure_table(table: MeasureTable) -> list[str]:
-    alignment = ["---", *["---:"] * (len(table.head) - 1)]
-    return [f"### {table.title}", "", *_markdown([table.head, alignment, *table.rows]), ""]
+    paragraphs = [["", *textwrap.wrap(each, 100)] for each in guarantees(summary, plan)]
+    return ["## Privacy", *[line for each in paragraphs for line in each], ""] if paragraphs else []
 
 
 def _start_row(plan: Plan) -> list[str]:
@@ -146,21 +98,20 @@ def _start_row(plan: Plan) -> list[str]:
     return [f"| Started from | {began} (SHA-256 `{plan.initial_weights}`) |"]
 
 
-def _bands(plan: Plan, calibration: BandCalibration | None) -> str:
-    """How the bands are found, and whether they are calibrated."""
-    if calibration is not None:
-        return calibration.words
+def _bands(plan: Plan) -> str:
+    """How the bands are found. Whether they are calibrated is for the evaluation to say."""
     if plan.model.density_band is None:
         return "uncalibrated: cut-points of percent density that nobody has fitted"
-    sources = {"readers": "readers' categories", "simulated": "simulated categories, not readers'"}
-    return f"uncalibrated: learnt from {sources[plan.model.density_band]}"
+    sources = {
+        "readers": "readers' categories; uncalibrated unless the supplement on calibration says otherwise",
+        "simulated": "simulated categories, not readers': uncalibrated",
+    }
+    return f"learnt from {sources[plan.model.density_band]}"
 
 
-def _refused(reference: Reference) -> str:
-    """Which other images are refused."""
-    if reference.appearance is None:
-        return "An image is refused by its outline alone: too few were told of."
-    return f"An image is refused that is unlike {reference.appearance.num_examples} training images."
+def _seen(plan: Plan) -> str:
+    """What of the updates."""
+    return "the sum of the sites' weight updates alone" if plan.is_masked else "each site's weight update"
 
 
 def _round_table(summary: RunSummary, lines: Lines) -> list[str]:

@@ -1,9 +1,8 @@
-"""Publishing a run's model: one signed package, registered in one transaction."""
+"""Publishing a run's model: one signed package, registered in one transaction, before its evaluation."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -12,22 +11,21 @@ from server.coordinator import Coordinator
 from server.curves import draw_curves
 from server.learning_curves import lines_of
 from server.model_card import write_model_card
-from server.reference import reference_of
+from server.passport import passport_of, to_json
 from server.run_document import run_document
 from server.store import Checkpoint, Model, ModelFile, Run
 from server.summary import summarize
-from shared.band_calibration import calibration_of
 from shared.errors import AggregationError, ConfigError
 from shared.model import blank_model, model_around
 from shared.model.weights import load
 from shared.package import (
     CURVES,
+    LINEAGE,
     MANIFEST,
     MANIFEST_TYPE,
     METRICS,
     MODEL_CARD,
     PLAN,
-    REFERENCE,
     SIGNATURE,
     WEIGHTS,
     Manifest,
@@ -40,33 +38,20 @@ log = logging.getLogger(__name__)
 
 
 def publish(coordinator: Coordinator, run: Run, final: Checkpoint) -> Model:
-    """Make the signed package of a run's last weights and register it."""
+    """Make the signed package of a run's last weights and register it, a candidate."""
     now = datetime.now(UTC)
     model_id = f"{run.name}-{run.run_id.removeprefix('run-')}"
     software = f"mammofed {version('mammofed')}, flwr {version('flwr')}, torch {version('torch')}"
     summary, lines = summarize(run, coordinator), lines_of(coordinator, run.run_id)
     created_at = now.isoformat(timespec="seconds")
     plan = Plan.from_toml(run.plan_toml)
-    told = [part.evaluation for part in summary.test if part.evaluation is not None]
-    calibration = calibration_of(plan.model.density_band, told)
-    reference = reference_of(coordinator.runs.answers(run.run_id))
-    card = write_model_card(
-        model_id,
-        summary,
-        lines,
-        plan,
-        reference,
-        created_at=created_at,
-        software=software,
-        calibration=calibration,
-    )
-    document = run_document(summary, coordinator)
+    card = write_model_card(model_id, summary, lines, plan, created_at=created_at, software=software)
     blobs = {
         WEIGHTS: final.weights,
         PLAN: coordinator.blobs.put_bytes(run.plan_toml.encode()),
         MODEL_CARD: coordinator.blobs.put_bytes(card.encode()),
-        REFERENCE: coordinator.blobs.put_bytes(reference.to_bytes()),
-        METRICS: coordinator.blobs.put_bytes(json.dumps(document, indent=2).encode()),
+        LINEAGE: coordinator.blobs.put_bytes(to_json(passport_of(coordinator, run, plan))),
+        METRICS: coordinator.blobs.put_bytes(to_json(run_document(summary, coordinator))),
         CURVES: coordinator.blobs.put_bytes(draw_curves(summary, lines)),
         **{
             name: coordinator.blobs.put_bytes(content) for name, content in _exports(coordinator, plan, final)
@@ -79,7 +64,6 @@ def publish(coordinator: Coordinator, run: Run, final: Checkpoint) -> Model:
         coordinator=coordinator.name,
         created_at=created_at,
         software=software,
-        band_calibration=calibration,
         files=[
             ManifestFile(name=name, sha256=blob.digest, size_bytes=blob.size_bytes)
             for name, blob in sorted(blobs.items())

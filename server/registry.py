@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from pathlib import Path
 
 from server.coordinator import Coordinator
-from server.store.models import Model, Release
+from server.store.models import Model, ModelFile, Release
+from server.supplements import supplements_of
 from shared.audit.events import ModelDownloaded
 from shared.consent.records import is_plain
-from shared.errors import ConfigError, StoreError
-from shared.files import PUBLIC_FILE, write_file
-from shared.package import VerifiedPackage, verify_package
+from shared.errors import ConfigError, StoreError, TamperedError
+from shared.files import PUBLIC_FILE
+from shared.package import MANIFEST, SIGNATURE, VerifiedPackage, verify_manifest, verify_package
 from shared.records import MAX_REASON_CHARACTERS
+from shared.transfer.blob_ref import BlobRef
 
 
 def release(coordinator: Coordinator, model_id: str, *, actor: str) -> Release:
     """Say that a model may be used in the clinic; it is, once two persons have said so.
 
-    Raises as `Models.release`.
+    Raises as `Models.release`, and as `supplements_of`: what is damaged is not released.
     """
-    return coordinator.models.release(model_id, actor=actor, at=time.time())
+    supplements_of(coordinator, coordinator.models.get(model_id))
+    needs = coordinator.release_needs
+    return coordinator.models.release(model_id, needs=needs, actor=actor, at=time.time())
 
 
 def revoke(coordinator: Coordinator, model_id: str, reason: str, *, actor: str) -> Model:
@@ -53,7 +58,7 @@ def download(coordinator: Coordinator, model_id: str, folder: Path, *, actor: st
     TamperedError
         A stored byte is not the one that was signed.
     """
-    files = coordinator.models.files(coordinator.models.get(model_id).model_id)
+    files = verified_files(coordinator, model_id)
     try:
         folder.mkdir(parents=True)
     except FileExistsError as error:
@@ -62,11 +67,60 @@ def download(coordinator: Coordinator, model_id: str, folder: Path, *, actor: st
         raise StoreError(
             f"The output folder cannot be made: {error.strerror}.", "Give another one."
         ) from error
-    for file in files:
-        write_file(
-            folder / file.name, coordinator.blobs.path(file.blob.digest).read_bytes(), mode=PUBLIC_FILE
-        )
+    try:
+        for file in files:
+            shutil.copyfile(coordinator.blobs.path(file.blob.digest), folder / file.name)
+            (folder / file.name).chmod(PUBLIC_FILE)
+    except OSError as error:
+        raise StoreError(f"A file cannot be written: {error.strerror}.", "Free disk space.") from error
     package = verify_package(folder, coordinator.anchors.signing_key, coordinator.anchors.retired_keys)
-    event = ModelDownloaded(subject=model_id, manifest_sha256=package.manifest_sha256)
-    coordinator.audit.append(event, actor=actor, at=time.time())
+    note_download(coordinator, model_id, actor=actor)
     return package
+
+
+def verified_files(coordinator: Coordinator, model_id: str) -> list[ModelFile]:
+    """The files of a model after each was held against what was signed, block by block: none is in memory.
+
+    1. the signature over the manifest, 2. each file that it names, 3. the supplements.
+
+    Raises
+    ------
+    NotFoundError
+        No model has this id, or a file is missing on the disk.
+    TamperedError
+        A stored byte is not the one that was signed.
+    """
+    model, anchors = coordinator.models.get(model_id), coordinator.anchors
+    files = coordinator.models.files(model_id)
+    blobs = {file.name: file.blob for file in files}
+    # 1.
+    manifest_bytes, signature = (
+        coordinator.blobs.path(blobs[name].digest).read_bytes() for name in (MANIFEST, SIGNATURE)
+    )
+    manifest = verify_manifest(manifest_bytes, signature, anchors.signing_key, anchors.retired_keys)
+    # 2.
+    for file in manifest.files:
+        signed = BlobRef(digest=file.sha256, size_bytes=file.size_bytes)
+        try:
+            coordinator.blobs.verify(signed)
+        except TamperedError as error:
+            raise _not_as_signed(file.name) from error
+        if blobs.get(file.name) != signed:
+            raise _not_as_signed(file.name)
+    # 3.
+    supplements_of(coordinator, model)
+    return files
+
+
+def note_download(coordinator: Coordinator, model_id: str, *, actor: str) -> None:
+    """Write down who took a model, or a part of it."""
+    model = coordinator.models.get(model_id)
+    event = ModelDownloaded(subject=model_id, manifest_sha256=model.manifest_sha256)
+    coordinator.audit.append(event, actor=actor, at=time.time())
+
+
+def _not_as_signed(name: str) -> TamperedError:
+    return TamperedError(
+        f"The model's file '{name}' is not the one that was signed.",
+        "Do not hand it out: check the disk, and restore the coordinator's backup.",
+    )

@@ -14,8 +14,9 @@ from server.lifecycle import RoundState, RunState
 from server.masked_exchanges import exchange_masked, named_survivors
 from server.patience import counting_patience_s
 from server.publication import publish
-from server.session import Session, gather, present, require_going_on
+from server.session import Session, gather, gather_any, require_going_on
 from server.store import Answer, Checkpoint, Round, Run, Site
+from server.supplements import supplement
 from server.weighting import SiteWeights
 from shared.errors import (
     AggregationError,
@@ -27,7 +28,7 @@ from shared.errors import (
     TransferError,
 )
 from shared.plan import Plan
-from shared.records import ROUND_PHASES, Phase
+from shared.records import ROUND_PHASES, Contribution, Phase
 
 GATHER_S = 20.0
 """How long a run that is taken up waits for sites that start or come back, once there is a quorum."""
@@ -36,10 +37,10 @@ MAX_ATTEMPTS = 3
 
 
 def run_rounds(run_id: str, channel: SiteChannel, coordinator: Coordinator) -> None:
-    """Carry a run through its rounds and publish its model.
+    """Carry a run through its rounds, publish its model, and supplement that by what its evaluation shows.
 
-    Every aggregate is a checkpoint before anything else happens with it; a run that was interrupted goes on
-    from the last one.
+    Every aggregate is a checkpoint before anything else happens with it, and the model is published before
+    anybody evaluates it; a run that was interrupted goes on from there.
 
     A run that is over already, or is stopped meanwhile, is left as it is.
 
@@ -48,7 +49,7 @@ def run_rounds(run_id: str, channel: SiteChannel, coordinator: Coordinator) -> N
     StoreError, ClockError
         The store or its disk refuses, or the clock is wrong; the run is as it was, and can be carried on.
     MammofedError
-        The run cannot go on; it is recorded as failed, and its checkpoints stay.
+        The run cannot go on; it is recorded as failed, and its checkpoints and its model stay.
     """
     run = coordinator.runs.get(run_id)
     if run.state.is_over:
@@ -60,11 +61,13 @@ def run_rounds(run_id: str, channel: SiteChannel, coordinator: Coordinator) -> N
         while checkpoint.number < session.plan.rounds.count:
             checkpoint = _run_round(session, checkpoint, patience_s=patience_s)
             patience_s = 0
+        require_going_on(session)
+        model = coordinator.models.of_run(run_id) or publish(coordinator, session.run, checkpoint)
         _evaluate(session, checkpoint)
         require_going_on(session)
-        if coordinator.models.of_run(run_id) is None:
-            publish(coordinator, session.run, checkpoint)
+        supplement(coordinator, session.run, model)
         coordinator.runs.move(run_id, RunState.FINISHED, at=time.time())
+        _forget_blobs(coordinator)
     except MammofedError as error:
         if is_of_this_machine(error):
             raise
@@ -225,12 +228,22 @@ def _forget_blobs(coordinator: Coordinator, newest: Checkpoint | None = None) ->
 
 
 def _evaluate(session: Session, final: Checkpoint) -> None:
-    """Ask every site that is online how the final weights do on its test part."""
+    """Ask every site that is online how the final weights do on its test part.
+
+    Raises
+    ------
+    QuorumError
+        No site answers.
+    """
     session.coordinator.blobs.verify(final.weights)
-    cohort = present(session)
-    if not cohort:
-        return
-    opened = open_round(session, cohort, final, number=final.number, phase=Phase.EVALUATE)
-    exchange(session, opened, cohort)
-    session.coordinator.runs.close_round(opened, None, state=RoundState.AGGREGATED, at=time.time())
-    _forget_blobs(session.coordinator)
+    given = list[Contribution]()
+    if cohort := gather_any(session, patience_s=GATHER_S):
+        opened = open_round(session, cohort, final, number=final.number, phase=Phase.EVALUATE)
+        given = exchange(session, opened, cohort)
+        session.coordinator.runs.close_round(opened, None, state=RoundState.AGGREGATED, at=time.time())
+        _forget_blobs(session.coordinator)
+    if not given:
+        raise QuorumError(
+            "The model is published, and no site has evaluated it.",
+            "Ask the sites to run `mammofed-site start`; `run resume` then has them evaluate it.",
+        )

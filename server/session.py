@@ -134,3 +134,14 @@ def gather(
                 "Ask the sites to run `mammofed-site start` (and `resume`), then start the run again.",
             )
         time.sleep(GATHER_POLL_S)
+
+
+def gather_any(session: Session, *, patience_s: float) -> list[Site]:
+    """The sites that can be asked, as soon as one can; none after so long. Raises as `require_going_on`."""
+    began = time.monotonic()
+    while True:
+        require_going_on(session)
+        there = present(session)
+        if there or time.monotonic() - began >= patience_s:
+            return there
+        time.sleep(min(GATHER_POLL_S, patience_s))

@@ -1,29 +1,39 @@
-"""A published model as a folder: signed manifest, weights, plan, model card.
+"""A published model as a folder: signed manifest, weights, plan, lineage, model card, and signed supplements.
 
 The manifest names every file with its SHA-256; `manifest.sig` is the coordinator's signed envelope over the
-manifest. `verify_package` is the only way to a `VerifiedPackage`, and what is read from one is what was
-verified.
+manifest. What the model's evaluation has shown lies beside it (`shared.supplements`). `verify_package` is the
+only way to a `VerifiedPackage`, and what is read from one is what was verified.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from shared.band_calibration import BandCalibration
 from shared.errors import NotFoundError, PlanError, TamperedError, TrustError
 from shared.plan import Plan
 from shared.reference import Reference
+from shared.supplements import (
+    Calibration,
+    Limits,
+    Supplement,
+    SupplementKind,
+    lines_of,
+    to_json,
+    verify_supplement,
+)
 from shared.tables import Table
 from shared.trust.anchors import RetiredKey
-from shared.trust.envelope import Envelope, verify
+from shared.trust.envelope import Envelope
 from shared.trust.keys import VerifyKey
+from shared.trust.retired import require_signed_in_time, verify_by_any
 
 MANIFEST_TYPE = "application/vnd.mammofed.manifest+json"
 MANIFEST = "manifest.json"
@@ -32,7 +42,7 @@ WEIGHTS = "weights.safetensors"
 PLAN = "plan.toml"
 MODEL_CARD = "model_card.md"
 METRICS = "metrics.json"
-REFERENCE = "reference.json"
+LINEAGE = "lineage.json"
 CURVES = "learning_curves.png"
 
 
@@ -45,22 +55,15 @@ class ManifestFile(Table):
 
 
 class Manifest(Table):
-    """What a package holds and where it comes from: the model's passport.
+    """What a package holds and where it comes from: the model's passport, before its evaluation."""
 
-    Attributes
-    ----------
-    band_calibration
-        Lets the model's density bands be called by the readers' word; None forbids it.
-    """
-
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     model_id: str
     run_id: str
     plan_sha256: str
     coordinator: str
     created_at: str
     software: str
-    band_calibration: BandCalibration | None = None
     files: list[ManifestFile]
 
     def to_bytes(self) -> bytes:
@@ -82,19 +85,51 @@ class VerifiedPackage:
         The plan it was trained under.
     weights
         safetensors bytes.
-    reference
-        What each image that the model is used on is judged by.
+    supplements
+        Those that lie beside it, verified.
     """
 
     manifest: Manifest
     manifest_sha256: str
     plan: Plan
     weights: bytes
-    reference: Reference
+    supplements: Mapping[SupplementKind, Supplement]
+
+    def to_json(self) -> dict[str, object]:
+        """Plain JSON values: whose passport it is, and what its evaluation has shown."""
+        return {
+            "model_id": self.manifest.model_id,
+            "manifest_sha256": self.manifest_sha256,
+            "created_at": self.manifest.created_at,
+            "verified": True,
+            "supplements": to_json(self.supplements),
+        }
+
+    @property
+    def lines(self) -> Sequence[str]:
+        """For a person."""
+        return [
+            f"{self.manifest.model_id}, published {self.manifest.created_at}, verified",
+            f"  manifest {self.manifest_sha256}",
+            *lines_of(self.supplements),
+        ]
+
+    @property
+    def reference(self) -> Reference:
+        """What each image that the model is used on is judged by; empty before its evaluation."""
+        limits = self.supplements.get(SupplementKind.LIMITS)
+        return limits.content.reference if limits and isinstance(limits.content, Limits) else Reference()
+
+    @property
+    def band_calibration(self) -> BandCalibration | None:
+        """Lets the model's density bands be called by the readers' word; None forbids it."""
+        told = self.supplements.get(SupplementKind.CALIBRATION)
+        return told.content.bands if told and isinstance(told.content, Calibration) else None
 
 
 def verify_package(folder: Path, key: VerifyKey, retired: Sequence[RetiredKey] = ()) -> VerifiedPackage:
-    """Verify a package: 1. the signature over the manifest, 2. each file's digest, 3. what it must hold.
+    """Verify a package: 1. the signature over the manifest, 2. each file's digest, 3. what it must hold,
+    4. the supplements beside it.
 
     Parameters
     ----------
@@ -121,21 +156,27 @@ def verify_package(folder: Path, key: VerifyKey, retired: Sequence[RetiredKey] =
         if hashlib.sha256(contents[file.name]).hexdigest() != file.sha256:
             raise _tampered(file.name)
     # 3.
-    if not {PLAN, WEIGHTS, REFERENCE} <= contents.keys():
+    if not {PLAN, WEIGHTS} <= contents.keys():
         raise _unknown_form()
     if hashlib.sha256(contents[PLAN]).hexdigest() != manifest.plan_sha256:
         raise _tampered(PLAN)
     try:
         plan = Plan.from_toml(contents[PLAN])
-        reference = Reference.model_validate_json(contents[REFERENCE])
-    except (PlanError, ValidationError) as error:
+    except PlanError as error:
         raise _unknown_form() from error
+    # 4.
+    manifest_sha256 = hashlib.sha256(manifest_bytes).hexdigest()
+    supplements = {
+        kind: verify_supplement(_read(folder, kind.file), kind, manifest_sha256, key, retired)
+        for kind in SupplementKind
+        if (folder / kind.file).exists()
+    }
     return VerifiedPackage(
         manifest=manifest,
-        manifest_sha256=hashlib.sha256(manifest_bytes).hexdigest(),
+        manifest_sha256=manifest_sha256,
         plan=plan,
         weights=contents[WEIGHTS],
-        reference=reference,
+        supplements=supplements,
     )
 
 
@@ -143,20 +184,15 @@ def verify_manifest(
     manifest_bytes: bytes, signature: bytes, key: VerifyKey, retired: Sequence[RetiredKey] = ()
 ) -> Manifest:
     """A manifest whose signature is the coordinator's. Raises as `verify_package`."""
-    envelope = Envelope.from_bytes(signature)
-    signer = next((one for one in retired if one.key.key_id == envelope.key_id), None)
-    if verify(envelope, MANIFEST_TYPE, signer.key if signer else key) != manifest_bytes:
+    signed, good_until = verify_by_any(Envelope.from_bytes(signature), MANIFEST_TYPE, key, retired)
+    if signed != manifest_bytes:
         raise _tampered(MANIFEST)
     try:
         manifest = Manifest.model_validate_json(manifest_bytes)
         created_at = datetime.fromisoformat(manifest.created_at).timestamp()
     except ValueError as error:  # pydantic's own errors are such too
         raise _unknown_form() from error
-    if signer and created_at > signer.retired_at:
-        raise TrustError(
-            "The model was signed by a key of the coordinator that had been retired.",
-            "Do not use it, and tell the coordinator: somebody else may hold that key.",
-        )
+    require_signed_in_time(created_at, good_until)
     return manifest
 
 

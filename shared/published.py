@@ -16,6 +16,7 @@ from pydantic import AfterValidator, Field
 from shared.consent.records import Protocol, is_plain
 from shared.record import PROTOCOL, Record
 from shared.records import MAX_REASON_CHARACTERS
+from shared.supplements import SupplementKind
 from shared.transfer.blob_ref import BlobRef
 
 PUBLISHED_TYPE = "application/vnd.mammofed.published+json"
@@ -53,6 +54,8 @@ class PublishedModel(Record):
         Seconds since the Unix epoch.
     reason
         Why it was revoked, in plain words; empty if it was not.
+    supplements
+        What its evaluation has shown, so far; none is taken back or replaced.
     """
 
     model_id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,79}$")]
@@ -61,6 +64,7 @@ class PublishedModel(Record):
     signature: BlobRef
     created_at: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     reason: Annotated[str, Field(max_length=MAX_REASON_CHARACTERS), AfterValidator(_plain)] = ""
+    supplements: dict[SupplementKind, BlobRef] = Field(default_factory=dict)
 
 
 class PublishedModels(Record):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import (
@@ -27,6 +29,7 @@ from shared.audit.log import take_write_lock
 from shared.errors import TrustError
 from shared.published import MODEL_TRANSITIONS, ModelState, PublishedModel, PublishedModels
 from shared.store import transaction
+from shared.supplements import SupplementKind
 from shared.transfer.blob_ref import BlobRef
 
 known_model = Table(
@@ -40,6 +43,7 @@ known_model = Table(
     Column("signature_bytes", Integer, nullable=False),
     Column("created_at", Float, nullable=False, comment="seconds since the epoch, UTC"),
     Column("reason", Text, nullable=False, comment="why it was revoked"),
+    Column("supplements", Text, nullable=False, server_default="{}", comment="blobs by kind, JSON"),
     CheckConstraint("state IN ('candidate', 'released', 'revoked')", name="state_known"),
 )
 
@@ -70,23 +74,21 @@ class Models:
     def hear(self, told: PublishedModels, *, actor: str, at: float) -> tuple[PublishedModel, ...]:
         """Keep a list whose signature was verified; the models that it newly revokes.
 
-        What an older list says of a model changes nothing.
+        What an older list says of a model changes nothing: states move forward, supplements come.
 
         Raises
         ------
         TrustError
-            A model has another content than it had; nothing of the list is kept.
+            A model or a supplement has another content than it had; nothing of the list is kept.
         """
         newly_revoked = []
         with transaction(self._engine) as connection:
             take_write_lock(connection)
             for one in told.models:
                 known = _find(connection, one.model_id)
-                if known is not None and (known.manifest, known.signature) != (one.manifest, one.signature):
-                    raise TrustError(
-                        "A published model was told of again with another content.",
-                        "Tell the coordinator: a changed model is a model of its own.",
-                    )
+                if known is not None:
+                    _require_same(known, one)
+                    _keep_supplements(connection, known, one)
                 if known is not None and one.state not in MODEL_TRANSITIONS[known.state]:
                     continue
                 if known is not None:
@@ -157,6 +159,30 @@ def _find(connection: Connection, model_id: str) -> PublishedModel | None:
     return None if row is None else _to_model(row)
 
 
+def _require_same(known: PublishedModel, told: PublishedModel) -> None:
+    both = known.supplements.keys() & told.supplements.keys()
+    if (known.manifest, known.signature) != (told.manifest, told.signature) or any(
+        known.supplements[kind] != told.supplements[kind] for kind in both
+    ):
+        raise TrustError(
+            "A published model was told of again with another content.",
+            "Tell the coordinator: a changed model is a model of its own.",
+        )
+
+
+def _keep_supplements(connection: Connection, known: PublishedModel, told: PublishedModel) -> None:
+    if not told.supplements.keys() <= known.supplements.keys():
+        of_model = known_model.c.model_id == known.model_id
+        values = {"supplements": _to_text({**known.supplements, **told.supplements})}
+        connection.execute(update(known_model).where(of_model).values(**values))
+
+
+def _to_text(supplements: Mapping[SupplementKind, BlobRef]) -> str:
+    return json.dumps(
+        {kind.value: [supplements[kind].digest, supplements[kind].size_bytes] for kind in sorted(supplements)}
+    )
+
+
 def _row(model: PublishedModel) -> dict[str, object]:
     return {
         "model_id": model.model_id,
@@ -167,6 +193,7 @@ def _row(model: PublishedModel) -> dict[str, object]:
         "signature_bytes": model.signature.size_bytes,
         "created_at": model.created_at,
         "reason": model.reason,
+        "supplements": _to_text(model.supplements),
     }
 
 
@@ -178,4 +205,8 @@ def _to_model(row: RowMapping) -> PublishedModel:
         signature=BlobRef(digest=row["signature_sha256"], size_bytes=row["signature_bytes"]),
         created_at=row["created_at"],
         reason=row["reason"],
+        supplements={
+            SupplementKind(kind): BlobRef(digest=digest, size_bytes=size_bytes)
+            for kind, (digest, size_bytes) in json.loads(row["supplements"]).items()
+        },
     )

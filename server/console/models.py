@@ -2,35 +2,33 @@
 
 from __future__ import annotations
 
-import tempfile
-import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import IO
 
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response, StreamingResponse
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from server.comparison import Comparison, by_badness, compare
+from server.console.downloads import archive_response, file_response
 from server.console.gate import acting
 from server.console.pages import page
 from server.coordinator import Coordinator
 from server.lineage import lineage
 from server.measure_tables import EXPLANATION, measure_tables
-from server.registry import download, release, revoke
+from server.registry import note_download, release, revoke, verified_files
 from server.summary import last_parts
+from server.supplements import supplements_of
 from shared.evaluation.measures import MEASURES, Figure
 from shared.package import MODEL_CARD
 from shared.persons.roles import Action
 from shared.plan import Plan
 from shared.records import Phase
+from shared.supplements import SupplementKind
 
 PLACE = "/models"
 MEASURE = "dice_dense"
 NUM_HEATS = 6
-CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +51,7 @@ class ModelPages:
         return [
             Route(PLACE, self.list, methods=["GET"]),
             Route(f"{PLACE}/{{model_id}}", self.show, methods=["GET"]),
+            Route(f"{PLACE}/{{model_id}}/files/{{name}}", self.file, methods=["GET"]),
             Route(f"{PLACE}/{{model_id}}/download", self.download, methods=["POST"]),
             Route(f"{PLACE}/{{model_id}}/release", self.release, methods=["POST"]),
             Route(f"{PLACE}/{{model_id}}/revoke", self.revoke, methods=["POST"]),
@@ -89,6 +88,9 @@ class ModelPages:
             run=run,
             plan=Plan.from_toml(run.plan_toml),
             files=files,
+            kinds=SupplementKind,
+            supplements=supplements_of(self._coordinator, model),
+            needs=self._coordinator.release_needs,
             card=self._coordinator.blobs.path(card.blob.digest).read_text("utf-8"),
             lineage=lineage(self._coordinator, run),
             compared=compared,
@@ -104,18 +106,17 @@ class ModelPages:
     def download(self, request: Request) -> Response:
         """The verified package as one archive; it is written down who took it."""
         actor, model_id = acting(request, Action.MODEL_DOWNLOAD), _model_id(request)
-        archive = tempfile.TemporaryFile()  # noqa: SIM115 - closed when all of it was sent
-        with tempfile.TemporaryDirectory() as folder:
-            place = Path(folder) / model_id
-            download(self._coordinator, model_id, place, actor=actor.name)
-            with zipfile.ZipFile(archive, "w") as packed:
-                for file in sorted(place.iterdir()):
-                    packed.write(file, f"{model_id}/{file.name}")
-        return StreamingResponse(
-            _sent(archive),
-            media_type="application/zip",
-            headers={"content-disposition": f'attachment; filename="{model_id}.zip"'},
-        )
+        files = verified_files(self._coordinator, model_id)
+        note_download(self._coordinator, model_id, actor=actor.name)
+        return archive_response(self._coordinator.blobs, files, model_id)
+
+    def file(self, request: Request) -> Response:
+        """One file as it was signed, or a part of it; each time it is written down who took it."""
+        actor, model_id = acting(request, Action.MODEL_DOWNLOAD), _model_id(request)
+        files = self._coordinator.models.files(self._coordinator.models.get(model_id).model_id)
+        answer = file_response(self._coordinator.blobs, files, str(request.path_params["name"]))
+        note_download(self._coordinator, model_id, actor=actor.name)
+        return answer
 
     def release(self, request: Request) -> Response:
         """Say that it may be used in the clinic; it may once a second person has said so."""
@@ -146,13 +147,6 @@ def matrix(compared: Comparison) -> Mapping[str, Mapping[str, Cell]]:
         }
         for model in compared.models
     }
-
-
-def _sent(archive: IO[bytes]) -> Iterator[bytes]:
-    with archive:
-        archive.seek(0)
-        while part := archive.read(CHUNK_BYTES):
-            yield part
 
 
 def _model_id(request: Request) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -12,13 +12,20 @@ from server.lifecycle import require_transition
 from server.store.audit import append
 from server.store.schema import metadata, model, model_file
 from shared.audit.event import Event
-from shared.audit.events import ModelPublished, ModelReleaseAsked, ModelReleased, ModelRevoked
+from shared.audit.events import (
+    ModelPublished,
+    ModelReleaseAsked,
+    ModelReleased,
+    ModelRevoked,
+    ModelSupplemented,
+)
 from shared.audit.log import take_write_lock
-from shared.errors import NotFoundError, TrustError
+from shared.errors import AggregationError, NotFoundError, TrustError
 from shared.package import MANIFEST, SIGNATURE
 from shared.persons.person import PersonState
 from shared.published import MODEL_TRANSITIONS, ModelState, PublishedModel, PublishedModels
 from shared.store import transaction
+from shared.supplements import SupplementKind
 from shared.transfer.blob_ref import BlobRef
 
 PERSON = "person:"
@@ -93,14 +100,7 @@ class Models:
                 )
             )
             for file in files:
-                connection.execute(
-                    insert(model_file).values(
-                        model_id=published.model_id,
-                        name=file.name,
-                        digest=file.blob.digest,
-                        size_bytes=file.blob.size_bytes,
-                    )
-                )
+                _add_file(connection, published.model_id, file)
             event = ModelPublished(
                 subject=published.model_id,
                 run_id=published.run_id,
@@ -108,17 +108,39 @@ class Models:
             )
             append(connection, event, actor="coordinator", at=published.created_at)
 
-    def release(self, model_id: str, *, actor: str, at: float) -> Release:
+    def supplement(self, supplemented: Model, files: Sequence[ModelFile], *, at: float) -> None:
+        """Register what a model's evaluation has shown, in one transaction; what is there already stays."""
+        named = select(model_file.c.name).where(model_file.c.model_id == supplemented.model_id)
+        with transaction(self._engine) as connection:
+            take_write_lock(connection)
+            there = set(connection.execute(named).scalars())
+            new = [file for file in files if file.name not in there]
+            for file in new:
+                _add_file(connection, supplemented.model_id, file)
+            if new:
+                event = ModelSupplemented(
+                    subject=supplemented.model_id,
+                    manifest_sha256=supplemented.manifest_sha256,
+                    num_supplements=len(new),
+                )
+                append(connection, event, actor="coordinator", at=at)
+
+    def release(self, model_id: str, *, needs: Collection[SupplementKind], actor: str, at: float) -> Release:
         """A named person says that a candidate may be used in the clinic; the second one makes it so.
 
         A first word of somebody who was disabled since counts for nothing.
+
+        Parameters
+        ----------
+        needs
+            Supplements without which none is released.
 
         Raises
         ------
         NotFoundError
             No model has this id.
         AggregationError
-            Its state does not allow it.
+            Its state does not allow it, or a supplement is missing.
         TrustError
             Who acts is no named person, or the same one again.
         """
@@ -131,6 +153,7 @@ class Models:
             take_write_lock(connection)
             known = _get(connection, model_id)
             require_transition(MODEL_TRANSITIONS, known.state, ModelState.RELEASED)
+            _require_supplements(connection, model_id, needs)
             first = known.release_asked_by
             if first == actor:
                 raise TrustError(
@@ -176,11 +199,8 @@ class Models:
 
     def published(self) -> PublishedModels:
         """What the sites are told."""
-        blobs = (
-            select(model_file)
-            .where(model_file.c.name.in_((MANIFEST, SIGNATURE)))
-            .order_by(model_file.c.model_id)
-        )
+        named = (MANIFEST, SIGNATURE, *(kind.file for kind in SupplementKind))
+        blobs = select(model_file).where(model_file.c.name.in_(named)).order_by(model_file.c.model_id)
         with transaction(self._engine) as connection:
             rows = connection.execute(select(model).order_by(model.c.created_at, model.c.model_id))
             models = [_to_model(row) for row in rows.mappings()]
@@ -194,6 +214,11 @@ class Models:
                     signature=refs[one.model_id, SIGNATURE],
                     created_at=one.created_at,
                     reason=one.revoked_because or "",
+                    supplements={
+                        kind: refs[one.model_id, kind.file]
+                        for kind in SupplementKind
+                        if (one.model_id, kind.file) in refs
+                    },
                 )
                 for one in models
                 if (one.model_id, MANIFEST) in refs and (one.model_id, SIGNATURE) in refs
@@ -250,6 +275,23 @@ def _get(connection: Connection, model_id: str) -> Model:
             f"There is no model '{model_id}'.", "`mammofed-coordinator model list` shows all."
         )
     return _to_model(row)
+
+
+def _add_file(connection: Connection, model_id: str, file: ModelFile) -> None:
+    values = {"model_id": model_id, "name": file.name}
+    blob = {"digest": file.blob.digest, "size_bytes": file.blob.size_bytes}
+    connection.execute(insert(model_file).values(**values, **blob))
+
+
+def _require_supplements(connection: Connection, model_id: str, needs: Collection[SupplementKind]) -> None:
+    named = select(model_file.c.name).where(model_file.c.model_id == model_id)
+    there = set(connection.execute(named).scalars())
+    missing = [kind.value for kind in SupplementKind if kind in needs and kind.file not in there]
+    if missing:
+        raise AggregationError(
+            f"A release needs what the model's evaluation shows, and lacks: {', '.join(missing)}.",
+            "`run show` tells what became of the evaluation; `run resume` has one that failed done again.",
+        )
 
 
 def _change(connection: Connection, model_id: str, **values: str | float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -29,6 +30,16 @@ class Outcome:
 
     counted: Counted | None = None
     rejected: Rejected | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """That a site took part in a round that is in a checkpoint; the hash of what it signed."""
+
+    number: int
+    attempt: int
+    site_id: str
+    envelope_sha256: str
 
 
 class Outcomes:
@@ -111,6 +122,31 @@ class Outcomes:
             site_id: Contribution.from_bytes(payload.encode()).num_examples
             for site_id, payload in last.items()
         }
+
+    def receipts(self, run_id: str) -> list[Receipt]:
+        """Of every contribution that is in a checkpoint of a run, by round and site."""
+        query = (
+            select(answer.c.number, answer.c.attempt, answer.c.site_id, answer.c.envelope)
+            .join(round_, and_(*(answer.c[name] == round_.c[name] for name in ATTEMPT_KEY)))
+            .where(
+                answer.c.run_id == run_id,
+                answer.c.phase == Phase.TRAIN.value,
+                answer.c.state == AnswerState.ADMITTED,
+                answer.c.envelope.is_not(None),
+                round_.c.state == RoundState.AGGREGATED,
+            )
+            .order_by(answer.c.number, answer.c.site_id)
+        )
+        with transaction(self._engine) as connection:
+            return [
+                Receipt(
+                    number=row.number,
+                    attempt=row.attempt,
+                    site_id=row.site_id,
+                    envelope_sha256=hashlib.sha256(row.envelope).hexdigest(),
+                )
+                for row in connection.execute(query)
+            ]
 
     def counts(self, run_ids: Sequence[str]) -> list[Mapping[str, int]]:
         """Training examples by site, of each exchange in which sites were counted, in order."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import Select, and_, exists, func, select
 
@@ -11,18 +11,32 @@ from server.store.schema import ATTEMPT_KEY, answer, consent, round_, run
 from shared.records import Phase
 
 
-def kept_digests() -> list[Select[Any]]:
-    """Of plans, first weights, bases and aggregates with their states; of deltas while they are fetched."""
-    columns = (
-        run.c.plan_sha256,
-        run.c.initial_digest,
-        round_.c.base_digest,
-        round_.c.base_state_digest,
-        round_.c.aggregate_digest,
-        round_.c.aggregate_state_digest,
-    )
+def kept_digests(*, finished: Literal["all", "last"]) -> list[Select[Any]]:
+    """Of plans, first weights, bases and aggregates with their states; of deltas while they are fetched.
+
+    Parameters
+    ----------
+    finished
+        Which checkpoints of finished runs stay: all, or the last, from which a run can be extended.
+    """
+    aggregates = (round_.c.aggregate_digest, round_.c.aggregate_state_digest)
+    of_rounds = [select(each) for each in (round_.c.base_digest, round_.c.base_state_digest, *aggregates)]
+    if finished == "last":
+        of_round = round_.alias()
+        last = (
+            select(func.max(of_round.c.number))
+            .where(of_round.c.run_id == round_.c.run_id, of_round.c.aggregate_digest.is_not(None))
+            .scalar_subquery()
+        )
+        is_finished = round_.c.run_id.in_(select(run.c.run_id).where(run.c.state == RunState.FINISHED))
+        of_rounds = [
+            *(each.where(~is_finished) for each in of_rounds),
+            *(select(each).where(is_finished, round_.c.number == last) for each in aggregates),
+        ]
     return [
-        *map(select, columns),
+        select(run.c.plan_sha256),
+        select(run.c.initial_digest),
+        *of_rounds,
         select(round_.c.base_delta_digest).where(round_.c.state == RoundState.OPEN),
     ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Literal
 
 from sqlalchemy import (
     Connection,
@@ -316,14 +317,15 @@ class Runs:
             for row in rows
         ]
 
-    def digests(self) -> frozenset[str]:
+    def digests(self, *, finished: Literal["all", "last"] = "all") -> frozenset[str]:
         """Every blob that is a run's plan, or the base or aggregate of a round with its strategy's state.
 
-        Of deltas those that sites may fetch now: of open attempts.
+        Of deltas those that sites may fetch now: of open attempts. See `run_blobs.kept_digests`.
         """
+        queries = kept_digests(finished=finished)
         with transaction(self._engine) as connection:
             return frozenset(
-                digest for query in kept_digests() for digest in connection.execute(query).scalars() if digest
+                digest for query in queries for digest in connection.execute(query).scalars() if digest
             )
 
     def waiting_updates(self) -> frozenset[str]:

@@ -334,6 +334,15 @@ class ModelPublished(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSupplemented(Event):
+    """What a model's evaluation has shown was signed and registered."""
+
+    name = "model.supplemented"
+    manifest_sha256: Digest
+    num_supplements: Count
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelReleaseAsked(Event):
     """A first person said that a model may be used in the clinic."""
 

@@ -9,6 +9,7 @@ import grpc
 
 from shared.errors import TamperedError
 from shared.transfer import transfer_pb2, transfer_pb2_grpc
+from shared.transfer.appending import Appending
 from shared.transfer.blob_ref import BlobRef
 from shared.transfer.blob_store import BlobStore
 from shared.transfer.partial_blob import PartialBlob
@@ -96,11 +97,13 @@ class BlobClient:
         if partial.have_bytes < total:
             request = transfer_pb2.FetchRequest(digest=partial.ref.digest, offset=partial.have_bytes)
             call = self._stub.Fetch(request)
-            with patience.cancelling(call):
+            done = partial.have_bytes
+            with patience.cancelling(call), Appending(partial) as appending:
                 for chunk in call:
-                    partial.append(chunk.data)
+                    appending.append(chunk.data)
                     patience.renew()
-                    progress(partial.have_bytes, total)
+                    done += len(chunk.data)
+                    progress(done, total)
         partial.finish()
 
     def send(

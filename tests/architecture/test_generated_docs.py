@@ -68,6 +68,7 @@ COMMANDS = {
     "mammofed-coordinator plan check": ["plan_file", "--home", "--json"],
     "mammofed-coordinator plan show": ["run_id", "--home", "--json"],
     "mammofed-coordinator model list": ["--home", "--json"],
+    "mammofed-coordinator model show": ["model_id", "--home", "--json"],
     "mammofed-coordinator model compare": ["--measure", "--home", "--json"],
     "mammofed-coordinator model release": ["model_id", "--home", "--json"],
     "mammofed-coordinator model revoke": ["model_id", "--reason", "--home", "--json"],
@@ -128,6 +129,7 @@ COMMANDS = {
     "mammofed-site leave": ["--yes", "--untold", "--home", "--json"],
     "mammofed-site serve-dicom": ["--home", "--json"],
     "mammofed-site model list": ["--home", "--json"],
+    "mammofed-site model show": ["model_id", "--home", "--json"],
     "mammofed-site model pull": ["model_id", "--home", "--json"],
     "mammofed-site model rollback": ["--home", "--json"],
     "mammofed-site segment": [

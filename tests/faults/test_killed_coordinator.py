@@ -137,7 +137,7 @@ class Moment(StrEnum):
     BEFORE = "before aggregation"
     WITHIN = "in aggregation"
     AFTER = "after aggregation"
-    PUBLISHING = "while publishing"
+    EVALUATING = "in the evaluation of the published model"
 
 
 def has_come(moment: Moment, coordinator: Coordinator, run_id: str, num_sites: int) -> bool:
@@ -154,11 +154,9 @@ def has_come(moment: Moment, coordinator: Coordinator, run_id: str, num_sites: i
             return last.state is RoundState.OPEN and num_admitted == num_sites
         case Moment.AFTER:
             return last.state is RoundState.AGGREGATED and last.number < ROUNDS
-        case Moment.PUBLISHING:
-            is_evaluated = any(
-                (each.phase, each.closed_at is None) == (Phase.EVALUATE, False) for each in rounds
-            )
-            return is_evaluated and coordinator.models.of_run(run_id) is None
+        case Moment.EVALUATING:
+            is_asked = any((each.phase, each.state) == (Phase.EVALUATE, RoundState.OPEN) for each in rounds)
+            return is_asked and coordinator.models.of_run(run_id) is not None
 
 
 def stop_at(moment: Moment, federation: SmallFederation, coordinator: Coordinator, run_id: str) -> None:
@@ -186,7 +184,11 @@ def test_a_run_survives_superlink_and_coordinator_killed_at_once(
     plan = federation.write_plan(name, rounds=ROUNDS, timeout_s=TIMEOUT_S, **SOME_SECONDS)
     run_id = federation.launch(plan)
     stop_at(moment, federation, coordinator, run_id)
-    interrupted = [each.number for each in coordinator.runs.rounds(run_id) if each.state is RoundState.OPEN]
+    interrupted = [
+        each.number
+        for each in coordinator.runs.rounds(run_id)
+        if (each.phase, each.state) == (Phase.TRAIN, RoundState.OPEN)
+    ]
 
     (superlink,) = processes_of(role.home, SUPERLINK)
     os.kill(superlink, signal.SIGKILL)

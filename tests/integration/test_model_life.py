@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,7 @@ from shared.errors import (
 from shared.package import MANIFEST, Manifest
 from shared.persons.roles import Role
 from shared.published import PUBLISHED_TYPE, ModelState
+from shared.supplements import Privacy, Supplement, SupplementKind
 from shared.transfer.blob_ref import BlobRef
 from shared.trust.envelope import sign
 from shared.trust.keys import SigningKey
@@ -73,8 +75,9 @@ def publish_into(members: MemberCoordinator, folder: Path, number: int, *, relea
         model, [ModelFile(name=name, blob=blob) for name, blob in blobs.items()]
     )
     if released:
+        lenient = replace(members.coordinator, release_needs=frozenset({SupplementKind.LIMITS}))
         for actor in ("person:ada", "person:bob"):
-            release(members.coordinator, model_id, actor=actor)
+            release(lenient, model_id, actor=actor)
     return model_id
 
 
@@ -101,6 +104,38 @@ def test_a_released_model_is_pulled_verified_and_used_and_the_newer_one_rolled_b
     assert in_use(home).name == "test-1"
     assert lines_of(home) == [("model.installed", f"test-{number}") for number in (1, 2, 1)]
     assert {path.name for path in home.models.iterdir()} == {"test-1", "test-2", ".lock"}
+
+
+def test_a_supplement_that_was_signed_later_is_asked_for_and_pulled(
+    members: MemberCoordinator, home: SiteHome, tmp_path: Path
+) -> None:
+    publish_into(members, tmp_path, 1)
+    package = pull(home, None, actor=OWNER, progress=silent)
+    assert package.supplements.keys() == {SupplementKind.LIMITS, SupplementKind.CALIBRATION}
+    content = Privacy(
+        coordinator_saw="sums", update_bits=16, max_update_norm=None, num_rounds=1, num_sites=3, told=()
+    )
+    model = members.coordinator.models.get("test-1")
+    supplement = Supplement(
+        model_id="test-1",
+        manifest_sha256=model.manifest_sha256,
+        made_at="2026-01-02T00:00:00+00:00",
+        content=content,
+    )
+    blob = members.coordinator.blobs.put_bytes(supplement.signed(members.coordinator.signing_key))
+    file = ModelFile(name=SupplementKind.PRIVACY.file, blob=blob)
+    members.coordinator.models.supplement(model, [file], at=time.time())
+
+    hear_now(home, open_models(home), at=time.time())
+    with pytest.raises(NotFoundError, match=r"supplement_privacy\.json"):
+        load_model(home, in_use(home))
+
+    assert pull(home, None, actor=OWNER, progress=silent).supplements[SupplementKind.PRIVACY] == supplement
+    load_model(home, in_use(home))
+    # Whoever takes the limits away would have images measured that are to be refused.
+    (in_use(home) / SupplementKind.LIMITS.file).unlink()
+    with pytest.raises(NotFoundError, match=r"supplement_limits\.json"):
+        load_model(home, in_use(home))
 
 
 def test_a_site_learns_of_a_revocation_at_its_next_contact_and_refuses_the_model(

@@ -56,11 +56,11 @@ def test_a_model_is_released_by_two_persons_and_only_then_may_sites_fetch_it(
     models: Models, engine: Engine
 ) -> None:
     assert state(models) is ModelState.CANDIDATE
-    assert models.release("density-1", actor=ADA, at=NOW) is Release.ASKED
+    assert models.release("density-1", needs=(), actor=ADA, at=NOW) is Release.ASKED
     assert state(models) is ModelState.CANDIDATE
     assert not any(models.may_fetch(blob.digest) for blob in FILES.values())
 
-    assert models.release("density-1", actor=BOB, at=NOW) is Release.RELEASED
+    assert models.release("density-1", needs=(), actor=BOB, at=NOW) is Release.RELEASED
 
     assert state(models) is ModelState.RELEASED
     assert all(models.may_fetch(blob.digest) for blob in FILES.values())
@@ -70,28 +70,28 @@ def test_a_model_is_released_by_two_persons_and_only_then_may_sites_fetch_it(
 
 
 def test_one_person_alone_cannot_release_a_model_by_asking_twice(models: Models) -> None:
-    models.release("density-1", actor=ADA, at=NOW)
+    models.release("density-1", needs=(), actor=ADA, at=NOW)
 
     with pytest.raises(TrustError, match="two persons"):
-        models.release("density-1", actor=ADA, at=NOW)
+        models.release("density-1", needs=(), actor=ADA, at=NOW)
 
     assert state(models) is ModelState.CANDIDATE
 
 
 def test_the_owner_of_a_home_without_named_persons_cannot_release_a_model(models: Models) -> None:
     with pytest.raises(TrustError, match="two named persons"):
-        models.release("density-1", actor="local:root", at=NOW)
+        models.release("density-1", needs=(), actor="local:root", at=NOW)
 
     assert models.get("density-1").release_asked_by is None
 
 
 def test_the_word_of_a_person_who_was_disabled_since_releases_nothing(models: Models, engine: Engine) -> None:
-    models.release("density-1", actor=EVE, at=NOW)
+    models.release("density-1", needs=(), actor=EVE, at=NOW)
     Persons(engine).disable("eve", actor=ADA, at=NOW)
 
-    assert models.release("density-1", actor=ADA, at=NOW) is Release.ASKED
+    assert models.release("density-1", needs=(), actor=ADA, at=NOW) is Release.ASKED
     assert state(models) is ModelState.CANDIDATE
-    assert models.release("density-1", actor=BOB, at=NOW) is Release.RELEASED
+    assert models.release("density-1", needs=(), actor=BOB, at=NOW) is Release.RELEASED
 
 
 @pytest.mark.parametrize("released", [False, True])
@@ -99,8 +99,8 @@ def test_a_revoked_model_may_be_fetched_by_nobody_and_never_comes_back(
     models: Models, released: bool
 ) -> None:
     if released:
-        models.release("density-1", actor=ADA, at=NOW)
-        models.release("density-1", actor=BOB, at=NOW)
+        models.release("density-1", needs=(), actor=ADA, at=NOW)
+        models.release("density-1", needs=(), actor=BOB, at=NOW)
 
     revoked = models.revoke("density-1", reason="masks were swapped", actor="local:root", at=NOW)
 
@@ -108,7 +108,7 @@ def test_a_revoked_model_may_be_fetched_by_nobody_and_never_comes_back(
     assert models.published().models[0].reason == "masks were swapped"
     assert not models.may_fetch(FILES[WEIGHTS].digest)
     with pytest.raises(AggregationError):
-        models.release("density-1", actor=ADA, at=NOW)
+        models.release("density-1", needs=(), actor=ADA, at=NOW)
     with pytest.raises(AggregationError):
         models.revoke("density-1", reason="again", actor=ADA, at=NOW)
 
@@ -122,9 +122,9 @@ def test_nothing_leads_back_from_any_state() -> None:
 
 def test_the_digest_of_what_sites_are_told_changes_with_every_state(models: Models) -> None:
     digests = [models.published().digest]
-    models.release("density-1", actor=ADA, at=NOW)
+    models.release("density-1", needs=(), actor=ADA, at=NOW)
     assert models.published().digest == digests[0]  # a first word is nobody's business yet
-    models.release("density-1", actor=BOB, at=NOW)
+    models.release("density-1", needs=(), actor=BOB, at=NOW)
     digests.append(models.published().digest)
     models.revoke("density-1", reason="test", actor=ADA, at=NOW)
     digests.append(models.published().digest)

@@ -11,9 +11,10 @@ from server.learning_curves import lines_of
 from server.lifecycle import AnswerState, RunState
 from server.model_card import write_model_card
 from server.summary import summarize
+from server.supplements import supplements_of
 from shared.masking.site_noise import epsilon_of_a_site
 from shared.plan import AggregationPlan, PatientNoisePlan, Plan, PrivacyPlan, SiteNoisePlan
-from shared.reference import Reference
+from shared.supplements import SupplementKind
 from tests.unit.server.simulated_federation import (
     RUN_ID,
     Asked,
@@ -60,10 +61,8 @@ def test_the_card_tells_the_largest_epsilon_with_its_unit_and_what_it_does_not_c
         summarize(run, federation.coordinator),
         lines_of(federation.coordinator, RUN_ID),
         federation.plan,
-        Reference(),
         created_at="now",
         software="this",
-        calibration=None,
     )
     said = " ".join(card.split())
     assert "Differential privacy of a patient: epsilon 3.25 at most" in said
@@ -72,6 +71,10 @@ def test_the_card_tells_the_largest_epsilon_with_its_unit_and_what_it_does_not_c
     assert "Not covered: how many examples" in said
     seen = "the sum of the sites' weight updates alone" if is_masked else "each site's weight update"
     assert seen in said
+    model = federation.coordinator.models.of_run(RUN_ID)
+    assert model is not None
+    told = supplements_of(federation.coordinator, model)[SupplementKind.PRIVACY].content
+    assert "epsilon 3.25 at most" in "\n".join(told.lines)
 
 
 def test_a_site_that_does_not_tell_its_epsilon_is_rejected_and_one_that_tells_it_unasked_too(
@@ -137,10 +140,8 @@ def test_the_card_tells_a_sites_epsilon_and_for_how_many_helpers_it_holds(found_
         summarize(federation.coordinator.runs.get(RUN_ID), federation.coordinator),
         lines_of(federation.coordinator, RUN_ID),
         federation.plan,
-        Reference(),
         created_at="now",
         software="this",
-        calibration=None,
     )
 
     said = " ".join(card.split())

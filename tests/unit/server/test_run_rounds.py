@@ -27,7 +27,7 @@ from shared.errors import (
 )
 from shared.model import initial_model
 from shared.model.weights import to_bytes, weights_of
-from shared.package import CURVES, METRICS, MODEL_CARD, PLAN, REFERENCE, WEIGHTS
+from shared.package import CURVES, LINEAGE, METRICS, MODEL_CARD, PLAN, WEIGHTS
 from shared.plan import Plan
 from shared.records import Phase
 from shared.transfer.blob_ref import BlobRef
@@ -125,7 +125,7 @@ def test_a_finished_run_publishes_a_signed_model_that_verifies(
     assert hashlib.sha256(package.weights).hexdigest() == final_sha256(federation)
     assert package.plan == federation.plan
     names = {file.name for file in package.manifest.files}
-    assert names == {WEIGHTS, PLAN, MODEL_CARD, METRICS, REFERENCE, CURVES}
+    assert names == {WEIGHTS, PLAN, MODEL_CARD, METRICS, LINEAGE, CURVES}
     assert (tmp_path / "model" / CURVES).read_bytes().startswith(b"\x89PNG")
     card = (tmp_path / "model" / MODEL_CARD).read_text()
     assert "| bergen | 30 |" in card

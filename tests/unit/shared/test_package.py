@@ -17,7 +17,6 @@ from shared.package import (
     MANIFEST_TYPE,
     MODEL_CARD,
     PLAN,
-    REFERENCE,
     SIGNATURE,
     WEIGHTS,
     Manifest,
@@ -25,7 +24,6 @@ from shared.package import (
     verify_package,
 )
 from shared.plan import Plan, RoundsPlan
-from shared.reference import Reference
 from shared.trust.anchors import RetiredKey
 from shared.trust.envelope import Envelope, sign
 from shared.trust.keys import SigningKey
@@ -39,7 +37,6 @@ def write_package(folder: Path, *, key: SigningKey = KEY, name: str = "density",
     contents = {
         PLAN: plan.to_toml().encode(),
         WEIGHTS: f"weights of {name}".encode() * 20,
-        REFERENCE: Reference().to_bytes(),
         MODEL_CARD: f"# {name}\n".encode(),
     }
     manifest = Manifest(
@@ -82,7 +79,7 @@ def test_what_is_read_is_what_was_signed(package: Path) -> None:
     assert verified.manifest_sha256 == hashlib.sha256((package / MANIFEST).read_bytes()).hexdigest()
 
 
-@pytest.mark.parametrize("name", [MANIFEST, SIGNATURE, WEIGHTS, PLAN, REFERENCE, MODEL_CARD])
+@pytest.mark.parametrize("name", [MANIFEST, SIGNATURE, WEIGHTS, PLAN, MODEL_CARD])
 @pytest.mark.parametrize("place", [0, 0.5, 1])
 def test_a_flipped_byte_in_any_file_is_refused(name: str, place: float, package: Path) -> None:
     content = bytearray((package / name).read_bytes())
@@ -104,7 +101,7 @@ def test_bytes_all_along_the_signature_count(package: Path) -> None:
             verify_package(package, KEY.verify_key)
 
 
-@pytest.mark.parametrize("name", [MANIFEST, SIGNATURE, WEIGHTS, PLAN, REFERENCE, MODEL_CARD])
+@pytest.mark.parametrize("name", [MANIFEST, SIGNATURE, WEIGHTS, PLAN, MODEL_CARD])
 @pytest.mark.parametrize("change", [lambda content: content + b"\n", lambda content: content[:-1]])
 def test_a_file_that_is_longer_or_shorter_is_refused(name: str, change, package: Path) -> None:
     (package / name).write_bytes(change((package / name).read_bytes()))
@@ -113,7 +110,7 @@ def test_a_file_that_is_longer_or_shorter_is_refused(name: str, change, package:
         verify_package(package, KEY.verify_key)
 
 
-@pytest.mark.parametrize("name", [MANIFEST, SIGNATURE, WEIGHTS, PLAN, REFERENCE, MODEL_CARD])
+@pytest.mark.parametrize("name", [MANIFEST, SIGNATURE, WEIGHTS, PLAN, MODEL_CARD])
 def test_a_missing_file_is_named(name: str, package: Path) -> None:
     (package / name).unlink()
 
@@ -186,8 +183,15 @@ def test_a_manifest_that_names_a_file_elsewhere_is_refused_even_if_signed(name: 
 
 @pytest.mark.parametrize(
     "changes",
-    [{"format": 2}, {"note": "new"}, {"files": "all"}, {"model_id": 7}, {"files": []}],
-    ids=["a newer format", "an unknown field", "no list of files", "a number as id", "no files"],
+    [{"format": 3}, {"format": 1}, {"note": "new"}, {"files": "all"}, {"model_id": 7}, {"files": []}],
+    ids=[
+        "a newer format",
+        "an older format",
+        "an unknown field",
+        "no list of files",
+        "a number as id",
+        "no files",
+    ],
 )
 def test_a_signed_manifest_of_another_form_is_refused(changes: dict[str, Any], tmp_path: Path) -> None:
     package = write_package(tmp_path / "model", **changes)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import re
 import sqlite3
 from pathlib import Path
@@ -13,11 +15,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import MetaData, create_engine, inspect, text
 
-import client.store.evaluations
-import client.store.ledger
-import client.store.models
 import client.store.opening
-import client.store.plans
 import client.store.schema
 import server.store.opening
 import server.store.schema
@@ -26,8 +24,11 @@ from shared.store import newest_revision, open_store, require_revision, rewind, 
 
 ROLES = {
     "coordinator": (server.store.opening.MIGRATIONS, server.store.schema.metadata),
-    "site": (client.store.opening.MIGRATIONS, client.store.ledger.ledger.metadata),
+    "site": (client.store.opening.MIGRATIONS, client.store.schema.metadata),
 }
+for store in (client.store, server.store):  # tables are declared beside what reads them
+    for module in pkgutil.iter_modules(store.__path__, f"{store.__name__}."):
+        importlib.import_module(module.name)
 
 
 @pytest.fixture(params=ROLES)

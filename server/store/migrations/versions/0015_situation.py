@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from shared.store import BIG_INTEGER
+
 revision = "0015"
 down_revision = "0014"
 branch_labels = None
@@ -16,7 +18,7 @@ def upgrade() -> None:
     op.create_table(
         "situation",
         sa.Column("site_id", sa.String(63), nullable=False),
-        sa.Column("number", sa.BigInteger, nullable=False),
+        sa.Column("number", BIG_INTEGER, nullable=False),
         sa.Column(
             "payload", sa.LargeBinary, nullable=False, comment="what the site tells of itself outside of runs"
         ),

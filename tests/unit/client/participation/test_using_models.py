@@ -17,14 +17,12 @@ from shared.package import (
     MANIFEST,
     MANIFEST_TYPE,
     PLAN,
-    REFERENCE,
     SIGNATURE,
     WEIGHTS,
     Manifest,
     ManifestFile,
 )
 from shared.plan import Plan
-from shared.reference import Reference
 from shared.trust.envelope import sign
 from shared.trust.keys import SigningKey
 from tests.unit.client.participation.conftest import PLAN as TRAINED_UNDER
@@ -42,7 +40,6 @@ def publish(
     """A signed package of the plan's first weights, or of other bytes in their place."""
     contents = {
         PLAN: plan.to_toml().encode(),
-        REFERENCE: Reference().to_bytes(),
         WEIGHTS: to_bytes(weights_of(initial_model(plan))) if weights is None else weights,
     }
     manifest = Manifest(

@@ -15,6 +15,7 @@ from server.publication import publish
 from server.store import Checkpoint, Model, Run
 from server.store.figures import figures_of, figures_over, to_text
 from server.store.schema import ATTEMPT_KEY, answer, round_, site
+from server.supplements import supplement
 from shared.evaluation.records import Evaluation, Moments, PercentDensity, SegmentMoments
 from shared.plan import METRIC_NAMES, MetricName, ModelPlan, Plan, RoundsPlan
 from shared.records import Contribution, Occasion, Phase
@@ -123,6 +124,7 @@ def finish_run(
         )
     coordinator.runs.close_round(tested, None, state=RoundState.AGGREGATED, at=tested.opened_at + 70)
     model = publish(coordinator, run, final)
+    supplement(coordinator, run, model)
     coordinator.runs.move(run_id, RunState.FINISHED, at=tested.opened_at + 80)
     return model
 

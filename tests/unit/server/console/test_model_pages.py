@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import html
 import io
+import itertools
 import re
+import tracemalloc
 import zipfile
 
 import pytest
 
 import server.publication
 from server.comparison import compare
+from server.console.downloads import archive_response
 from server.console.models import NUM_HEATS, matrix
 from server.lineage import Relation, lineage
-from server.store import Model
+from server.store import Model, ModelFile
 from server.submission import extend
 from shared.package import MODEL_CARD, verify_package
 from shared.persons.roles import Role
@@ -116,6 +121,53 @@ def test_an_operator_downloads_the_package_which_verifies_and_it_is_written_down
     package = verify_package(tmp_path / model.model_id, console.coordinator.anchors.signing_key)
     assert package.manifest_sha256 == model.manifest_sha256
     assert [line[:2] for line in console.lines("model.downloaded")] == [("person:otto", model.model_id)]
+
+
+def test_a_file_of_a_model_is_sent_in_parts_that_go_on_with_the_same_bytes(
+    console: Console, model: Model
+) -> None:
+    browser, place = console.browser_of("otto"), f"/models/{model.model_id}/files/{MODEL_CARD}"
+    whole = browser.get(place)
+    tag, half = whole.headers["etag"], len(whole.content) // 2
+    assert (whole.status_code, tag) == (200, f'"{hashlib.sha256(whole.content).hexdigest()}"')
+
+    begun = browser.get(place, headers={"range": f"bytes=0-{half - 1}"})
+    rest = browser.get(place, headers={"range": f"bytes={half}-", "if-range": tag})
+
+    assert (begun.status_code, rest.status_code) == (206, 206)
+    assert rest.headers["content-range"] == f"bytes {half}-{len(whole.content) - 1}/{len(whole.content)}"
+    assert begun.content + rest.content == whole.content
+    # Of another file nothing is gone on with, and beyond the end there is nothing.
+    other = browser.get(place, headers={"range": f"bytes={half}-", "if-range": '"another"'})
+    assert (other.status_code, other.content) == (200, whole.content)
+    assert browser.get(place, headers={"range": f"bytes={len(whole.content)}-"}).status_code == 416
+    assert browser.get(f"{place}x").status_code == 404
+    assert console.browser_of("vera").get(place).status_code == 403
+    assert [line[:2] for line in console.lines("model.downloaded")] == [("person:otto", model.model_id)] * 5
+
+
+def test_many_downloads_at_once_take_little_memory(console: Console) -> None:
+    blobs, size_bytes = console.coordinator.blobs, 24 << 20
+    files = [ModelFile(name="weights.safetensors", blob=blobs.put_bytes(bytes(size_bytes)))]
+    at_once = 8
+
+    async def read_all() -> list[int]:
+        streams = [aiter(archive_response(blobs, files, "density-1").body_iterator) for _ in range(at_once)]
+        sizes = [0] * at_once
+        for number in itertools.cycle(range(at_once)):  # all in step, as slow readers would have it
+            content = await anext(streams[number], None)
+            if content is None:
+                return sizes
+            sizes[number] += len(content)
+        raise AssertionError
+
+    tracemalloc.start()
+    sizes = asyncio.run(read_all())
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert min(sizes) > size_bytes
+    assert peak < at_once * (4 << 20)
 
 
 def test_a_model_is_released_by_two_administrators_and_not_by_one_twice(

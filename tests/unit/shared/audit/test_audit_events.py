@@ -46,6 +46,7 @@ model.published manifest_sha256 run_id
 model.release_asked
 model.released first
 model.revoked reason
+model.supplemented manifest_sha256 num_supplements
 model.used has_own_layers manifest_sha256 num_images
 person.added key_id role
 person.disabled
