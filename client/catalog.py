@@ -40,6 +40,7 @@ from client.store import counting
 from client.store import examples as statements
 from client.store.audit import AuditLog, append
 from client.store.clinic import ClinicQueue
+from client.store.clinical import Clinical
 from client.store.drafts import Drafts
 from client.store.examples import ExampleRow, Removal
 from client.store.keeping import Keeping
@@ -63,6 +64,7 @@ class Catalog:
         self._engine = engine
         self.drafts = Drafts(engine)
         self.clinic = ClinicQueue(engine)
+        self.clinical = Clinical(engine)
         self._records = Keeping(engine, home, encrypted=encrypted)
 
     @classmethod

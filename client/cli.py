@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from client.acting import open_existing_side, open_for, open_side, place_of_store
 from client.cli_clinic import serve_dicom
+from client.cli_clinical import clinical_app
 from client.cli_data import data_app
 from client.cli_keys import keys_app
 from client.cli_ledger import ledger
@@ -41,6 +42,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 data_app.add_typer(masks_app, name="masks")
+data_app.add_typer(clinical_app, name="clinical")
 app.add_typer(data_app, name="data")
 app.add_typer(pacs_app, name="pacs")
 app.add_typer(person_commands(open_side), name="person")

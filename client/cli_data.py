@@ -192,9 +192,9 @@ def remove(
 ) -> None:
     """Honour a patient's withdrawal of consent.
 
-    The patient's examples are overwritten and gone, with the patient's images and results that wait in the
-    clinic's node; later rounds run without them, later imports leave the patient out, and the node measures
-    none of the patient's images. Models that were trained with them before are listed.
+    The patient's examples are overwritten and gone, with her images and results that wait in the clinic's
+    node, and with what was known beside the images. Later rounds run without them, later imports leave the
+    patient out, and the node measures none of her images. Models that were trained with them are listed.
     """
     from client.withdrawal import withdraw
 

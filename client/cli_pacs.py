@@ -151,14 +151,6 @@ def _show_batch(output: Output, report: ImportReport) -> None:
 
 
 def _archive(site: SiteHome, name: str) -> Archive:
-    from client.pacs.dicomweb import DicomWebArchive
-    from client.pacs.dimse import DimseArchive
+    from client.pacs.opening import open_archive
 
-    settings = site.settings()
-    if name in settings.pacs:
-        return DimseArchive(settings.pacs[name], settings.dicom_node)
-    if name in settings.dicomweb:
-        return DicomWebArchive(settings.dicomweb[name])
-    raise ConfigError(
-        f"There is no archive '{name}'.", "Write a table [pacs.NAME] or [dicomweb.NAME] into site.toml."
-    )
+    return open_archive(site.settings(), name)

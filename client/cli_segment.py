@@ -22,7 +22,7 @@ from shared.terminal import Output
 if TYPE_CHECKING:
     from client.clinic.examination import Examination
     from client.clinic.folder import ExamFolder
-    from client.followup.settings import FollowUpSettings
+    from client.clinic.following import FollowUp
     from client.inference.report import DensityReport
     from client.using import UsableModel
 
@@ -70,6 +70,8 @@ def segment_command(
     `data locate` tells which file has a number.
     Research use; not for diagnosis.
     """
+    from client.catalog import Catalog
+    from client.clinic.following import following
     from client.intake.dicomdir import is_dicomdir
     from client.intake.listing import is_folder
     from client.models import in_use
@@ -85,11 +87,12 @@ def segment_command(
     def note(num_images: int) -> None:
         site.log.append(model.used(num_images=num_images), actor=actor, at=time.time())
 
+    follow_up = following(Catalog.open(home, encrypted=settings.intake.encrypted), settings.follow_up)
     if is_folder(source) or is_dicomdir(source):
         workers = settings.intake.workers
-        _segment_many(source, model, overlay, dicom_folder, settings.follow_up, output, note, workers=workers)
+        _segment_many(source, model, overlay, dicom_folder, follow_up, output, note, workers=workers)
     else:
-        _segment_one(source, model, overlay, dicom_folder, settings.follow_up, output, note)
+        _segment_one(source, model, overlay, dicom_folder, follow_up, output, note)
 
 
 def _segment_one(
@@ -97,7 +100,7 @@ def _segment_one(
     model: UsableModel,
     overlay: Path | None,
     dicom_folder: Path | None,
-    follow_up: FollowUpSettings | None,
+    follow_up: FollowUp | None,
     output: Output,
     note: Note,
 ) -> None:
@@ -118,9 +121,7 @@ def _segment_one(
     output.result(report.to_json(), "\n".join([report.headline(), *report.details()]))
 
 
-def _exam_folder(
-    folder: Path | None, model: UsableModel, follow_up: FollowUpSettings | None
-) -> ExamFolder | None:
+def _exam_folder(folder: Path | None, model: UsableModel, follow_up: FollowUp | None) -> ExamFolder | None:
     # With it comes highdicom, which takes seconds: only who asks for objects waits for it.
     if folder is None:
         return None
@@ -135,7 +136,7 @@ def _segment_many(
     model: UsableModel,
     overlays: Path | None,
     dicom_folder: Path | None,
-    follow_up: FollowUpSettings | None,
+    follow_up: FollowUp | None,
     output: Output,
     note: Note,
     *,

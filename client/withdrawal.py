@@ -1,6 +1,6 @@
 """A withdrawal of consent, of one patient or of the whole site.
 
-It reaches examples, originals on their way in, and what the clinic's node keeps.
+It reaches examples, originals on their way in, clinical inputs, and what the clinic's node keeps.
 """
 
 from __future__ import annotations
@@ -77,6 +77,7 @@ def withdraw(catalog: Catalog, identifier: str, *, actor: str) -> Withdrawal:
         pseudonym = catalog.pseudonyms().patient(patient)
         removal = catalog.remove_patient(pseudonym, actor=actor)
         remove_originals(catalog.home, is_hers)
+        catalog.clinical.remove(pseudonym)
         num_clinic_files = remove_kept(catalog.home, catalog.clinic, pseudonym)
     return Withdrawal(removal=removal, num_clinic_files=num_clinic_files)
 
@@ -94,5 +95,6 @@ def forget(catalog: Catalog, *, actor: str) -> Withdrawal:
     with catalog.importing():
         removal = catalog.forget_all(actor=actor)
         remove_originals(catalog.home, lambda _: True)
+        catalog.clinical.remove(None)
         num_clinic_files = remove_kept(catalog.home, catalog.clinic, None)
     return Withdrawal(removal=removal, num_clinic_files=num_clinic_files)

@@ -13,10 +13,10 @@ from pydicom.dataset import Dataset
 
 from client.annotation.dicom_seg import SegTerms, draw_segmentation
 from client.clinic.exam import ExamDensity, exam_density
+from client.clinic.following import FollowUp
 from client.clinic.identity import DESCRIPTION, Kind, ModelIdentity, identify
 from client.clinic.overlay import draw_capture
 from client.clinic.sr import ExamImage, draw_report
-from client.followup.settings import FollowUpSettings
 from client.followup.suggestion import Suggestion, suggest
 from client.imaging.mammogram import Laterality
 from client.inference.reading import ReadImage
@@ -58,7 +58,7 @@ class Examination:
     """
 
     model: ModelIdentity
-    follow_up: FollowUpSettings | None = None
+    follow_up: FollowUp | None = None
     images: list[ExamImage] = field(default_factory=list)
 
     @property
@@ -74,8 +74,11 @@ class Examination:
     @property
     def suggestion(self) -> Suggestion | None:
         """What may follow; None where nothing may be suggested."""
-        age = age_of(self.images[0].header) if self.images else None
-        return suggest(self.density, self.follow_up, age=age)
+        if self.follow_up is None or not self.images:
+            return None
+        header = self.images[0].header
+        inputs = self.follow_up.inputs_of(str(header.get("PatientID") or ""))
+        return suggest(self.density, self.follow_up.settings, age=age_of(header), inputs=inputs)
 
     def to_json(self) -> dict[str, object]:
         """Plain JSON values; a suggestion only where there is one."""

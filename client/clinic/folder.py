@@ -6,8 +6,8 @@ from pathlib import Path
 
 from client.annotation.dicom_seg import read_source
 from client.clinic.examination import Examination
+from client.clinic.following import FollowUp
 from client.clinic.identity import ModelIdentity
-from client.followup.settings import FollowUpSettings
 from client.inference.segment import Segmentation
 from client.intake.candidates import Refusal
 from client.intake.dicom_file import is_dicom
@@ -26,7 +26,7 @@ class ExamFolder:
         It exists and is not empty.
     """
 
-    def __init__(self, folder: Path, model: ModelIdentity, follow_up: FollowUpSettings | None = None) -> None:
+    def __init__(self, folder: Path, model: ModelIdentity, follow_up: FollowUp | None = None) -> None:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise StoreError("The folder for the DICOM objects is not empty.", "Name a new one with --dicom.")
         self._folder = folder

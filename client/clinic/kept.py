@@ -1,6 +1,7 @@
 """What the DICOM node keeps on the disk, and how it goes: its files are named by rows, or by nobody.
 
 clinic/arriving   an image that is coming
+clinic/found      images that were fetched from the archive, until they are in the inbox
 clinic/inbox      images that were acknowledged, until their exam is measured
 clinic/outbox     objects, until the archive has stored them
 """
@@ -26,6 +27,11 @@ def arriving_folder(home: Path) -> Path:
     return clinic_folder(home) / "arriving"
 
 
+def found_folder(home: Path) -> Path:
+    """Where images lie that were fetched."""
+    return clinic_folder(home) / "found"
+
+
 def inbox_folder(home: Path) -> Path:
     """Where images wait to be measured."""
     return clinic_folder(home) / "inbox"
@@ -46,9 +52,12 @@ def tidy_up(home: Path, queue: ClinicQueue) -> None:
     """
     known = queue.files()
     with _disk():
-        for folder in (arriving_folder(home), inbox_folder(home), outbox_folder(home)):
+        for folder in (arriving_folder(home), found_folder(home)):
             for file in folder.glob("*"):
-                if folder == arriving_folder(home) or file.stem not in known:
+                file.unlink(missing_ok=True)
+        for folder in (inbox_folder(home), outbox_folder(home)):
+            for file in folder.glob("*"):
+                if file.stem not in known:
                     file.unlink(missing_ok=True)
 
 

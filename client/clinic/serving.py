@@ -12,14 +12,25 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import date
+from functools import partial
 from pathlib import Path
 
 from client.annotation.dicom_seg import read_source
 from client.catalog import Catalog
 from client.clinic.examination import DrawnObject, Examination, measured
+from client.clinic.finding import Diverting, Finding
+from client.clinic.following import following
 from client.clinic.identity import ModelIdentity
 from client.clinic.inbox import Inbox
-from client.clinic.kept import arriving_folder, clinic_folder, inbox_folder, outbox_folder, tidy_up
+from client.clinic.kept import (
+    arriving_folder,
+    clinic_folder,
+    found_folder,
+    inbox_folder,
+    outbox_folder,
+    tidy_up,
+)
 from client.clinic.outbox import Outbox
 from client.clinic.settings import ClinicSettings
 from client.dicom_node.node import DicomNode
@@ -31,6 +42,8 @@ from client.intake.candidates import Refusal
 from client.intake.exclusions import Reason
 from client.intake.workers import Failure, Workers
 from client.models import in_use, require_released
+from client.pacs.archive import Archive
+from client.pacs.dimse import Listening
 from client.pacs.settings import PacsSettings
 from client.published import hear_now
 from client.store.clinic import WaitingExam
@@ -47,6 +60,9 @@ HEAR_EVERY_S = 60.0
 AFTER_TROUBLE_S = 2.0
 PUT_OFF_S = 600.0
 _MB = 1_000_000
+
+OpenArchive = Callable[[Listening], Archive]
+"""Opens an archive whose C-MOVE finds this node listening already."""
 
 Reading = Workers[ImageFile, ReadImage | Refusal]
 
@@ -66,11 +82,17 @@ def serve(
     node: DicomNodeSettings,
     pacs: PacsSettings,
     *,
+    find_in: OpenArchive | None = None,
     on_ready: Callable[[], None],
     on_exam: Callable[[MeasuredExam], None],
     should_stop: Callable[[], bool],
 ) -> None:
     """Run until told to stop; what waits then is there at the next start.
+
+    Parameters
+    ----------
+    find_in
+        Opens the archive that is looked through for new mammograms; None is what is sent here alone.
 
     Raises
     ------
@@ -92,11 +114,16 @@ def serve(
         spool = Spool(arriving_folder(home.folder), min_free_bytes=node.min_free_mb * _MB)
         workers = home.settings().intake.workers
         ended = threading.Event()
-        with Workers(read_file, number=workers) as reading, DicomNode(node, spool, clinic.inbox.take_in):
+        incoming = Diverting(clinic.inbox.take_in)
+        finding = None if find_in is None else clinic.finding(find_in(incoming.listening))
+        with Workers(read_file, number=workers) as reading, DicomNode(node, spool, incoming.take_in):
             threads = [
                 _repeat("deliver", lambda: clinic.deliver(pacs), ended, every_s=LOOK_EVERY_S),
                 _repeat("hear", clinic.hear, ended, every_s=HEAR_EVERY_S),
             ]
+            if finding is not None:
+                look = partial(_look, finding, ended.is_set)
+                threads.append(_repeat("find", look, ended, every_s=settings.find_every_s))
             try:
                 on_ready()
                 _measure_until(should_stop, clinic, reading, on_exam)
@@ -104,6 +131,11 @@ def serve(
                 ended.set()
                 for thread in threads:
                     thread.join()
+
+
+def _look(finding: Finding, should_stop: Callable[[], bool]) -> None:
+    if num_new := finding.look(today=date.today(), should_stop=should_stop):
+        log.info("%d new images were found in the archive", num_new)
 
 
 def _measure_until(
@@ -140,6 +172,7 @@ class _Clinic:
         self._home = home
         self._settings = settings
         self._log = catalog.log
+        self._catalog = catalog
         self._pseudonyms = catalog.pseudonyms()
         self._models = Models(engine)
         self._loaded: tuple[Path, UsableModel] | None = None
@@ -148,6 +181,20 @@ class _Clinic:
             inbox_folder(home.folder), self.queue, self._pseudonyms, max_images=settings.max_images
         )
         self.outbox = Outbox(outbox_folder(home.folder), self.queue, self._models)
+
+    def finding(self, archive: Archive) -> Finding:
+        """What looks the archive through for this node."""
+        assert self._settings.find_in is not None  # else there is no archive to open
+        return Finding(
+            archive=archive,
+            name=self._settings.find_in,
+            folder=found_folder(self._home.folder),
+            settings=self._settings,
+            queue=self.queue,
+            pseudonyms=self._pseudonyms,
+            take_in=self.inbox.take_in,
+            is_withdrawn=self._catalog.is_withdrawn,
+        )
 
     def current_model(self) -> UsableModel:
         """The model in use, loaded when it has changed; it must be released. Raises as `serve`."""
@@ -189,7 +236,7 @@ class _Clinic:
     def _measure(self, exam: WaitingExam, reading: Reading, files: list[str]) -> MeasuredExam | None:
         model = self.current_model()
         identity = ModelIdentity.of(model.package)
-        follow_up = self._home.settings().follow_up
+        follow_up = following(self._catalog, self._home.settings().follow_up)
         examination = Examination(model=identity, follow_up=follow_up)
         images = [ImageFile(number, self.inbox.path(name)) for number, name in enumerate(exam.instances, 1)]
         for image, read in reading.map(images):

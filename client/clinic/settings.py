@@ -20,11 +20,21 @@ class ClinicSettings(Table):
         An exam is whole when so long none of its images has come. Later ones get a report of their own.
     max_images
         While so many images wait, more are refused (status A700): the sender tries again.
+    find_in
+        Name of the `[pacs.NAME]` or `[dicomweb.NAME]` that is looked through for new mammograms; none is what
+        is sent here alone.
+    find_every_s
+        Seconds between two looks.
+    find_days
+        Days of studies that are looked for, today among them.
     max_objects
         While so many objects wait for the archive, nothing more is measured.
     """
 
     send_to: str
+    find_in: str | None = None
+    find_every_s: Annotated[float, Field(ge=1, le=86_400)] = 60.0
+    find_days: Annotated[int, Field(ge=1, le=365)] = 2
     quiet_s: Annotated[float, Field(ge=0.5, le=600)] = 2.0
     max_images: Annotated[int, Field(ge=1, le=10_000)] = 200
     max_objects: Annotated[int, Field(ge=10, le=100_000)] = 2000

@@ -249,7 +249,10 @@ def _suggestion_group(suggestion: Suggestion, model: ModelIdentity) -> Measureme
             NOTICE,
         ],
     )
-    words = f"{suggestion.reason} Evidence, as of {suggestion.as_of}: {suggestion.evidence}"
+    words = (
+        f"{suggestion.reason} Known beside the images: {suggestion.basis}. Evidence, as of "
+        f"{suggestion.as_of}: {suggestion.evidence}"
+    )
     group[0].ContentSequence.append(
         TextContentItem(name=codes.DCM.Comment, value=words, relationship_type="CONTAINS")
     )

@@ -19,6 +19,8 @@ class FollowUpSettings(Table):
         What the hospital has beside mammography.
     min_risk_percent
         Five-year risk from which a dense breast is followed up by ultrasound.
+    polygenic
+        Whether a polygenic score changes the risk: experimental, made for European ancestry.
     baseline
         Of the risk model; there is none for Europe.
     recalibration
@@ -29,5 +31,6 @@ class FollowUpSettings(Table):
     contrast_mammography: bool = False
     ultrasound: bool = False
     min_risk_percent: Annotated[float, Field(gt=0, le=100)] = 1.67
+    polygenic: bool = False
     baseline: Annotated[Baseline, Field(strict=False)] = Baseline.WHITE
     recalibration: Annotated[float, Field(gt=0, le=10)] = 1.0

@@ -11,14 +11,18 @@ from dataclasses import dataclass
 
 from client.clinic.exam import ExamDensity
 from client.followup.bcsc import MAX_AGE, MIN_AGE, RiskFactors, five_year_risk_percent
+from client.followup.clinical import ClinicalInputs
+from client.followup.polygenic import polygenic_ratio
 from client.followup.settings import FollowUpSettings
 from shared.bands import BANDS, Band
 
 BORDERLINE = (0.35, 0.65)
 """Probability of category d between which it is neither d nor not."""
+HIGH_LIFETIME_RISK_PERCENT = 20.0
 SCREENED_AGES = range(50, 71)
 TABLE_OF = "2026-12-01"
 """When the evidence was last looked through, ISO 8601."""
+UNKNOWN = ClinicalInputs()
 LABEL = "Suggestion after density, a radiologist decides"
 
 
@@ -34,6 +38,8 @@ class Facts:
         In years; None is unknown.
     five_year_risk_percent
         By the BCSC model; None where the age does not allow it.
+    lifetime_risk_percent
+        Computed elsewhere; None is unknown.
     """
 
     category: Band
@@ -41,6 +47,7 @@ class Facts:
     is_borderline: bool
     age: int | None
     five_year_risk_percent: float | None
+    lifetime_risk_percent: float | None
 
     @property
     def is_dense(self) -> bool:
@@ -60,12 +67,15 @@ class Suggestion:
         At most 64 characters.
     as_of
         `TABLE_OF`.
+    basis
+        What it rests on beside the images.
     """
 
     code: str
     words: str
     reason: str
     evidence: str
+    basis: str
     as_of: str
     five_year_risk_percent: float | None
 
@@ -79,6 +89,7 @@ class Suggestion:
             "reason": self.reason,
             "evidence": self.evidence,
             "as_of": self.as_of,
+            "basis": self.basis,
             "five_year_risk_percent": None if risk is None else round(risk, 2),
         }
 
@@ -99,6 +110,11 @@ def _is_borderline(facts: Facts, _: FollowUpSettings) -> bool:
     return facts.is_borderline or low <= facts.probabilities[BANDS.index("d")] <= high
 
 
+def _is_at_high_lifetime_risk(facts: Facts, settings: FollowUpSettings) -> bool:
+    risk = facts.lifetime_risk_percent
+    return settings.mri and risk is not None and risk >= HIGH_LIFETIME_RISK_PERCENT
+
+
 def _is_extremely_dense(facts: Facts, settings: FollowUpSettings) -> bool:
     return settings.mri and facts.category == "d" and facts.age in SCREENED_AGES
 
@@ -113,6 +129,13 @@ def _is_dense_at_risk(facts: Facts, settings: FollowUpSettings) -> bool:
 
 
 RULES: tuple[Rule, ...] = (
+    Rule(
+        applies=_is_at_high_lifetime_risk,
+        code="MRI-YEARLY",
+        words="MRI every year",
+        reason="A lifetime risk of 20 % or more, as it was entered by the hospital.",
+        evidence="Guidelines of the American Cancer Society and EUSOMA for women at high risk.",
+    ),
     Rule(
         applies=_is_borderline,
         code="SECOND-READ",
@@ -166,24 +189,42 @@ def suggest(
     settings: FollowUpSettings | None,
     *,
     age: int | None,
+    inputs: ClinicalInputs = UNKNOWN,
 ) -> Suggestion | None:
-    """What the table suggests; None without settings, a measured breast or a calibrated category."""
+    """What the table suggests; None without settings, a measured breast or a calibrated category.
+
+    Parameters
+    ----------
+    age
+        By the images' header, in years.
+    inputs
+        What the hospital knows beside them.
+    """
     denser = exam.denser
     if settings is None or exam.calibration is None or denser is None or denser.likely_band is None:
         return None
+    age = inputs.age if age is None else age
     risk = None
     if age is not None and MIN_AGE <= age <= MAX_AGE:
         risk = five_year_risk_percent(
-            RiskFactors(age=age, category=denser.band),
+            RiskFactors(
+                age=age,
+                category=denser.band,
+                family_history=inputs.family_history,
+                biopsy=None if inputs.biopsies is None else inputs.biopsies > 0,
+            ),
             baseline=settings.baseline,
             recalibration=settings.recalibration,
         )
+        if settings.polygenic and inputs.polygenic_z is not None:
+            risk = min(100.0, risk * polygenic_ratio(inputs.polygenic_z))
     facts = Facts(
         category=denser.band,
         probabilities=denser.likely_band.probabilities,
         is_borderline=denser.likely_band.is_borderline,
         age=age,
         five_year_risk_percent=risk,
+        lifetime_risk_percent=inputs.lifetime_risk_percent,
     )
     rule = next(rule for rule in RULES if rule.applies(facts, settings))
     return Suggestion(
@@ -192,5 +233,15 @@ def suggest(
         reason=rule.reason,
         evidence=rule.evidence,
         as_of=TABLE_OF,
+        basis=_basis(age, inputs, settings),
         five_year_risk_percent=risk,
     )
+
+
+def _basis(age: int | None, inputs: ClinicalInputs, settings: FollowUpSettings) -> str:
+    """What was known beside the images, in words."""
+    told = ["age unknown" if age is None else f"age {age}"]
+    told += [inputs.words] if inputs.words else ["nothing else"]
+    if settings.polygenic and inputs.polygenic_z is not None:
+        told.append(f"polygenic score {inputs.polygenic_z:+.1f} (experimental, made for European ancestry)")
+    return ", ".join(told)

@@ -7,6 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Protocol
 
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
@@ -15,7 +16,7 @@ from pynetdicom.presentation import build_context, build_role
 
 from client.dicom_node.contexts import STORAGE_CLASSES, separate_contexts
 from client.dicom_node.node import VERIFICATION, DicomNode
-from client.dicom_node.reception import ReceivedInstance, spool_handler
+from client.dicom_node.reception import OnInstance, ReceivedInstance, spool_handler
 from client.dicom_node.settings import DicomNodeSettings
 from client.dicom_node.spool import Spool, disk_full
 from client.imaging.mammogram import View
@@ -50,6 +51,19 @@ ARRIVES_WITHIN_S = 5.0
 """After C-MOVE has reported success, for an instance that is on its way on the other association."""
 
 
+class Receiving(Protocol):
+    """Our application entity while it listens."""
+
+    @property
+    def disk_refused(self) -> bool:
+        """Whether the disk has refused an instance."""
+        ...
+
+
+Listening = Callable[[Spool, OnInstance], contextlib.AbstractContextManager[Receiving]]
+"""Has instances that are sent to us handed over, from a spool, for as long as it is entered."""
+
+
 class DimseArchive:
     """An archive that speaks DICOM; an `Archive`.
 
@@ -57,6 +71,8 @@ class DimseArchive:
     ----------
     node
         Our own application entity, which C-MOVE needs.
+    listening
+        Hands over what is sent there, where it listens already; else it does while it is needed.
 
     Raises
     ------
@@ -69,6 +85,7 @@ class DimseArchive:
         settings: PacsSettings,
         node: DicomNodeSettings | None = None,
         *,
+        listening: Listening | None = None,
         retries: Retries | None = None,
         min_free_bytes: int = MIN_FREE_BYTES,
     ) -> None:
@@ -79,6 +96,7 @@ class DimseArchive:
             )
         self._settings = settings
         self._node = node
+        self._listening = listening
         self._retries = retries or Retries()
         self._min_free_bytes = min_free_bytes
 
@@ -189,8 +207,9 @@ class DimseArchive:
     def _moving(self, spool: Spool, expected: _Expected) -> Iterator[Request]:
         node = self._node
         assert node is not None
+        listen = self._listening or (lambda spool, taken: DicomNode(node, spool, taken))
         with (
-            DicomNode(node, spool, expected.arrived) as listening,
+            listen(spool, expected.arrived) as listening,
             # The spool tells that association of what comes on the other one.
             associated(
                 self._settings, [build_context(STUDY_ROOT_MOVE)], STUDY_ROOT_MOVE, spool=spool

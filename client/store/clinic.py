@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
 
 from sqlalchemy import (
     Column,
@@ -50,6 +51,14 @@ clinic_object = Table(
     Column("made_at", Float, nullable=False, comment="seconds since the epoch, UTC"),
     Column("refusals", Integer, nullable=False, comment="how often the archive has refused it"),
     Column("not_before", Float, nullable=False, comment="when it is tried next"),
+)
+
+
+clinic_known = Table(
+    "clinic_known",
+    metadata,
+    Column("instance", String(64), primary_key=True, comment="hash of the image's own identifier, hex"),
+    Column("at", Float, nullable=False, comment="when it was taken in, seconds since the epoch, UTC"),
 )
 
 
@@ -105,7 +114,21 @@ class ClinicQueue:
             connection.execute(delete(clinic_image).where(*of_image))
             values = {"exam": exam, "instance": instance, "patient": patient, "received_at": at}
             connection.execute(insert(clinic_image).values(values))
+            connection.execute(delete(clinic_known).where(clinic_known.c.instance == instance))
+            connection.execute(insert(clinic_known).values(instance=instance, at=at))
         return True
+
+    def is_known(self, instance: str) -> bool:
+        """Whether an image was taken in before, measured by now or not."""
+        query = select(clinic_known.c.at).where(clinic_known.c.instance == instance)
+        with transaction(self._engine) as connection:
+            return connection.execute(query).first() is not None
+
+    def forget_known(self, *, before: date) -> None:
+        """Forget which images were taken in before a day."""
+        at = datetime(before.year, before.month, before.day, tzinfo=UTC).timestamp()
+        with transaction(self._engine) as connection:
+            connection.execute(delete(clinic_known).where(clinic_known.c.at < at))
 
     def oldest_exam(self, *, quiet_since: float) -> WaitingExam | None:
         """The exam that waits longest of those of which nothing has come since then."""

@@ -11,6 +11,7 @@ from sqlalchemy.dialects.sqlite import insert as insert_or
 
 from client.store.parts import Part, next_part
 from client.store.personal_models import personal_model
+from client.store.schema import clinical, run_use
 from client.store.schema import decision as decisions
 from client.store.schema import draft as drafts
 from client.store.schema import erasure as erasures
@@ -18,7 +19,6 @@ from client.store.schema import example as examples
 from client.store.schema import mask as masks
 from client.store.schema import patient as patients
 from client.store.schema import removal as removals
-from client.store.schema import run_use
 from client.store.shards import Place
 from shared.audit.events import DataRemoved
 
@@ -288,7 +288,13 @@ def shard_ends(connection: Connection) -> dict[int, int]:
 
 def names_anybody(connection: Connection) -> bool:
     """Whether any row holds the pseudonym of a patient or of an image."""
-    columns = (patients.c.pseudonym, decisions.c.source, drafts.c.source, removals.c.withdrawn)
+    columns = (
+        patients.c.pseudonym,
+        decisions.c.source,
+        drafts.c.source,
+        removals.c.withdrawn,
+        clinical.c.patient,
+    )
     return any(
         connection.execute(select(column).where(column.is_not(None)).limit(1)).first() for column in columns
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import CheckConstraint, Column, Float, ForeignKey, Integer, String, Table
+from sqlalchemy import Boolean, CheckConstraint, Column, Float, ForeignKey, Integer, String, Table
 
 from shared.store import new_metadata
 
@@ -91,6 +91,18 @@ run_use = Table(
     Column("run_id", String(63), primary_key=True),
     Column("patient", String(64), primary_key=True, comment="whose examples a run has learnt from"),
     Column("first_at", Float, nullable=False, comment="seconds since the epoch, UTC"),
+)
+
+clinical = Table(
+    "clinical",
+    metadata,
+    Column("patient", String(64), primary_key=True, comment="pseudonym, whether there are images or not"),
+    Column("age", Integer, comment="in years, when it was added; null is unknown, as in all of the next"),
+    Column("family_history", Boolean),
+    Column("biopsies", Integer),
+    Column("polygenic_z", Float),
+    Column("lifetime_risk_percent", Float),
+    Column("added_at", Float, nullable=False, comment="seconds since the epoch, UTC"),
 )
 
 erasure = Table(

@@ -33,6 +33,14 @@ class MasksAdded(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClinicalInputsAdded(Event):
+    """A table of what the hospital knows of patients came in; the subject is `clinical`."""
+
+    name = "clinical.added"
+    num_patients: Count
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReportWritten(Event):
     """A page about the data set was written to a file; the subject is `report`."""
 

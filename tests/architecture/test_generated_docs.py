@@ -164,6 +164,8 @@ COMMANDS = {
     ],
     "mammofed-site audit verify": ["--of", "--log", "--home", "--json"],
     "mammofed-site audit export": ["--form", "--since", "--home"],
+    "mammofed-site data clinical add": ["table", "--home", "--json"],
+    "mammofed-site data clinical show": ["--home", "--json"],
     "mammofed-site data add": [
         "source",
         "--accept-secondary-capture",

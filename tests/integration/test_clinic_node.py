@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,11 @@ from client.dicom_node.reception import OUT_OF_RESOURCES
 from client.dicom_node.settings import DicomNodeSettings
 from client.home import SiteHome
 from client.inference.reading import read_image
+from client.pacs.archive import Archive
+from client.pacs.dimse import Listening
+from client.pacs.opening import open_archive
 from client.pacs.settings import PacsSettings
+from client.settings import SiteSettings
 from client.store.clinic import ClinicQueue
 from client.store.models import Models
 from client.store.opening import open_site_store
@@ -140,13 +145,30 @@ class Node:
 
 
 @contextlib.contextmanager
-def serving(site: Site, pacs_port: int, **changes: object) -> Iterator[Node]:
+def serving(
+    site: Site,
+    pacs_port: int,
+    *,
+    port: int | None = None,
+    found: dict[str, object] | None = None,
+    **changes: object,
+) -> Iterator[Node]:
+    """A node; `found` are the tables of the archive that it finds images in."""
+    if found is not None:
+        changes |= {"find_in": "archive", "find_every_s": 1.0, "find_days": 365}
     settings = ClinicSettings.model_validate({"send_to": "pacs", "quiet_s": 1.0, **changes})
-    node = Node(port=free_port())
-    entity = DicomNodeSettings(
-        ae_title=OUR_TITLE, port=node.port, peers={MODALITY: [LOOPBACK]}, min_free_mb=0
-    )
+    node = Node(port=port or free_port())
+    peers = {MODALITY: [LOOPBACK], TITLE: [LOOPBACK]}
+    entity = DicomNodeSettings(ae_title=OUR_TITLE, port=node.port, peers=peers, min_free_mb=0)
     pacs = PacsSettings(ae_title=TITLE, host=LOOPBACK, port=pacs_port, timeout_s=20)
+
+    def archive(listening: Listening) -> Archive:
+        return open_archive(
+            SiteSettings.model_validate({"dicom_node": entity, **(found or {})}),
+            "archive",
+            listening=listening,
+        )
+
     ready, stopping, failures = threading.Event(), threading.Event(), list[BaseException]()
 
     def run() -> None:
@@ -156,6 +178,7 @@ def serving(site: Site, pacs_port: int, **changes: object) -> Iterator[Node]:
                 settings,
                 entity,
                 pacs,
+                find_in=None if found is None else archive,
                 on_ready=ready.set,
                 on_exam=node.exams.append,
                 should_stop=stopping.is_set,
@@ -270,6 +293,66 @@ def test_an_exam_that_was_cut_short_is_measured_again_into_the_same_objects(
     assert cut == [1]
 
 
+@needs_orthanc
+@pytest.mark.parametrize("way", ["get", "move", "web"])
+def test_new_mammograms_are_found_in_the_archive_measured_once_and_stored_beside_them(
+    site: Site, images: list[Path], tmp_path: Path, way: str
+) -> None:
+    site.install(1)
+    todays = [of_today(image, tmp_path / image.name) for image in images[:2]]
+    with running_orthanc(tmp_path / "orthanc", DicomAlwaysAllowMove=True) as orthanc:
+        tables = {
+            "web": {"dicomweb": {"archive": {"url": orthanc.url}}},
+            **{
+                retrieve: {
+                    "pacs": {
+                        "archive": {
+                            "ae_title": TITLE,
+                            "host": LOOPBACK,
+                            "port": orthanc.dicom_port,
+                            "calling_ae_title": OUR_TITLE,
+                            "retrieve": retrieve,
+                        }
+                    }
+                }
+                for retrieve in ("get", "move")
+            },
+        }[way]
+        orthanc.fill(todays[:1])
+        with serving(site, orthanc.dicom_port, port=orthanc.our_port, found=tables) as node:
+            wait_for(lambda: len(node.exams) == 1 and site.queue.num_objects() == 0)
+            assert len(instances(orthanc)) == 1 + 3
+            # It is looked for again, its own results beside it, and nothing but the new one is measured.
+            orthanc.fill(todays[1:])
+            wait_for(lambda: len(node.exams) == 2 and site.queue.num_objects() == 0)
+            time.sleep(2.5)
+            assert [(exam.num_images, exam.num_measured) for exam in node.exams] == [(1, 1), (1, 1)]
+            assert len(instances(orthanc)) == 2 * (1 + 3)
+        with serving(site, orthanc.dicom_port, port=orthanc.our_port, found=tables) as node:
+            time.sleep(2.5)
+            assert node.exams == []
+    folders = [site.home.folder / "clinic" / name for name in ("found", "arriving", "inbox", "outbox")]
+    assert [list(folder.iterdir()) for folder in folders] == [[], [], [], []]
+
+
+@needs_orthanc
+def test_images_of_a_woman_who_has_withdrawn_are_not_fetched(
+    site: Site, images: list[Path], tmp_path: Path
+) -> None:
+    site.install(1)
+    todays = of_today(images[0], tmp_path / "today.dcm")
+    assert remove(site, str(dcmread(todays).PatientID)) == 0
+    with running_orthanc(tmp_path / "orthanc") as orthanc:
+        orthanc.fill([todays, of_today(of_another_woman(images[1]), tmp_path / "another.dcm")])
+        tables: dict[str, object] = {"dicomweb": {"archive": {"url": orthanc.url}}}
+        with serving(site, orthanc.dicom_port, found=tables) as node:
+            wait_for(lambda: len(node.exams) == 1 and site.queue.num_objects() == 0)
+            time.sleep(2.5)
+            assert len(node.exams) == 1
+        measured = [one.PatientID for one in instances(orthanc) if one.SOPClassUID == SegmentationStorage]
+    assert measured == ["another"]
+
+
 def test_results_of_a_model_that_was_revoked_before_they_were_sent_are_not_sent(
     site: Site, images: list[Path]
 ) -> None:
@@ -319,6 +402,13 @@ def test_our_own_objects_that_an_archive_sends_back_start_no_new_exam(site: Site
         time.sleep(1.5)
         assert len(node.exams) == 1
         assert site.queue.num_images() == 0
+
+
+def of_today(image: Path, to: Path) -> Path:
+    header = dcmread(image)
+    header.StudyDate = f"{date.today():%Y%m%d}"
+    header.save_as(to)
+    return to
 
 
 def of_another_woman(image: Path) -> Path:

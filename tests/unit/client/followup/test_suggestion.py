@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from client.clinic.exam import BreastDensity, ExamDensity
+from client.followup.clinical import ClinicalInputs
 from client.followup.settings import FollowUpSettings
 from client.followup.suggestion import LABEL, RULES, Suggestion, suggest
 from client.imaging.mammogram import Laterality, View
@@ -78,6 +79,55 @@ def test_between_categories_a_second_read_is_suggested(probabilities: tuple[floa
 
     assert found is not None
     assert found.code == "SECOND-READ"
+
+
+def test_family_history_and_biopsies_raise_the_risk_as_the_model_says() -> None:
+    known = ClinicalInputs(family_history=True, biopsies=2)
+    found = suggest(exam(SURE["d"]), EVERYTHING, age=50, inputs=known)
+
+    assert found is not None
+    # The published vector: a white woman of 50 with category d, family history and a biopsy.
+    assert found.five_year_risk_percent == pytest.approx(4.126, abs=0.001)
+    assert found.basis == "age 50, family history yes, biopsies 2"
+    assert suggested("d", age=50).basis == "age 50, nothing else"
+
+
+def test_the_age_of_the_table_stands_in_where_the_images_have_none() -> None:
+    known = ClinicalInputs(age=55)
+    missing = suggest(exam(SURE["d"]), EVERYTHING, age=None, inputs=known)
+    contradicted = suggest(exam(SURE["d"]), EVERYTHING, age=45, inputs=known)
+
+    assert missing is not None
+    assert contradicted is not None
+    assert (missing.code, contradicted.basis) == ("MRI", "age 45, nothing else")
+
+
+def test_a_high_lifetime_risk_that_was_computed_elsewhere_comes_first() -> None:
+    known = ClinicalInputs(lifetime_risk_percent=20)
+
+    for probabilities in SURE.values():
+        found = suggest(exam(probabilities), EVERYTHING, age=45, inputs=known)
+        assert found is not None
+        assert found.code == "MRI-YEARLY"
+    elsewhere = suggest(exam(SURE["a"]), FollowUpSettings(), age=45, inputs=known)
+    assert elsewhere is not None
+    assert elsewhere.code == "ROUTINE"
+
+
+def test_a_polygenic_score_counts_where_the_site_says_so_and_is_called_experimental() -> None:
+    known = ClinicalInputs(polygenic_z=2.0)
+    without = suggest(exam(SURE["c"]), EVERYTHING, age=50, inputs=known)
+    counted = suggest(
+        exam(SURE["c"]), EVERYTHING.model_copy(update={"polygenic": True}), age=50, inputs=known
+    )
+
+    assert without is not None
+    assert counted is not None
+    assert without.five_year_risk_percent == pytest.approx(1.463, abs=0.001)
+    # exp(ln 1.61 x 2 - (ln 1.61)^2 / 2) = 2.5921 x 0.8928
+    assert counted.five_year_risk_percent == pytest.approx(1.463 * 2.3143, rel=1e-3)
+    assert "experimental, made for European ancestry" in counted.basis
+    assert "polygenic" not in without.basis
 
 
 def test_nothing_is_suggested_unless_the_site_says_so() -> None:

@@ -30,6 +30,7 @@ audit.contradicted head reason sequence
 backup.restored
 backup.taken
 checkpoint.kept head sequence
+clinical.added num_patients
 clock.judged off_s standing
 configuration.changed new_sha256 old_sha256
 contribution.refused attempt number phase reason
