@@ -140,16 +140,21 @@ class SmallFederation:
         model: Mapping[str, Any] = SMALLEST,
         aggregation: Mapping[str, Any] = MappingProxyType({}),
         is_masked: bool = False,
+        noise: Mapping[str, Any] = MappingProxyType({}),
         **training: Any,
     ) -> Path:
-        """A plan, of the smallest network unless another is given; updates can be looked at unless masked."""
+        """A plan, of the smallest network unless another is given; updates can be looked at unless masked.
+
+        With `noise`, tables of `privacy`, it asks for no metric.
+        """
         plan = {
             "name": name,
             "rounds": {"count": rounds, "quorum": 2, "timeout_s": timeout_s},
             "model": dict(model),
             "aggregation": dict(aggregation),
             "training": {"batch_size": 2, **training},
-            "privacy": {"secure_aggregation": "on" if is_masked else "off"},
+            "privacy": {"secure_aggregation": "on" if is_masked else "off", **noise},
+            **({"metrics": []} if noise else {}),
         }
         file = self.folder / f"{name}.toml"
         file.write_text(tomli_w.dumps(plan))
