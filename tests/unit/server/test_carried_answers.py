@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from server.coordinator import Coordinator
+from server.home import CoordinatorHome
 from server.lifecycle import AnswerState, RoundState, RunState
 from server.store import Run
 from shared.audit.events import AnswerAdmitted, RoundOpened
@@ -208,6 +212,25 @@ def test_another_runs_rounds_leave_what_an_interrupted_run_has_admitted(
     interrupted.resume()
 
     assert interrupted.checkpoint == calm.checkpoint
+
+
+def test_a_run_goes_on_on_another_machine_that_is_given_the_home_folder(
+    found_federation: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    calm, moved = (found_federation(3, timeout_s=PATIENT_S) for _ in range(2))
+    calm.run()
+    interrupt(moved, monkeypatch, after=1)
+    there = tmp_path / "there"
+    shutil.copytree(moved.home.folder, there)
+    shutil.rmtree(moved.home.folder)  # whatever pointed to the old place would miss it
+
+    moved.home = CoordinatorHome(there)
+    for site in moved.sites.values():
+        site.coordinator = Coordinator.open(moved.home)
+    moved.resume()
+
+    assert moved.state is RunState.FINISHED
+    assert moved.checkpoint == calm.checkpoint
 
 
 def test_no_update_waits_for_a_run_that_a_person_has_stopped(
