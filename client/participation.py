@@ -30,6 +30,7 @@ from client.told import write_down
 from client.training.local_round import (
     control_state,
     own_weights,
+    require_drawn,
     residual_state,
     rounding_of,
     train_round,
@@ -93,6 +94,8 @@ def _take_part(announcement: Announcement, workplace: Workplace) -> bytes:
         if occasion.phase is Phase.COUNT:
             return _count(announcement, plan, workplace, began)
         base = downloads.fetch_weights(plan)
+        if occasion.phase is Phase.TRAIN and occasion.round_number == 1 and plan.initial_weights is None:
+            require_drawn(base, plan)
         state = workplace.records.state_after(announcement.counted)
         if occasion.phase is Phase.TRAIN:
             workplace.budget.require(plan, workplace.guard.policy().privacy)

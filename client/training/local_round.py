@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from client.training.corrections import ControlVariates, Proximal
 from client.training.trainer import TrainingResult
-from shared.errors import TrustError
+from shared.errors import NotApprovedError, TrustError
 from shared.fixed_point.grid import Grid, Integers
 from shared.fixed_point.rounding import Rounding, no_residual, rounding_key
-from shared.model import Weights, blank_model, model_around
+from shared.model import Weights, blank_model, initial_model, model_around
 from shared.model.sent import CONTROL, control_of, local_names, norm_bound, sent_shapes
 from shared.model.weights import weights_of
 from shared.plan import Plan
@@ -56,6 +56,25 @@ def own_weights(base: Weights, plan: Plan, state: Mapping[str, Tensor]) -> Weigh
     return {
         name: state.get(LOCAL + name, tensor) if name in local else tensor for name, tensor in base.items()
     }
+
+
+def require_drawn(base: Weights, plan: Plan) -> None:
+    """Return only if weights are those that a plan's seed gives, but for what machines round differently.
+
+    From weights that somebody crafted an update can tell an image (Geiping et al., NeurIPS 2020; Fowl et al.,
+    ICLR 2022); those that a run begins with need be nobody's choice.
+
+    Raises
+    ------
+    NotApprovedError
+        They are others.
+    """
+    drawn = weights_of(initial_model(plan))
+    if not all(torch.allclose(base[name], drawn[name], rtol=1e-4, atol=1e-6) for name in drawn):
+        raise NotApprovedError(
+            "The first round was asked for from other weights than the approved plan's seed gives.",
+            "Tell the coordinator: weights of its own are named in a plan (`run start --initial-weights`).",
+        )
 
 
 def train_round(

@@ -64,6 +64,19 @@ def test_a_round_asked_for_again_with_crafted_weights_gets_nothing(
     assert refused(crafted, coordinator, workplace) == "NotApprovedError"
 
 
+def test_crafted_weights_to_begin_with_are_refused_and_those_that_round_otherwise_are_not(
+    coordinator: MinimalCoordinator, workplace: Workplace
+) -> None:
+    """The seed of the approved plan gives the first weights; nobody chooses them."""
+    crafted = coordinator.announcement(base=other_weights(1.001))
+
+    refusal = refusal_in(take_part(coordinator.ask(crafted), workplace), coordinator.home)
+
+    assert refusal.reason == "NotApprovedError"
+    assert [row.kind for row in ledger_rows(coordinator.home)] == ["refusal"]
+    answered(coordinator.announcement(base=other_weights(1 + 1e-6)), coordinator, workplace)
+
+
 def test_the_same_attempt_is_not_answered_without_end(
     coordinator: MinimalCoordinator, workplace: Workplace
 ) -> None:

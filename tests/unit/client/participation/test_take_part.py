@@ -511,7 +511,7 @@ def test_training_that_is_not_finite_is_refused_and_sends_nothing(
         name: torch.full_like(tensor, largest) for name, tensor in weights_of(initial_model(PLAN)).items()
     }
 
-    announcement = coordinator.announcement(base=to_bytes(base))
+    announcement = coordinator.announcement(round_number=2, base=to_bytes(base))
 
     assert reason_of(announcement, coordinator, workplace) in {"NonFiniteError", "EgressError"}
 
