@@ -17,6 +17,7 @@ import server.cli
 from shared.errors import HistoryError, TamperedError, TrustError
 from shared.package import MANIFEST, MANIFEST_TYPE, SIGNATURE
 from shared.plan import Plan
+from shared.supplements import SupplementKind
 from shared.trust.envelope import sign
 from shared.trust.keys import SigningKey
 from tests.e2e.small_federation import (
@@ -133,6 +134,7 @@ def test_the_published_model_is_listed_downloaded_and_verified(
         "model_id": model_id,
         "manifest_sha256": listed["manifest_sha256"],
         "verified": True,
+        "supplements": [kind.value for kind in SupplementKind],
     }
     plan = Plan.from_toml(finished.plan.read_text())
     assert listed["run_id"] == finished.shown["run_id"]
@@ -142,6 +144,7 @@ def test_the_published_model_is_listed_downloaded_and_verified(
         MANIFEST,
         SIGNATURE,
         *(file["name"] for file in manifest["files"]),
+        *(kind.file for kind in SupplementKind),
     }
 
 

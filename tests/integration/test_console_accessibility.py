@@ -42,6 +42,7 @@ NO_PAGES = {
     "/runs/{run_id}/live",
     "/static/{name}",
     "/audit/export",
+    "/models/{model_id}/files/{name}",
 }
 EXAMPLES = {"{run_id}": "run-1", "{number:int}": "2", "{model_id}": "density-2"}
 GRAVE = {"serious", "critical"}

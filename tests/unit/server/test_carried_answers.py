@@ -85,9 +85,10 @@ def test_a_round_of_which_all_was_admitted_asks_nobody_again(
     interrupt(interrupted, monkeypatch, after=3)
     are_gone(interrupted, *SITES)
 
-    interrupted.resume()
+    with pytest.raises(QuorumError, match="no site has evaluated it"):
+        interrupted.resume()
 
-    assert interrupted.state is RunState.FINISHED
+    assert interrupted.coordinator.models.of_run(RUN_ID) is not None
     assert interrupted.checkpoint == calm.checkpoint
     assert {tuple(attempts_asked_of(interrupted, name)) for name in SITES} == {(1,)}
 

@@ -166,7 +166,7 @@ def test_a_run_waits_while_sites_speak_against_the_clock_and_publishes_nothing(
         clock.note(0.0, now=time.time())
 
     def speak_against_it(site: SimulatedSite, asked: Asked) -> bytes:
-        if asked.occasion.phase is Phase.EVALUATE and asked.occasion.attempt == 1:
+        if asked.occasion.phase is Phase.TRAIN and asked.occasion.attempt == 1:
             clock.note(-DAY_S, now=time.time())
             threading.Timer(WRONG_FOR_S, mend).start()
         return honest(site, asked)

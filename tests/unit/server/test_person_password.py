@@ -86,13 +86,15 @@ def test_without_a_persons_token_nobody_gets_a_password(
 
 def test_a_restored_backup_lets_nobody_go_on_who_was_signed_in(home: CoordinatorHome, token: str) -> None:
     from server.backup import back_up, restore
+    from shared.trust.passphrase import Passphrase
 
     set_password(home, WORDS + "\n", token)
     coordinator = Coordinator.open(home)
     coordinator.sign_ins.begin("ada", key_hash="k" * 64, at=time.time())
     archive, elsewhere = home.folder.parent / "backup", CoordinatorHome(home.folder.parent / "restored")
-    back_up(home, archive, now=time.time(), actor="test")
-    restore(archive, elsewhere, now=time.time(), actor="test")
+    passphrase = Passphrase("tundra copper violin")
+    back_up(home, archive, passphrase, now=time.time(), actor="test")
+    restore(archive, elsewhere, passphrase, now=time.time(), actor="test")
 
     assert coordinator.sign_ins.find("k" * 64, at=time.time()) is not None
     assert Coordinator.open(elsewhere).sign_ins.find("k" * 64, at=time.time()) is None

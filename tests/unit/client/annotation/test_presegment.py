@@ -69,7 +69,7 @@ def usable(network: nn.Module) -> UsableModel:
         files=[],
     )
     package = VerifiedPackage(
-        manifest=manifest, manifest_sha256="0" * 64, plan=plan, weights=b"", reference=Reference()
+        manifest=manifest, manifest_sha256="0" * 64, plan=plan, weights=b"", supplements={}
     )
     loaded = LoadedModel(network=network, plan=plan.model, model_id=MODEL_ID, reference=Reference())
     return UsableModel(package=package, loaded=loaded)
