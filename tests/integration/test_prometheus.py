@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Iterator
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -61,13 +62,16 @@ class Prometheus:
         )
 
     def ask(self, query: str) -> list[tuple[dict[str, str], float]]:
-        """Labels and values of what it has; nothing while it does not answer."""
+        """Labels and values of what it has; nothing while it does not answer or is not ready."""
         try:
-            answer: Any = httpx.get(
+            response = httpx.get(
                 f"http://{self.address}/api/v1/query", params={"query": query}, trust_env=False
-            ).json()
+            )
         except httpx.TransportError:
             return []
+        if response.status_code == HTTPStatus.SERVICE_UNAVAILABLE:
+            return []
+        answer: Any = response.json()
         return [(each["metric"], float(each["value"][1])) for each in answer["data"]["result"]]
 
     def stop(self) -> None:
