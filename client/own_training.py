@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 
 from torch import nn
 
+from client.accounting import steps_of_a_round
 from client.catalog import Part
 from client.egress import require_enough
 from client.training.dataset import FittedDataset
@@ -54,7 +56,9 @@ def epoch_trainer(
 
 
 def trainer_of(plan: Plan, announcement: Announcement, workplace: Workplace) -> Train:
-    """Trains on the training part for one round; under noise on patients, by patients.
+    """Trains on the training part for one round; under noise on patients, by patients and within the budget.
+
+    What it returns raises PolicyError, before a step is taken, where the budget is spent.
 
     Raises
     ------
@@ -76,8 +80,11 @@ def trainer_of(plan: Plan, announcement: Announcement, workplace: Workplace) -> 
         site_id=occasion.site_id,
     )
 
+    noise = plan.privacy.patient_noise
+
     def train_with(model: nn.Module, correct: Correct) -> TrainingResult:
-        return workplace.trainer.train(
+        train = partial(
+            workplace.trainer.train,
             model,
             dataset,
             plan,
@@ -87,8 +94,16 @@ def trainer_of(plan: Plan, announcement: Announcement, workplace: Workplace) -> 
             on_step=_tell_step(occasion, workplace.work),
             should_stop=workplace.watch(announcement),
             correct=correct,
-            patients=workplace.patients(dataset, plan, Part.TRAIN) if plan.privacy.patient_noise else None,
         )
+        if noise is None:
+            return train()
+        # Those of this very training: patients may come and go beside it.
+        patients = workplace.patients(dataset, plan, Part.TRAIN)
+        steps = steps_of_a_round(plan, noise, len(patients))
+        workplace.budget.require(steps, policy.privacy)
+        result = train(patients=patients)
+        workplace.budget.note(occasion, steps)
+        return result
 
     return train_with
 

@@ -98,9 +98,7 @@ def _take_part(announcement: Announcement, workplace: Workplace) -> bytes:
             require_drawn(base, plan)
         state = workplace.records.state_after(announcement.counted)
         if occasion.phase is Phase.TRAIN:
-            workplace.budget.require(plan, workplace.guard.policy().privacy)
             record = _train_round(announcement, base, plan, state, workplace, began)
-            workplace.budget.note(plan, occasion)
             workplace.records.keep(record)
             return _send(record, announcement, plan, workplace)
         return _answer(

@@ -34,7 +34,7 @@ from client.training.dataset import FittedDataset
 from client.training.device import training_devices
 from client.training.site_trainer import SiteTrainer
 from client.work import WorkNote
-from shared.errors import MammofedError, NotFoundError
+from shared.errors import MammofedError, NotFoundError, NotReadyError
 from shared.plan import Plan
 from shared.records import Announcement
 from shared.transfer.blob_store import BlobStore
@@ -111,8 +111,19 @@ class Workplace:
                 return dataset
 
     def patients(self, dataset: FittedDataset, plan: Plan, part: Part) -> list[list[int]]:
-        """Positions in a data set of each patient's examples."""
+        """Positions in a data set of each patient's examples.
+
+        Raises
+        ------
+        NotReadyError
+            One of them was removed since the data set was made.
+        """
         whose = self.catalog.patients(part, categorised=plan.model.has_band_head)
+        if not whose.keys() >= set(dataset.example_ids):
+            raise NotReadyError(
+                "A patient was removed while training was about to begin.",
+                "Nothing needs to be done: this site takes part in the next attempt or round.",
+            )
         positions: dict[str, list[int]] = {}
         for position, example_id in enumerate(dataset.example_ids):
             positions.setdefault(whose[example_id], []).append(position)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import time
+import tracemalloc
 
 import pytest
 from scipy.optimize import brentq
 from scipy.stats import norm
 
-from client.accounting import Steps, epsilon, rounded_up, steps_of_a_round
+from client.accounting import TIGHT_UP_TO, Steps, epsilon, rounded_up, steps_of_a_round
 from shared.plan import PatientNoisePlan, Plan, PrivacyPlan, RoundsPlan, TrainingPlan
 
 NOISE = PatientNoisePlan(multiplier=1.1)
@@ -44,6 +46,23 @@ def test_the_known_example_of_the_sampled_mechanism_is_met() -> None:
     steps = Steps(chance=256 / 60_000, multiplier=1.1, count=60 * 60_000 // 256)
 
     assert 2.2 < epsilon([steps], 1e-5) < 3.0
+
+
+@pytest.mark.parametrize(("multiplier", "chance", "count"), [(0.1, 1.0, 100_000), (0.3, 0.5, 1_000_000)])
+def test_exhaustion_a_plan_of_hardly_any_noise_is_reckoned_at_once_and_in_little_memory(
+    multiplier: float, chance: float, count: int
+) -> None:
+    """Its distribution would take gigabytes at every site that the plan is offered to."""
+    tracemalloc.start()
+    began = time.process_time()
+
+    found = epsilon([Steps(chance=chance, multiplier=multiplier, count=count)], 1e-5)
+
+    took_s, (_, peak_bytes) = time.process_time() - began, tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found > TIGHT_UP_TO
+    assert took_s < 10
+    assert peak_bytes < 200e6
 
 
 def test_rounds_of_different_runs_are_composed() -> None:
