@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from server.summary import RunSummary
+from server.store import Answer
 from shared.masking.site_noise import epsilon_of_a_site
 from shared.plan import PatientNoisePlan, Plan
 
 
-def guarantees(summary: RunSummary, plan: Plan) -> Sequence[str]:
-    """A paragraph for each kind of noise; none where no noise was added."""
-    return [
-        each
-        for each in (_patients_privacy(summary, plan.privacy.patient_noise), _sites_privacy(summary, plan))
-        if each
-    ]
+def guarantees(plan: Plan, answers: Iterable[Answer], *, num_rounds: int) -> Sequence[str]:
+    """A paragraph for each kind of noise; none where no noise was added, or no site has told what it came to.
+
+    Parameters
+    ----------
+    answers
+        All of the run: a site that left before the last round has spent as well.
+    num_rounds
+        Rounds that were finished.
+    """
+    noise = plan.privacy.patient_noise
+    told = [each.contribution.epsilon for each in answers if each.contribution is not None]
+    largest = max((epsilon for epsilon in told if epsilon is not None), default=None)
+    of_patients = "" if noise is None or largest is None else _patients_privacy(largest, noise)
+    return [each for each in (of_patients, _sites_privacy(plan, num_rounds)) if each]
 
 
-def _patients_privacy(summary: RunSummary, noise: PatientNoisePlan | None) -> str:
-    if noise is None:
-        return ""
-    told = [part.epsilon for part in summary.parts if part.epsilon is not None]
+def _patients_privacy(told: float, noise: PatientNoisePlan) -> str:
     return (
-        f"Differential privacy of a patient: epsilon {max(told, default=math.nan):.2f} at most (the largest "
+        f"Differential privacy of a patient: epsilon {told:.2f} at most (the largest "
         f"that a site tells of this run), delta {noise.delta:g}, at each site for itself. DP-SGD with noise "
         f"of {noise.multiplier:g} times the bound of {noise.gradient_norm:g}; the unit is a patient with all "
         "her images in a site's training part. Composed as privacy loss distributions over all steps; "
@@ -34,13 +38,13 @@ def _patients_privacy(summary: RunSummary, noise: PatientNoisePlan | None) -> st
     )
 
 
-def _sites_privacy(summary: RunSummary, plan: Plan) -> str:
+def _sites_privacy(plan: Plan, num_rounds: int) -> str:
     noise = plan.privacy.site_noise
     if noise is None:
         return ""
-    epsilon = epsilon_of_a_site(summary.num_finished, multiplier=noise.multiplier, delta=noise.delta)
+    epsilon = epsilon_of_a_site(num_rounds, multiplier=noise.multiplier, delta=noise.delta)
     return (
-        f"Differential privacy of a site: epsilon {epsilon:.2f} at most over the {summary.num_finished} "
+        f"Differential privacy of a site: epsilon {epsilon:.2f} at most over the {num_rounds} "
         f"rounds of this run, delta {noise.delta:g}. Skellam noise of {noise.multiplier:g} times what one "
         "site can move, added by the sites under their masks; the unit is a site with all its patients. It "
         f"holds while {plan.privacy.colluding_sites} sites at most help the coordinator. Composed by Renyi "

@@ -5,7 +5,6 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
-from server.guarantees import guarantees
 from server.learning_curves import Lines
 from server.summary import RunSummary, SitePart
 from shared.evaluation.measures import MEASURES, PER_ROUND
@@ -21,10 +20,17 @@ def write_model_card(
     lines: Lines,
     plan: Plan,
     *,
+    privacy: Sequence[str],
     created_at: str,
     software: str,
 ) -> str:
-    """The card as Markdown, as the model is published: its evaluation comes after it."""
+    """The card as Markdown, as the model is published: its evaluation comes after it.
+
+    Parameters
+    ----------
+    privacy
+        Paragraphs on what noise bounds (`server.guarantees`).
+    """
     return "\n".join(
         [
             f"# {model_id}",
@@ -69,7 +75,7 @@ def write_model_card(
             "",
             "All measures per site and round: `metrics.json`. Picture: `learning_curves.png`.",
             "",
-            *_privacy(summary, plan),
+            *_privacy(privacy),
             "## Limits",
             "",
             "- Research use; no clinical decision may rest on it.",
@@ -82,8 +88,8 @@ def write_model_card(
     )
 
 
-def _privacy(summary: RunSummary, plan: Plan) -> list[str]:
-    paragraphs = [["", *textwrap.wrap(each, 100)] for each in guarantees(summary, plan)]
+def _privacy(guarantees: Sequence[str]) -> list[str]:
+    paragraphs = [["", *textwrap.wrap(each, 100)] for each in guarantees]
     return ["## Privacy", *[line for each in paragraphs for line in each], ""] if paragraphs else []
 
 

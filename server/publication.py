@@ -9,6 +9,7 @@ from importlib.metadata import version
 
 from server.coordinator import Coordinator
 from server.curves import draw_curves
+from server.guarantees import guarantees
 from server.learning_curves import lines_of
 from server.model_card import write_model_card
 from server.passport import passport_of, to_json
@@ -32,6 +33,7 @@ from shared.package import (
     ManifestFile,
 )
 from shared.plan import Plan
+from shared.records import Phase
 from shared.trust.envelope import sign
 
 log = logging.getLogger(__name__)
@@ -45,7 +47,16 @@ def publish(coordinator: Coordinator, run: Run, final: Checkpoint) -> Model:
     summary, lines = summarize(run, coordinator), lines_of(coordinator, run.run_id)
     created_at = now.isoformat(timespec="seconds")
     plan = Plan.from_toml(run.plan_toml)
-    card = write_model_card(model_id, summary, lines, plan, created_at=created_at, software=software)
+    trained = coordinator.runs.answers(run.run_id, Phase.TRAIN)
+    card = write_model_card(
+        model_id,
+        summary,
+        lines,
+        plan,
+        privacy=guarantees(plan, trained, num_rounds=summary.num_finished),
+        created_at=created_at,
+        software=software,
+    )
     blobs = {
         WEIGHTS: final.weights,
         PLAN: coordinator.blobs.put_bytes(run.plan_toml.encode()),

@@ -32,7 +32,6 @@ class SitePart:
     duration_s: float | None
     steps: Steps
     update_bytes: int | None
-    epsilon: float | None
 
     def value(self, measure: str) -> float | None:
         """A measure of what it evaluated; None where it is not told."""
@@ -237,7 +236,6 @@ def part_of(answer: Answer, name: str) -> SitePart:
             answered_at=answer.answered_at,
         ),
         update_bytes=contribution.update.size_bytes if contribution and contribution.update else None,
-        epsilon=contribution.epsilon if contribution else None,
     )
 
 

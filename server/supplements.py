@@ -83,7 +83,7 @@ def contents_of(
     trained = [each for each in answers if each.phase is Phase.TRAIN and each.state is AnswerState.ADMITTED]
     privacy = Privacy(
         coordinator_saw="sums" if plan.is_masked else "updates",
-        guarantees=tuple(guarantees(summary, plan)),
+        guarantees=tuple(guarantees(plan, answers, num_rounds=summary.num_finished)),
         update_bits=plan.aggregation.bits,
         max_update_norm=plan.aggregation.max_update_norm,
         num_rounds=plan.rounds.count,

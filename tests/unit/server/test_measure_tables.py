@@ -48,7 +48,6 @@ def part(
         duration_s=10.0,
         steps=Steps(asked_at=0.0, fetched_at=None, sending_at=None, answered_at=10.0),
         update_bytes=None,
-        epsilon=None,
     )
 
 

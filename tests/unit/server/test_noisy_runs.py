@@ -7,12 +7,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from server.learning_curves import lines_of
 from server.lifecycle import AnswerState, RunState
-from server.model_card import write_model_card
-from server.summary import summarize
 from server.supplements import supplements_of
 from shared.masking.site_noise import epsilon_of_a_site
+from shared.package import MODEL_CARD
 from shared.plan import AggregationPlan, PatientNoisePlan, Plan, PrivacyPlan, SiteNoisePlan
 from shared.supplements import SupplementKind
 from tests.unit.server.simulated_federation import (
@@ -20,6 +18,7 @@ from tests.unit.server.simulated_federation import (
     Asked,
     SimulatedFederation,
     SimulatedSite,
+    go_offline,
     small_plan,
 )
 
@@ -30,6 +29,15 @@ NOISE = PatientNoisePlan(multiplier=1.5, gradient_norm=0.5, delta=1e-6)
 def noisy_plan(*, is_masked: bool = False) -> Plan:
     privacy = PrivacyPlan(patient_noise=NOISE, secure_aggregation="on" if is_masked else "off")
     return small_plan(2).model_copy(update={"metrics": (), "privacy": privacy})
+
+
+def card_of(federation: SimulatedFederation) -> str:
+    """The model card, as it was published."""
+    coordinator = federation.coordinator
+    model = coordinator.models.of_run(RUN_ID)
+    assert model is not None
+    (card,) = [file.blob for file in coordinator.models.files(model.model_id) if file.name == MODEL_CARD]
+    return coordinator.blobs.path(card.digest).read_text()
 
 
 @pytest.fixture
@@ -55,15 +63,7 @@ def test_the_card_tells_the_largest_epsilon_with_its_unit_and_what_it_does_not_c
     federation.run()
 
     assert federation.state is RunState.FINISHED
-    run = federation.coordinator.runs.get(RUN_ID)
-    card = write_model_card(
-        "m",
-        summarize(run, federation.coordinator),
-        lines_of(federation.coordinator, RUN_ID),
-        federation.plan,
-        created_at="now",
-        software="this",
-    )
+    card = card_of(federation)
     said = " ".join(card.split())
     assert "Differential privacy of a patient: epsilon 3.25 at most" in said
     assert "delta 1e-06" in said
@@ -75,6 +75,22 @@ def test_the_card_tells_the_largest_epsilon_with_its_unit_and_what_it_does_not_c
     assert model is not None
     told = supplements_of(federation.coordinator, model)[SupplementKind.PRIVACY].content
     assert "epsilon 3.25 at most" in "\n".join(told.lines)
+
+
+@pytest.mark.usefixtures("_tells_nothing")
+def test_the_card_counts_what_a_site_has_spent_that_was_gone_in_the_last_round(
+    found_federation: Make,
+) -> None:
+    federation = found_federation(plan=noisy_plan())
+    for name in ("aarhus", "bergen", "cork"):
+        federation[name].epsilon = 1.5
+    federation["bergen"].epsilon = 4.5
+    federation["bergen"].does(go_offline, in_round=2)
+
+    federation.run()
+
+    assert federation.answer_of("bergen", 2)[0] is AnswerState.LOST
+    assert "epsilon 4.50 at most" in " ".join(card_of(federation).split())
 
 
 def test_a_site_that_does_not_tell_its_epsilon_is_rejected_and_one_that_tells_it_unasked_too(
@@ -135,31 +151,9 @@ def test_the_card_tells_a_sites_epsilon_and_for_how_many_helpers_it_holds(found_
     federation = found_federation(plan=site_noise_plan(multiplier=3.0))
     federation.run()
 
-    card = write_model_card(
-        "m",
-        summarize(federation.coordinator.runs.get(RUN_ID), federation.coordinator),
-        lines_of(federation.coordinator, RUN_ID),
-        federation.plan,
-        created_at="now",
-        software="this",
-    )
+    card = card_of(federation)
 
     said = " ".join(card.split())
     epsilon = epsilon_of_a_site(2, multiplier=3.0, delta=1e-5)
     assert f"Differential privacy of a site: epsilon {epsilon:.2f} at most over the 2 rounds" in said
     assert "while 0 sites at most help the coordinator" in said
-
-
-@pytest.mark.usefixtures("_tells_nothing")
-def test_a_round_that_is_tried_again_adds_the_same_noise(found_federation: Make) -> None:
-    """The sum of the second attempt is the one that the first would have come to."""
-    federation = found_federation(plan=site_noise_plan())
-    federation.channel.breaks_in_round, federation.channel.num_asked_before = 1, 9  # amid the signatures
-    with pytest.raises(ConnectionError):
-        federation.run()
-    keys = {name: federation[name].kept[1].noise_key for name in ("aarhus", "bergen", "cork")}
-
-    federation.resume()
-
-    assert federation.state is RunState.FINISHED
-    assert {name: federation[name].kept[1].noise_key for name in keys} == keys

@@ -57,12 +57,14 @@ def test_the_model_card_tells_every_round_and_where_the_evaluation_stands(
         summary,
         lines_of(federation.coordinator, RUN_ID),
         federation.plan,
+        privacy=["Nobody can tell."],
         created_at="now",
         software="this",
     )
 
     assert "| 1 | 3 / 3 | 0.500 | 0.500 | 0.700 | 0.800 | 4.0 | 0.700 | 0.700 | 0.700 |" in card
     assert "supplement_*.json" in card
+    assert "## Privacy\n\nNobody can tell.\n" in card
 
 
 def test_machines_get_every_measure_with_its_images_and_interval(
