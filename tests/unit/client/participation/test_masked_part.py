@@ -23,10 +23,11 @@ from shared.fixed_point.masked_file import masked_size, read_masked
 from shared.fixed_point.sums import IntegerSum
 from shared.fixed_point.update_file import read_update
 from shared.masking.records import SharesAsked, SurvivorsAsked
+from shared.masking.site_noise import SiteNoise
 from shared.masking.streams import common_terms
 from shared.model import initial_model
-from shared.model.sent import sent_shapes
-from shared.plan import Plan, PrivacyPlan
+from shared.model.sent import norm_bound, sent_shapes
+from shared.plan import AggregationPlan, Plan, PrivacyPlan, SiteNoisePlan
 from shared.records import Announcement, Contribution, Phase, Refusal
 from shared.trust.keys import SigningKey
 from tests.unit.client.participation.conftest import (
@@ -41,6 +42,13 @@ from tests.unit.client.participation.test_take_part import read
 
 RUN_ID = "run-masked"
 MASKED = PLAN.model_copy(update={"privacy": PrivacyPlan(secure_aggregation="on")})
+NOISY = PLAN.model_copy(
+    update={
+        "metrics": (),
+        "aggregation": AggregationPlan(max_update_norm=1.0),
+        "privacy": PrivacyPlan(secure_aggregation="on", site_noise=SiteNoisePlan(multiplier=0.5)),
+    }
+)
 OTHERS = ("site-2", "site-3")
 EVERYBODY = (SITE_ID, *OTHERS)
 
@@ -84,6 +92,12 @@ class MaskedAttempt:
         }
         self.total = IntegerSum(grid_of(MASKED))
 
+    def noise(self) -> SiteNoise | None:
+        """What each site adds under the plan."""
+        grid = grid_of(self.plan)
+        bound = norm_bound(self.plan.aggregation, grid.shapes, share=1 / self.share_of)
+        return SiteNoise.of(self.plan, grid, bound)
+
     def announcement(self, phase: Phase, **changes: object) -> Announcement:
         masking = None if phase is Phase.KEYS else self.round_.asked(phase, SITE_ID)
         document = {
@@ -122,7 +136,7 @@ class MaskedAttempt:
         assert contribution.update is not None
         upload = self.coordinator.received(contribution.update)
         grid = grid_of(MASKED)
-        ring = self.total.ring_bits(3)
+        ring = (self.noise() or self.total).ring_bits(3)
         self.total.add(lambda: read_masked(io.BytesIO(upload), grid, ring=ring))
         self.round_.take_masked(SITE_ID)
         for site, party in self.others.items():
@@ -149,7 +163,7 @@ class MaskedAttempt:
         self.round_.take_revealed(SITE_ID, told)  # type: ignore[arg-type]
         for site, party in self.others.items():
             self.round_.take_revealed(site, party.reveal(signed))  # type: ignore[arg-type]
-        self.round_.unmask(self.total)
+        self.round_.unmask(self.total, self.noise())
         return np.concatenate([self.total.of(name) for name in grid_of(MASKED).shapes])
 
 
@@ -195,6 +209,25 @@ def test_the_sum_is_that_of_the_sites_own_update_to_the_last_bit_and_the_update_
             for phase in ("keys", "shares", "survivors", "unmask")
         ),
     }
+
+
+def test_averaging_a_site_adds_the_same_noise_to_its_update_in_every_attempt(
+    coordinator: MinimalCoordinator, workplace: Workplace
+) -> None:
+    """Were it drawn anew, whoever has attempts repeated and reads each sum would average it away."""
+    coordinator.approve(NOISY, run_id=RUN_ID)
+    sums = []
+    for number in (1, 2):
+        attempt = MaskedAttempt(coordinator=coordinator, workplace=workplace, number=number, plan=NOISY)
+        attempt.mask()
+        sums.append(attempt.unmask())
+
+    noise = attempt.noise()
+    assert noise is not None
+    _, update = plain_update(workplace, attempt.announcement(Phase.TRAIN, attempt=1))
+    assert np.array_equal(sums[0], sums[1])
+    added = sums[0] - update
+    assert added.std() == pytest.approx(noise.variance(next(iter(noise.grid.shapes))) ** 0.5, rel=0.1)
 
 
 def test_what_leaves_of_an_update_is_even_noise(attempt: MaskedAttempt) -> None:
