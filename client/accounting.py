@@ -53,8 +53,8 @@ def steps_of_a_round(plan: Plan, noise: PatientNoisePlan, num_patients: int) -> 
 def epsilon(taken: Iterable[Steps], delta: float) -> float:
     """The epsilon of all these steps together; 0 for none, infinite where the accountant finds no bound.
 
-    Above `TIGHT_UP_TO` it is a bound by Renyi divergences (Mironov, Talwar, Zhang 2019), quick whatever a plan
-    asks for: it is reckoned before anybody has approved of the plan.
+    Above `TIGHT_UP_TO` it is a bound by Renyi divergences (Mironov, Talwar, Zhang 2019), quick whatever a
+    plan asks for: it is reckoned before anybody has approved of the plan.
 
     Parameters
     ----------
