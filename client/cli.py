@@ -45,7 +45,7 @@ data_app.add_typer(masks_app, name="masks")
 data_app.add_typer(clinical_app, name="clinical")
 app.add_typer(data_app, name="data")
 app.add_typer(pacs_app, name="pacs")
-app.add_typer(person_commands(open_side), name="person")
+app.add_typer(person_commands(open_side), name="user")
 app.add_typer(audit_commands(open_existing_side), name="audit")
 app.add_typer(policy_app, name="policy")
 app.add_typer(keys_app, name="keys")
@@ -120,22 +120,22 @@ def check(home: HomeOption = HOME, as_json: JsonOption = False) -> None:
         )
     if failed:
         raise NotReadyError(f"Not ready: {', '.join(failed)}.", "Follow the remedies above.")
-    output.result({}, "Ready: `mammofed-site start`.") if not as_json else None
+    output.result({}, "Ready: `mammofed-site serve`.") if not as_json else None
 
 
 @app.command()
-def start(home: HomeOption = HOME, as_json: JsonOption = False) -> None:
+def serve(home: HomeOption = HOME, as_json: JsonOption = False) -> None:
     """Take part until told to stop (Ctrl-C or SIGTERM).
 
     Connects out to the coordinator, and listens on nothing but loopback.
     """
-    from client.service import serve
+    from client import service
 
     output = Output(as_json)
     opened = SiteHome(home)
     name = opened.membership().site_name
     output.log_to(opened.logs / "site.log")
-    serve(
+    service.serve(
         opened,
         on_ready=lambda: output.result({"state": "started", "site_name": name}, f"'{name}' is taking part."),
     )

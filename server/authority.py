@@ -143,7 +143,7 @@ def retire_root(
         if waiting := depending_on_older_root(before, sites, now=now):
             raise ConfigError(
                 f"The older root is still needed by: {', '.join(site.name for site in waiting)}.",
-                "Let them run `mammofed-site start` and try again, or revoke them.",
+                "Let them run `mammofed-site serve` and try again, or revoke them.",
             )
         after = before.with_current_root_alone()
         _copy(home.keys, making)

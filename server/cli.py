@@ -50,7 +50,7 @@ person_app = person_commands(open_side)
 person_app.command("password")(person_password)
 person_app.command("second-factor")(person_second_factor)
 person_app.command("single-sign-on")(person_single_sign_on)
-app.add_typer(person_app, name="person")
+app.add_typer(person_app, name="user")
 app.add_typer(audit_commands(open_side), name="audit")
 app.add_typer(
     store_commands(open_side, place_of_store, Path(__file__).parent / "store" / "migrations"), name="store"
@@ -114,12 +114,12 @@ def init(
     output.result(
         {"name": name, "root_fingerprint": print_of_root},
         f"The federation '{name}' is founded. Fingerprint of its root certificate:\n  {print_of_root}\n"
-        "Next: `mammofed-coordinator start`, then `mammofed-coordinator site invite NAME`.",
+        "Next: `mammofed-coordinator serve`, then `mammofed-coordinator site invite NAME`.",
     )
 
 
 @app.command()
-def start(home: HomeOption = HOME, as_json: JsonOption = False) -> None:
+def serve(home: HomeOption = HOME, as_json: JsonOption = False) -> None:
     """Run the coordinator until it is told to stop (Ctrl-C or SIGTERM).
 
     Serves three public ports (fleet, enrolment, transfer), one on loopback, and the web console where the
@@ -128,13 +128,13 @@ def start(home: HomeOption = HOME, as_json: JsonOption = False) -> None:
     from shared.trust.tls_version import require_tls13
 
     require_tls13()
-    from server.service import serve
+    from server import service
 
     output = Output(as_json)
     opened = CoordinatorHome(home)
     settings = opened.settings()
     output.log_to(opened.logs / "coordinator.log")
-    serve(
+    service.serve(
         opened,
         on_ready=lambda: output.result(
             {"state": "ready", "fleet_port": settings.fleet_port},

@@ -71,5 +71,5 @@ def restore(
     Output(as_json).result(
         asdict(restored),
         f"'{restored.federation}' stands as of {day}. Open invitations are withdrawn.\n"
-        "Revoke again who was revoked since; then `mammofed-coordinator start`.",
+        "Revoke again who was revoked since; then `mammofed-coordinator serve`.",
     )

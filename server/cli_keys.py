@@ -77,7 +77,7 @@ def keys_rotate_signing(home: HomeOption = HOME, as_json: JsonOption = False) ->
 
     The old key signs for the new one, and is erased. Hospitals learn the new key by themselves at their next
     contact, and from then on refuse announcements by the old one; models that it signed stay good. A run that
-    was going goes on after `start`.
+    was going goes on after `serve`.
     """
     from server.authority import rotate_signing_key
 
@@ -86,7 +86,7 @@ def keys_rotate_signing(home: HomeOption = HOME, as_json: JsonOption = False) ->
     Output(as_json).result(
         {"version": anchors.version, "signing_key": anchors.signing_key.key_id},
         f"The coordinator signs with the key {anchors.signing_key.key_id} from now on.\n"
-        "Next: `mammofed-coordinator start`.",
+        "Next: `mammofed-coordinator serve`.",
     )
 
 
@@ -113,7 +113,7 @@ def keys_take_root_offline(
     Output(as_json).result(
         {"issuer_ends_at": ends_at},
         "The root's key is in that file alone: move it to where no network is, twice, and remove it here.\n"
-        f"The issuer in its place ends {_day(ends_at)}. Next: `mammofed-coordinator start`.",
+        f"The issuer in its place ends {_day(ends_at)}. Next: `mammofed-coordinator serve`.",
     )
 
 
@@ -138,7 +138,7 @@ def keys_renew_issuer(
     Output(as_json).result(
         {"issuer_ends_at": ends_at},
         f"The new issuer ends {_day(ends_at)}. Take the root's key away again.\n"
-        "Next: `mammofed-coordinator start`.",
+        "Next: `mammofed-coordinator serve`.",
     )
 
 
@@ -167,7 +167,7 @@ def keys_rotate_root(
     anchors = rotate_root(opened, coordinator.audit, now=now, actor=actor, root_key=root_key)
     invited = coordinator.federation.invited(now=now)
     text = _root_text(
-        anchors, "Next: `mammofed-coordinator start`; then `keys show` until nobody needs the old one."
+        anchors, "Next: `mammofed-coordinator serve`; then `keys show` until nobody needs the old one."
     )
     if invited:
         text += (
@@ -188,7 +188,7 @@ def keys_retire_root(home: HomeOption = HOME, as_json: JsonOption = False) -> No
     coordinator, actor = open_for(home, Action.KEYS_ROTATE)
     sites = coordinator.federation.active()
     anchors = retire_root(CoordinatorHome(home), coordinator.audit, sites, now=time.time(), actor=actor)
-    text = _root_text(anchors, "No older one is believed any more. Next: `mammofed-coordinator start`.")
+    text = _root_text(anchors, "No older one is believed any more. Next: `mammofed-coordinator serve`.")
     Output(as_json).result(_root_values(anchors), text)
 
 

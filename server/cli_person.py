@@ -1,4 +1,4 @@
-"""`mammofed-coordinator person password`, `second-factor` and `single-sign-on`: what persons sign in by."""
+"""`mammofed-coordinator user password`, `second-factor` and `single-sign-on`: what persons sign in by."""
 
 # Commands import what they need when they are called, so that help and errors come at once.
 
@@ -148,7 +148,7 @@ def _whose(coordinator: Coordinator) -> str:
     if token is None:
         raise TrustError(
             "It must be known who you are.",
-            "Give your token in MAMMOFED_TOKEN or with --token-file; `person add` makes a person.",
+            "Give your token in MAMMOFED_TOKEN or with --token-file; `user add` makes a person.",
         )
     return coordinator.persons.find(token).name
 

@@ -124,7 +124,7 @@ def run_resume(
 
     What the hospitals have approved holds on, for it is the same run under the same plan; each is asked as
     soon as it has seen that the run is open again. A run that was going when the coordinator ended goes on by
-    itself after `start`, on another machine too if it has the home folder.
+    itself after `serve`, on another machine too if it has the home folder.
     """
     from server.flower.control import Control
     from server.progress import watch_run

@@ -152,7 +152,7 @@ def _points(home: CoordinatorHome, settings: CoordinatorSettings) -> Iterator[Po
     yield Point(
         what="Certificates of sites renew themselves.", now=f"they live {settings.site_certificate_days} days"
     )
-    yield Point(what="Persons have names, tokens and roles.", now="`mammofed-coordinator person list`")
+    yield Point(what="Persons have names, tokens and roles.", now="`mammofed-coordinator user list`")
     yield Point(what="Whom to call: our contact, and each hospital's.", now="")
 
 

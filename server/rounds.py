@@ -245,5 +245,5 @@ def _evaluate(session: Session, final: Checkpoint) -> None:
     if not given:
         raise QuorumError(
             "The model is published, and no site has evaluated it.",
-            "Ask the sites to run `mammofed-site start`; `run resume` then has them evaluate it.",
+            "Ask the sites to run `mammofed-site serve`; `run resume` then has them evaluate it.",
         )

@@ -127,11 +127,11 @@ def gather(
             if num_there >= quorum:
                 raise QuorumError(
                     "A site is missing of those whose sum may be read in this round; no other sum may be.",
-                    "Ask it to run `mammofed-site start`, then `run resume`; or start a run of its own.",
+                    "Ask it to run `mammofed-site serve`, then `run resume`; or start a run of its own.",
                 )
             raise QuorumError(
                 f"Only {num_there} of {num_active} sites approve and are online; the plan needs {quorum}.",
-                "Ask the sites to run `mammofed-site start` (and `resume`), then start the run again.",
+                "Ask the sites to run `mammofed-site serve` (and `resume`), then start the run again.",
             )
         time.sleep(GATHER_POLL_S)
 

@@ -101,4 +101,4 @@ def _name(key: str) -> str:
 
 
 def _not_running() -> HomeError:
-    return HomeError("This site is not running.", "Start it with `mammofed-site start`; the page is its own.")
+    return HomeError("This site is not running.", "Start it with `mammofed-site serve`; the page is its own.")

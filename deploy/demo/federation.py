@@ -93,7 +93,7 @@ class Role:
             It ended, or said nothing in time.
         """
         self.process = subprocess.Popen(
-            self._line("start", "--json"),
+            self._line("serve", "--json"),
             env=self._environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -103,7 +103,7 @@ class Role:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
-            raise CommandError(f"{self.command} start ended with {self.process.wait()}")
+            raise CommandError(f"{self.command} serve ended with {self.process.wait()}")
 
     def stop(self) -> None:
         """End the service as an administrator would."""

@@ -103,7 +103,7 @@ class _Demo:
         return role.run(*arguments).strip()
 
     def start(self, role: Role) -> None:
-        self._announce(role, ("start",))
+        self._announce(role, ("serve",))
         role.start()
 
     def _announce(self, role: Role, arguments: Sequence[str]) -> None:

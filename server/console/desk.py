@@ -122,7 +122,7 @@ class Desk:
         raise NotLetInError(
             "Name, password and code do not belong together.",
             "Without a second factor the code stays empty. A password is set with `mammofed-coordinator "
-            "person password`, under your own token.",
+            "user password`, under your own token.",
         )
 
     def who(self, key: str) -> Actor | None:

@@ -93,7 +93,7 @@ class Gate:
         # 1.
         if _without_port(host) not in self._hosts:
             return error_page(
-                421, "This console is not known by that name.", "Use the address that `start` has shown."
+                421, "This console is not known by that name.", "Use the address that `serve` has shown."
             )
         if request.method in SAFE_METHODS:
             return None

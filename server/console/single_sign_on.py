@@ -105,7 +105,7 @@ class SingleSignOnPages:
         if name is None:
             raise NotLetInError(
                 f"Nobody here is known by that account, whose subject there is {vouched.subject}.",
-                "Bind it under your own token: `mammofed-coordinator person single-sign-on --subject ...`.",
+                "Bind it under your own token: `mammofed-coordinator user single-sign-on --subject ...`.",
             )
         return self._desk.let_in(name, brought=request.cookies.get(COOKIE, ""))
 

@@ -103,7 +103,7 @@ class Control:
         """
         if not self.is_up():
             raise UnreachableError(
-                "The coordinator is not running.", "Start it with `mammofed-coordinator start`."
+                "The coordinator is not running.", "Start it with `mammofed-coordinator serve`."
             )
 
     def is_up(self) -> bool:

@@ -147,7 +147,7 @@ class Models:
         if not actor.startswith(PERSON):
             raise TrustError(
                 "A release needs two named persons.",
-                "Add them by `mammofed-coordinator person add`; each then acts under a token of their own.",
+                "Add them by `mammofed-coordinator user add`; each then acts under a token of their own.",
             )
         with transaction(self._engine) as connection:
             take_write_lock(connection)

@@ -60,7 +60,7 @@ def who_acts(persons: Persons, *, home: Path, token: PersonToken | None) -> Acto
     if owner != os.getuid():
         raise TrustError(
             "This home belongs to another user of this machine.",
-            "Act as that user, or have them add you with `person add`.",
+            "Act as that user, or have them add you with `user add`.",
         )
     return Actor(name=local_name(owner), role=Role.ADMINISTRATOR)
 

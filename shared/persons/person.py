@@ -84,7 +84,7 @@ def check_disabling(persons: Collection[Person], name: str) -> None:
     """
     found = next((person for person in persons if person.name == name), None)
     if found is None:
-        raise NotFoundError("There is no person of that name.", "`person list` shows all.")
+        raise NotFoundError("There is no person of that name.", "`user list` shows all.")
     if PersonState.DISABLED not in PERSON_TRANSITIONS[found.state]:
         raise ConfigError(f"'{name}' is disabled already.", "Nothing is left to do.")
     others = (person for person in persons if person.name != name)

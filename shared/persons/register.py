@@ -107,7 +107,7 @@ class Persons:
         if not matching:
             raise TrustError(
                 "The token is nobody's here.",
-                "Use the token that was shown for this coordinator or site; `person list` shows the names.",
+                "Use the token that was shown for this coordinator or site; `user list` shows the names.",
             )
         (row,) = matching
         if row["state"] != PersonState.ACTIVE:

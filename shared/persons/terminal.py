@@ -1,4 +1,4 @@
-"""Persons at the terminal: how they give their token, and the commands `person add`, `list` and `disable`."""
+"""Persons at the terminal: how they give their token, and the commands `user add`, `list` and `disable`."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def person_commands(open_side: OpenSide) -> typer.Typer:
 
     @app.command("disable")
     def disable(
-        name: Annotated[str, typer.Argument(help="Name of the person, from `person list`.")],
+        name: Annotated[str, typer.Argument(help="Name of the person, from `user list`.")],
         home: SideHomeOption = None,
         as_json: SideJsonOption = False,
     ) -> None:

@@ -83,7 +83,7 @@ def test_a_site_is_installed_checked_updated_taken_back_and_uninstalled_without_
 
     # A real training step under the unit's own system-call filter, on all cores.
     unit = (box.root / "etc/systemd/system/mammofed-site.service").read_text()
-    changes = {"Type=exec": "Type=oneshot", "Restart=on-failure\n": "", "site start": "site check"}
+    changes = {"Type=exec": "Type=oneshot", "Restart=on-failure\n": "", "site serve": "site check"}
     for old, new in changes.items():
         assert old in unit
         unit = unit.replace(old, new)

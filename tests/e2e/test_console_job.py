@@ -96,9 +96,9 @@ def chromium() -> Iterator[Browser]:
 def add_person(role: Role, name: str, *, token: str) -> str:
     """An administrator with a password for the console, added by whoever has the token; returns their own."""
     acting = Role(command=role.command, home=role.home, environment={VARIABLE: token} if token else {})
-    own: str = acting.ask("person", "add", name, "--role", "administrator")["token"]
+    own: str = acting.ask("user", "add", name, "--role", "administrator")["token"]
     subprocess.run(
-        [Path(sys.executable).with_name(role.command), "person", "password", "--home", role.home],
+        [Path(sys.executable).with_name(role.command), "user", "password", "--home", role.home],
         env={**os.environ, VARIABLE: own},
         input=f"{PASSWORD}\n",
         text=True,

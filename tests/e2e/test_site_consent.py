@@ -207,4 +207,4 @@ def test_a_site_that_leaves_amid_a_round_is_out_at_once_and_keeps_its_data(
     assert keys == {"examples.key"}
     assert visitor.ask("data", "verify") == {"checked": num_examples, "damaged": []}
     with pytest.raises(CommandError, match="has not joined"):
-        visitor.run("start")
+        visitor.run("serve")

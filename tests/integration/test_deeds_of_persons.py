@@ -28,7 +28,7 @@ def site(tmp_path: Path) -> SideAtTerminal:
 
 
 def ada_of(side: SideAtTerminal) -> str:
-    token: str = side.call("person", "add", "ada", "--role", "administrator")["token"]
+    token: str = side.call("user", "add", "ada", "--role", "administrator")["token"]
     return token
 
 

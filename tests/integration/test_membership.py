@@ -447,8 +447,8 @@ def test_keys_are_not_exchanged_by_an_operator_nor_by_nobody(
     members: MemberCoordinator, home: SiteHome
 ) -> None:
     side, before = SideAtTerminal("site", home.folder), home.membership()
-    ada = side.call("person", "add", "ada", "--role", "administrator")["token"]
-    bob = side.call("person", "add", "bob", "--role", "operator", token=ada)["token"]
+    ada = side.call("user", "add", "ada", "--role", "administrator")["token"]
+    bob = side.call("user", "add", "bob", "--role", "operator", token=ada)["token"]
 
     for token in ("", bob):
         with pytest.raises(TrustError):

@@ -132,8 +132,8 @@ def test_the_use_of_a_model_is_written_down_with_its_person_and_refused_without_
     monkeypatch, capfd, home, model, phantom_dicom
 ):
     side = SideAtTerminal("site", home.folder)
-    ada = side.call("person", "add", "ada", "--role", "administrator")["token"]
-    vic = side.call("person", "add", "vic", "--role", "viewer", token=ada)["token"]
+    ada = side.call("user", "add", "ada", "--role", "administrator")["token"]
+    vic = side.call("user", "add", "vic", "--role", "viewer", token=ada)["token"]
 
     assert segment(monkeypatch, home, model, phantom_dicom) == TrustError.exit_code
     assert "It must be known who acts" in capfd.readouterr().err

@@ -100,9 +100,9 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
     logging.getLogger().addHandler(log)
     logging.getLogger().setLevel(logging.DEBUG)
     try:
-        ada = run(home.folder, "person", "add", "ada", "--role", "administrator").strip()
+        ada = run(home.folder, "user", "add", "ada", "--role", "administrator").strip()
         said = [
-            run(home.folder, "person", "list"),
+            run(home.folder, "user", "list"),
             run(home.folder, "data", "add", source),
             run(home.folder, "data", "add", source, token=PersonToken.generate().reveal()),
             run(home.folder, "data", "add", source, token=ada[:-1]),

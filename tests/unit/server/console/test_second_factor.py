@@ -227,7 +227,7 @@ def test_at_the_terminal_a_person_sets_one_up_and_removes_it_under_their_token(
     console.set_password("eva")
 
     def command(*arguments: str, typed: str = "", given: str = token) -> list[dict[str, Any]]:
-        line = ["person", "second-factor", *arguments, "--home", str(console.home.folder), "--json"]
+        line = ["user", "second-factor", *arguments, "--home", str(console.home.folder), "--json"]
         done = CliRunner(env={"MAMMOFED_TOKEN": given}).invoke(app, line, input=typed)
         if done.exception is not None:
             raise done.exception

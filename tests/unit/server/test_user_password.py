@@ -1,4 +1,4 @@
-"""`person password`: whose it is, what may be one, and what it ends."""
+"""`user password`: whose it is, what may be one, and what it ends."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def token(home: CoordinatorHome) -> str:
 
 def set_password(home: CoordinatorHome, typed: str, token: str | None) -> Result:
     return CliRunner(env={"MAMMOFED_TOKEN": token or ""}).invoke(
-        app, ["person", "password", "--home", str(home.folder), "--json"], input=typed
+        app, ["user", "password", "--home", str(home.folder), "--json"], input=typed
     )
 
 

@@ -22,7 +22,7 @@ def side(request: pytest.FixtureRequest, tmp_path: Path) -> SideAtTerminal:
 
 
 def add(side: SideAtTerminal, name: str, role: str, *, by: str = "") -> str:
-    token: str = side.call("person", "add", name, "--role", role, token=by)["token"]
+    token: str = side.call("user", "add", name, "--role", role, token=by)["token"]
     return token
 
 
@@ -31,14 +31,14 @@ def test_the_owner_of_the_home_adds_the_first_person_and_persons_act_from_then_o
 ) -> None:
     ada = add(side, "ada", "administrator")
     add(side, "bob", "viewer", by=ada)
-    side.call("person", "disable", "bob", token=ada)
+    side.call("user", "disable", "bob", token=ada)
 
     assert side.deeds()[-3:] == [
         (OWNER, "person.added"),
         ("person:ada", "person.added"),
         ("person:ada", "person.disabled"),
     ]
-    assert [(row["name"], row["role"], row["state"]) for row in side.call("person", "list")] == [
+    assert [(row["name"], row["role"], row["state"]) for row in side.call("user", "list")] == [
         ("ada", "administrator", "active"),
         ("bob", "viewer", "disabled"),
     ]
@@ -47,7 +47,7 @@ def test_the_owner_of_the_home_adds_the_first_person_and_persons_act_from_then_o
 def test_the_token_is_shown_once_and_is_in_no_file_of_the_home(side: SideAtTerminal) -> None:
     ada = add(side, "ada", "administrator")
 
-    shown_later = side.text("person", "list") + side.text("audit", "show", "--json")
+    shown_later = side.text("user", "list") + side.text("audit", "show", "--json")
     kept = b"".join(file.read_bytes() for file in side.home.rglob("*") if file.is_file())
     assert ada not in shown_later
     assert ada.encode() not in kept
@@ -64,7 +64,7 @@ def test_the_owner_of_the_home_without_a_token_does_nothing_once_there_is_a_pers
 
     assert VARIABLE in caught.value.hint
     assert side.deeds() == before
-    assert [row["name"] for row in side.call("person", "list")] == ["ada"]
+    assert [row["name"] for row in side.call("user", "list")] == ["ada"]
 
 
 def test_a_role_that_is_not_enough_is_refused_and_the_one_that_is_needed_is_named(
@@ -92,22 +92,22 @@ def test_a_token_may_come_from_a_private_file_named_before_the_command(
     file.touch(mode=0o600)
     file.write_text(add(side, "ada", "administrator") + "\n")
 
-    side.call("person", "add", "bob", "--role", "viewer", before=("--token-file", str(file)))
+    side.call("user", "add", "bob", "--role", "viewer", before=("--token-file", str(file)))
 
     assert side.deeds()[-1] == ("person:ada", "person.added")
     file.chmod(0o644)
     with pytest.raises(TrustError, match="open to other users"):
-        side.call("person", "disable", "bob", before=("--token-file", str(file)))
+        side.call("user", "disable", "bob", before=("--token-file", str(file)))
 
 
 def test_a_disabled_persons_token_opens_nothing(side: SideAtTerminal) -> None:
     ada = add(side, "ada", "administrator")
     eve = add(side, "eve", "administrator", by=ada)
-    side.call("person", "disable", "eve", token=ada)
+    side.call("user", "disable", "eve", token=ada)
     before = side.deeds()
 
     with pytest.raises(TrustError, match="disabled"):
-        side.call("person", "disable", "ada", token=eve)
+        side.call("user", "disable", "ada", token=eve)
 
     assert side.deeds() == before
 
