@@ -14,7 +14,7 @@ from shared.transfer.blob_ref import BlobRef
 from shared.transfer.blob_store import BlobStore
 from shared.transfer.partial_blob import PartialBlob
 from shared.transfer.patience import Patience, RetryPolicy
-from shared.transfer.rpc import CHUNK_BYTES
+from shared.transfer.rpc import SENT_CHUNK_BYTES
 
 Progress = Callable[[int, int], None]
 """Called with bytes done and bytes in all, both of the whole blob; from a thread of its own in `send`."""
@@ -170,7 +170,7 @@ def _parts(ref: BlobRef, file: FileIO, offset: int, progress: Progress) -> Itera
         yield transfer_pb2.SendPart(header=header)
         file.seek(offset)
         done = offset
-        while data := file.read(CHUNK_BYTES):
+        while data := file.read(SENT_CHUNK_BYTES):
             yield transfer_pb2.SendPart(data=data)
             done += len(data)
             progress(done, ref.size_bytes)

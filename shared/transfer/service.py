@@ -30,8 +30,9 @@ from shared.transfer.blob_store import BlobStore
 from shared.transfer.open_calls import OpenCalls
 from shared.transfer.partial_blob import PartialBlob
 from shared.transfer.rpc import (
-    CHUNK_BYTES,
+    FETCHED_CHUNK_BYTES,
     REVOKED,
+    SENT_CHUNK_BYTES,
     STORAGE,
     RefusedCallError,
     answering,
@@ -145,7 +146,7 @@ class TransferService(transfer_pb2_grpc.TransferServicer):
                 raise RefusedCallError(grpc.StatusCode.OUT_OF_RANGE, "offset")
             with self._store.open(digest) as file:
                 file.seek(offset)
-                while data := file.read(CHUNK_BYTES):
+                while data := file.read(FETCHED_CHUNK_BYTES):
                     membership.require()
                     yield transfer_pb2.Chunk(data=data)
         except NotFoundError as error:
@@ -184,7 +185,7 @@ class TransferService(transfer_pb2_grpc.TransferServicer):
                     partial.truncate(offset)
                 for part in parts:
                     membership.require()
-                    if len(part.data) > CHUNK_BYTES:
+                    if len(part.data) > SENT_CHUNK_BYTES:
                         raise RefusedCallError(grpc.StatusCode.INVALID_ARGUMENT, "chunk")
                     partial.append(part.data)
                 if partial.have_bytes < ref.size_bytes:

@@ -44,7 +44,7 @@ from shared.supervision import Pulse, follow_supervisor
 from shared.terminal import log_to_standard_error
 from shared.transfer import transfer_pb2, transfer_pb2_grpc
 from shared.transfer.blob_ref import BlobRef
-from shared.transfer.rpc import CHUNK_BYTES, open_channel
+from shared.transfer.rpc import SENT_CHUNK_BYTES, open_channel
 from shared.trust.envelope import Envelope, sign, verify
 from shared.trust.keys import SigningKey, TlsKey
 from shared.trust.tls import mutual_channel_credentials
@@ -198,9 +198,9 @@ class Rogue:
             nonlocal taken
             header = transfer_pb2.SendHeader(digest=blob.digest, size_bytes=blob.size_bytes, offset=0)
             yield transfer_pb2.SendPart(header=header)
-            for _ in itertools.repeat(None, RUBBISH_BYTES // CHUNK_BYTES):
-                yield transfer_pb2.SendPart(data=bytes(CHUNK_BYTES))
-                taken += CHUNK_BYTES
+            for _ in itertools.repeat(None, RUBBISH_BYTES // SENT_CHUNK_BYTES):
+                yield transfer_pb2.SendPart(data=bytes(SENT_CHUNK_BYTES))
+                taken += SENT_CHUNK_BYTES
 
         credentials = mutual_channel_credentials(
             root_pem=membership.anchors.bundle_pem,

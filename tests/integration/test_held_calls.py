@@ -22,7 +22,7 @@ from shared.transfer.blob_store import BlobStore
 from shared.transfer.client import BlobClient
 from shared.transfer.patience import RetryPolicy
 from shared.transfer.refusals import Refusals
-from shared.transfer.rpc import CHUNK_BYTES
+from shared.transfer.rpc import SENT_CHUNK_BYTES
 from tests.integration.member_coordinator import MemberCoordinator, channel_of
 
 ALL_THREADS = 12
@@ -69,7 +69,7 @@ def test_a_member_that_holds_every_call_does_not_keep_the_others_out(
     method: str, members: MemberCoordinator, rogue: SiteHome, tmp_path: Path, silence: Callable[..., Any]
 ) -> None:
     honest = members.member(tmp_path / "aarhus")
-    content = b"update" * CHUNK_BYTES
+    content = b"update" * SENT_CHUNK_BYTES
     with channel_of(rogue) as channel, channel_of(honest) as line:
         # As a stream, whatever it is: so it can be begun without a request.
         call = channel.stream_unary(method)
@@ -93,12 +93,14 @@ def test_a_member_that_holds_every_call_does_not_keep_the_others_out(
 def test_revoking_a_member_ends_the_calls_that_it_holds_in_silence(
     members: MemberCoordinator, rogue: SiteHome, silence: Callable[..., Any]
 ) -> None:
-    ref = BlobRef.of(b"x" * 2 * CHUNK_BYTES)
+    ref = BlobRef.of(b"x" * 2 * SENT_CHUNK_BYTES)
     with channel_of(rogue) as channel:
         stub = transfer_pb2_grpc.TransferStub(channel)  # type: ignore[no-untyped-call]
-        begun = transfer_pb2.SendPart(data=b"x" * CHUNK_BYTES)
+        begun = transfer_pb2.SendPart(data=b"x" * SENT_CHUNK_BYTES)
         calls = [stub.Send.future(silence()), stub.Send.future(silence(header(ref), begun))]
-        wait_for(lambda: members.coordinator.blobs.partial_bytes(ref.digest, "site-rogue") == CHUNK_BYTES)
+        wait_for(
+            lambda: members.coordinator.blobs.partial_bytes(ref.digest, "site-rogue") == SENT_CHUNK_BYTES
+        )
 
         members.revoke("rogue")
 
@@ -117,7 +119,7 @@ def test_a_call_that_stands_still_is_cut_off(
 ) -> None:
     monkeypatch.setattr(open_calls, "NEXT_MESSAGE_S" if begins else "FIRST_MESSAGE_S", 0.5)
     monkeypatch.setattr(open_calls, "refusals", Refusals())
-    ref = BlobRef.of(b"x" * 2 * CHUNK_BYTES)
+    ref = BlobRef.of(b"x" * 2 * SENT_CHUNK_BYTES)
     with channel_of(rogue) as channel, caplog.at_level(logging.WARNING):
         stub = transfer_pb2_grpc.TransferStub(channel)  # type: ignore[no-untyped-call]
         call = stub.Send.future(silence(header(ref)) if begins else silence())
@@ -131,7 +133,7 @@ def test_a_member_that_takes_nothing_of_what_it_fetches_is_cut_off(
 ) -> None:
     monkeypatch.setattr(open_calls, "NEXT_MESSAGE_S", 0.5)
     # More than the buffers between the two ever take: a call whose last part has gone holds nothing.
-    ref = members.coordinator.blobs.put_bytes(b"x" * 512 * CHUNK_BYTES)
+    ref = members.coordinator.blobs.put_bytes(b"x" * 512 * SENT_CHUNK_BYTES)
     with channel_of(rogue) as channel:
         stub = transfer_pb2_grpc.TransferStub(channel)  # type: ignore[no-untyped-call]
         pieces = stub.Fetch(transfer_pb2.FetchRequest(digest=ref.digest, offset=0))

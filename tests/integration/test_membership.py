@@ -44,7 +44,7 @@ from shared.errors import (
 from shared.store import transaction
 from shared.transfer import transfer_pb2, transfer_pb2_grpc
 from shared.transfer.blob_ref import BlobRef
-from shared.transfer.rpc import CHUNK_BYTES
+from shared.transfer.rpc import SENT_CHUNK_BYTES
 from shared.trust.keys import NodeKey, SigningKey, TlsKey
 from shared.trust.signing_request import new_csr
 from tests.integration.member_coordinator import MemberCoordinator, channel_of
@@ -209,12 +209,12 @@ def test_an_upload_under_way_is_cut_and_what_has_arrived_is_no_blob(
         yield transfer_pb2.SendPart(
             header=transfer_pb2.SendHeader(digest=blob.digest, size_bytes=blob.size_bytes)
         )
-        for start in range(0, len(content), CHUNK_BYTES):
-            if start == 4 * CHUNK_BYTES:
+        for start in range(0, len(content), SENT_CHUNK_BYTES):
+            if start == 4 * SENT_CHUNK_BYTES:
                 members.revoke()
                 revoked_at.append(time.monotonic())
             time.sleep(0.1 if revoked_at else 0)
-            yield transfer_pb2.SendPart(data=content[start : start + CHUNK_BYTES])
+            yield transfer_pb2.SendPart(data=content[start : start + SENT_CHUNK_BYTES])
 
     with channel_of(home) as channel, pytest.raises(grpc.RpcError) as cut:
         transfer_pb2_grpc.TransferStub(channel).Send(parts(), timeout=CALL_TIMEOUT_S)

@@ -16,7 +16,7 @@ from shared.transfer.blob_ref import BlobRef
 from shared.transfer.blob_store import BlobStore
 from shared.transfer.client import BlobClient
 from shared.transfer.patience import RetryPolicy
-from shared.transfer.rpc import CHUNK_BYTES, open_channel
+from shared.transfer.rpc import SENT_CHUNK_BYTES, open_channel
 from shared.transfer.service import TransferService, serve_blobs
 from shared.trust.issuing import Issuer, new_root, new_server_certificate, new_site_certificate
 from shared.trust.keys import TlsKey
@@ -238,7 +238,7 @@ def code_of(call, *arguments):
     return caught.value.code()
 
 
-@pytest.mark.parametrize("size_bytes", [0, 1, CHUNK_BYTES, 3 * CHUNK_BYTES + 1])
+@pytest.mark.parametrize("size_bytes", [0, 1, SENT_CHUNK_BYTES, 3 * SENT_CHUNK_BYTES + 1])
 def test_a_blob_goes_down_and_up_whole_and_says_how_far_it_is(size_bytes, coordinator, connect, mgh, local):
     down, content = coordinator.offer(os.urandom(size_bytes), "mgh"), os.urandom(size_bytes)
     up = local.put_bytes(content)
@@ -357,11 +357,11 @@ def test_a_hanging_upload_is_overtaken_by_its_sites_next_attempt(coordinator, co
     hang = threading.Event()
 
     def dead_line():
-        yield from parts((ref, 0), content[:CHUNK_BYTES])
+        yield from parts((ref, 0), content[:SENT_CHUNK_BYTES])
         hang.wait(30)
 
     call = raw.Send.future(dead_line())
-    while coordinator.store.partial_bytes(ref.digest, "mgh") < CHUNK_BYTES:
+    while coordinator.store.partial_bytes(ref.digest, "mgh") < SENT_CHUNK_BYTES:
         time.sleep(0.01)
     begin = time.monotonic()
     connect(coordinator.port, mgh).send(ref, local)
@@ -537,7 +537,7 @@ def test_an_unfinished_download_that_a_power_cut_damaged_is_begun_again(coordina
 
 
 def test_rogue_streams_are_refused_and_leave_nothing(coordinator, raw):
-    ref, big = BlobRef.of(b"x" * 100), BlobRef.of(bytes(CHUNK_BYTES + 1))
+    ref, big = BlobRef.of(b"x" * 100), BlobRef.of(bytes(SENT_CHUNK_BYTES + 1))
     coordinator.expect(ref, "mgh")
     coordinator.expect(big, "mgh")
     code = grpc.StatusCode
@@ -546,7 +546,7 @@ def test_rogue_streams_are_refused_and_leave_nothing(coordinator, raw):
     assert code_of(raw.Send, parts((ref, 0), b"x" * 101)) is code.DATA_LOSS
     assert code_of(raw.Send, parts((ref, 0), b"x" * 99)) is code.ABORTED
     assert code_of(raw.Send, parts((ref, 100), b"x" * 100)) is code.OUT_OF_RANGE
-    assert code_of(raw.Send, parts((big, 0), bytes(CHUNK_BYTES + 1))) is code.INVALID_ARGUMENT
+    assert code_of(raw.Send, parts((big, 0), bytes(SENT_CHUNK_BYTES + 1))) is code.INVALID_ARGUMENT
     assert code_of(raw.Send, parts((big, 0), bytes(3 * MB))) is code.RESOURCE_EXHAUSTED
     assert code_of(raw.Send, parts(b"no header")) is code.INVALID_ARGUMENT
     assert code_of(raw.Send, iter(())) is code.INVALID_ARGUMENT
