@@ -23,22 +23,28 @@ def model_show(model_id: ModelArgument, home: HomeOption = HOME, as_json: JsonOp
     """Show a model's passport: state, digest, and what its evaluation has shown.
 
     Each supplement is verified first: signed by this coordinator, and for this very model. A release needs
-    those that `release_needs` of `coordinator.toml` names; what is missing is said.
+    those that `release_needs` of `coordinator.toml` names and the model's plan can give; what is missing is
+    said, and why a plan cannot give it.
     """
     from server.coordinator import Coordinator
+    from server.registry import needs_of
     from server.supplements import supplements_of
+    from shared.plan import Plan
     from shared.supplements import lines_of, to_json
+    from shared.untold import untold
 
     coordinator = Coordinator.open(CoordinatorHome(home))
     model = coordinator.models.get(model_id)
     supplements = supplements_of(coordinator, model)
-    missing = sorted(coordinator.release_needs - supplements.keys())
+    plan = Plan.from_toml(coordinator.runs.get(model.run_id).plan_toml)
+    missing = sorted(needs_of(coordinator, plan) - supplements.keys())
     document = {
         "model_id": model.model_id,
         "state": model.state.value,
         "run_id": model.run_id,
         "manifest_sha256": model.manifest_sha256,
         "supplements": to_json(supplements),
+        "untold": dict(untold(plan)),
         "release_lacks": missing,
     }
     head = [
@@ -46,7 +52,7 @@ def model_show(model_id: ModelArgument, home: HomeOption = HOME, as_json: JsonOp
         f"  manifest {model.manifest_sha256}",
     ]
     lacks = [f"A release lacks: {', '.join(missing)}"] if missing else []
-    Output(as_json).result(document, "\n".join([*head, *lines_of(supplements), *lacks]))
+    Output(as_json).result(document, "\n".join([*head, *lines_of(supplements, untold(plan)), *lacks]))
 
 
 def model_release(model_id: ModelArgument, home: HomeOption = HOME, as_json: JsonOption = False) -> None:

@@ -9,6 +9,8 @@ from server.learning_curves import Lines
 from server.summary import RunSummary, SitePart
 from shared.evaluation.measures import MEASURES, PER_ROUND
 from shared.plan import Plan
+from shared.supplements import SupplementKind
+from shared.untold import untold
 
 OF_SITES = "dice_dense"
 """The measure that is shown of every site in every round."""
@@ -65,6 +67,7 @@ def write_model_card(
             "What its evaluation shows on the sites' test parts, which were used for nothing else, was not",
             "known when this was signed. It stands in signed supplements beside this file,",
             "`supplement_*.json`; `mammofed-coordinator model show` tells them.",
+            *_untold(plan),
             "",
             "## Per round",
             "",
@@ -79,8 +82,7 @@ def write_model_card(
             "## Limits",
             "",
             "- Research use; no clinical decision may rest on it.",
-            "- Measures CC and MLO views of whole breasts without implants; which images are refused as",
-            "  unlike those of training stands in the supplement on limits.",
+            f"- Measures CC and MLO views of whole breasts without implants; {_refused(plan)}",
             "- Trained and tested at the sites above only; other vendors and readers may differ.",
             f"- The coordinator saw {_seen(plan)} and the metrics above.",
             "",
@@ -113,6 +115,25 @@ def _bands(plan: Plan) -> str:
         "simulated": "simulated categories, not readers': uncalibrated",
     }
     return f"learnt from {sources[plan.model.density_band]}"
+
+
+def _untold(plan: Plan) -> list[str]:
+    """What no supplement will tell, by why."""
+    by_reason = dict[str, list[str]]()
+    for kind, why in untold(plan).items():
+        by_reason.setdefault(why, []).append(kind.words)
+    return [
+        line
+        for why, words in by_reason.items()
+        for line in ("", *textwrap.wrap(f"Not told, because {why}: {'; '.join(words)}.", 100))
+    ]
+
+
+def _refused(plan: Plan) -> str:
+    """Which images."""
+    if SupplementKind.LIMITS in untold(plan):
+        return "an image is refused\n  by its outline alone, for how those of training look is not told."
+    return "which images are\n  refused as unlike those of training stands in the supplement on limits."
 
 
 def _seen(plan: Plan) -> str:

@@ -14,8 +14,16 @@ from shared.consent.records import is_plain
 from shared.errors import ConfigError, StoreError, TamperedError
 from shared.files import PUBLIC_FILE
 from shared.package import MANIFEST, SIGNATURE, VerifiedPackage, verify_manifest, verify_package
+from shared.plan import Plan
 from shared.records import MAX_REASON_CHARACTERS
+from shared.supplements import SupplementKind
 from shared.transfer.blob_ref import BlobRef
+from shared.untold import untold
+
+
+def needs_of(coordinator: Coordinator, plan: Plan) -> frozenset[SupplementKind]:
+    """Supplements without which no model of a plan is released: those of the settings that it can give."""
+    return coordinator.release_needs - untold(plan).keys()
 
 
 def release(coordinator: Coordinator, model_id: str, *, actor: str) -> Release:
@@ -23,8 +31,9 @@ def release(coordinator: Coordinator, model_id: str, *, actor: str) -> Release:
 
     Raises as `Models.release`, and as `supplements_of`: what is damaged is not released.
     """
-    supplements_of(coordinator, coordinator.models.get(model_id))
-    needs = coordinator.release_needs
+    model = coordinator.models.get(model_id)
+    supplements_of(coordinator, model)
+    needs = needs_of(coordinator, Plan.from_toml(coordinator.runs.get(model.run_id).plan_toml))
     return coordinator.models.release(model_id, needs=needs, actor=actor, at=time.time())
 
 

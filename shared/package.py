@@ -34,6 +34,7 @@ from shared.trust.anchors import RetiredKey
 from shared.trust.envelope import Envelope
 from shared.trust.keys import VerifyKey
 from shared.trust.retired import require_signed_in_time, verify_by_any
+from shared.untold import untold
 
 MANIFEST_TYPE = "application/vnd.mammofed.manifest+json"
 MANIFEST = "manifest.json"
@@ -103,6 +104,7 @@ class VerifiedPackage:
             "created_at": self.manifest.created_at,
             "verified": True,
             "supplements": to_json(self.supplements),
+            "untold": dict(untold(self.plan)),
         }
 
     @property
@@ -111,7 +113,7 @@ class VerifiedPackage:
         return [
             f"{self.manifest.model_id}, published {self.manifest.created_at}, verified",
             f"  manifest {self.manifest_sha256}",
-            *lines_of(self.supplements),
+            *lines_of(self.supplements, untold(self.plan)),
         ]
 
     @property

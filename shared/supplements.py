@@ -270,14 +270,20 @@ def to_json(supplements: Mapping[SupplementKind, Supplement]) -> dict[str, objec
     return {kind.value: supplements[kind].model_dump(mode="json") for kind in _in_order(supplements)}
 
 
-def lines_of(supplements: Mapping[SupplementKind, Supplement]) -> Sequence[str]:
-    """For a person; those that are not there are said."""
+def lines_of(
+    supplements: Mapping[SupplementKind, Supplement], untold: Mapping[SupplementKind, str]
+) -> Sequence[str]:
+    """For a person; those that are not there are said, and of `shared.untold.untold` ones why."""
     told = [
         line
         for kind in _in_order(supplements)
         for line in (f"{kind.words}:", *(f"  {each}" for each in supplements[kind].content.lines))
     ]
-    missing = [f"{kind.words}: not signed yet" for kind in SupplementKind if kind not in supplements]
+    missing = [
+        f"{kind.words}: {f'not told, {untold[kind]}' if kind in untold else 'not signed yet'}"
+        for kind in SupplementKind
+        if kind not in supplements
+    ]
     return [*told, *missing]
 
 

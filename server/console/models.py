@@ -16,7 +16,7 @@ from server.console.pages import page
 from server.coordinator import Coordinator
 from server.lineage import lineage
 from server.measure_tables import EXPLANATION, measure_tables
-from server.registry import note_download, release, revoke, verified_files
+from server.registry import needs_of, note_download, release, revoke, verified_files
 from server.summary import last_parts
 from server.supplements import supplements_of
 from shared.evaluation.measures import MEASURES, Figure
@@ -25,6 +25,7 @@ from shared.persons.roles import Action
 from shared.plan import Plan
 from shared.records import Phase
 from shared.supplements import SupplementKind
+from shared.untold import untold
 
 PLACE = "/models"
 MEASURE = "dice_dense"
@@ -76,6 +77,7 @@ class ModelPages:
         acting(request, Action.SERVICE_SHOW)
         model = self._coordinator.models.get(_model_id(request))
         run = self._coordinator.runs.get(model.run_id)
+        plan = Plan.from_toml(run.plan_toml)
         compared = compare(self._coordinator, request.query_params.get("measure", MEASURE))
         one = next(each for each in compared.models if each.model_id == model.model_id)
         files = self._coordinator.models.files(model.model_id)
@@ -86,11 +88,12 @@ class ModelPages:
             "model.html.j2",
             model=model,
             run=run,
-            plan=Plan.from_toml(run.plan_toml),
+            plan=plan,
             files=files,
             kinds=SupplementKind,
             supplements=supplements_of(self._coordinator, model),
-            needs=self._coordinator.release_needs,
+            needs=needs_of(self._coordinator, plan),
+            untold=untold(plan),
             card=self._coordinator.blobs.path(card.blob.digest).read_text("utf-8"),
             lineage=lineage(self._coordinator, run),
             compared=compared,

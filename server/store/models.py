@@ -290,7 +290,8 @@ def _require_supplements(connection: Connection, model_id: str, needs: Collectio
     if missing:
         raise AggregationError(
             f"A release needs what the model's evaluation shows, and lacks: {', '.join(missing)}.",
-            "`run show` tells what became of the evaluation; `run resume` has one that failed done again.",
+            "`run show` tells what became of the evaluation; `run resume` has one that failed done again. "
+            "Where sites' policies withhold it, 'release_needs' of coordinator.toml can name fewer.",
         )
 
 

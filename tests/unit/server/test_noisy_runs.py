@@ -8,9 +8,13 @@ import numpy as np
 import pytest
 
 from server.lifecycle import AnswerState, RunState
+from server.registry import release
+from server.store.models import Release
 from server.supplements import supplements_of
+from shared.errors import AggregationError
 from shared.masking.site_noise import epsilon_of_a_site
 from shared.package import MODEL_CARD
+from shared.persons.roles import Role
 from shared.plan import AggregationPlan, PatientNoisePlan, Plan, PrivacyPlan, SiteNoisePlan
 from shared.supplements import SupplementKind
 from tests.unit.server.simulated_federation import (
@@ -75,6 +79,45 @@ def test_the_card_tells_the_largest_epsilon_with_its_unit_and_what_it_does_not_c
     assert model is not None
     told = supplements_of(federation.coordinator, model)[SupplementKind.PRIVACY].content
     assert "epsilon 3.25 at most" in "\n".join(told.lines)
+
+
+@pytest.mark.usefixtures("_tells_nothing")
+def test_a_model_of_a_plan_with_noise_is_released_without_what_no_site_could_tell(
+    found_federation: Make,
+) -> None:
+    federation = found_federation(plan=noisy_plan())
+    for name in ("aarhus", "bergen", "cork"):
+        federation[name].epsilon = 1.5
+    federation.run()
+    coordinator = federation.coordinator
+    model = coordinator.models.of_run(RUN_ID)
+    assert model is not None
+    for name in ("ada", "bob"):
+        coordinator.persons.add(name, Role.ADMINISTRATOR, actor="test", at=model.created_at)
+
+    release(coordinator, model.model_id, actor="person:ada")
+    assert release(coordinator, model.model_id, actor="person:bob") is Release.RELEASED
+
+    said = " ".join(card_of(federation).split())
+    assert (
+        "Not told, because under noise no site tells anything beside its update: Published models by" in said
+    )
+    assert "by its outline alone" in said
+
+
+@pytest.mark.usefixtures("_tells_nothing")
+def test_a_model_is_not_released_without_what_sites_could_have_told(found_federation: Make) -> None:
+    federation = found_federation(plan=small_plan(1))
+    federation.run()
+    coordinator = federation.coordinator
+    model = coordinator.models.of_run(RUN_ID)
+    assert model is not None
+    coordinator.persons.add("ada", Role.ADMINISTRATOR, actor="test", at=model.created_at)
+
+    with pytest.raises(AggregationError, match="lacks: cross_site, fairness, calibration, limits"):
+        release(coordinator, model.model_id, actor="person:ada")
+
+    assert "Not told" not in card_of(federation)
 
 
 @pytest.mark.usefixtures("_tells_nothing")
