@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Annotated
 
@@ -34,13 +33,12 @@ def add(
     elsewhere). A line that is wrong is named, and then nothing is taken. Kept under the patient's pseudonym
     in this home, used for `[follow_up]` alone, sent nowhere, and removed by `data remove`.
     """
+    from client.clinic.following import keep_inputs
     from client.followup.clinical import read_clinical
 
     told = read_clinical(table)
-    with acting_on(home, Action.DATA_IMPORT, may_begin=True) as (_, catalog, actor), catalog.importing():
-        pseudonyms = catalog.pseudonyms()
-        by_pseudonym = {pseudonyms.patient(patient): inputs for patient, inputs in told.items()}
-        added = catalog.clinical.add(by_pseudonym, actor=actor, at=time.time())
+    with acting_on(home, Action.DATA_IMPORT, may_begin=True) as (_, catalog, actor):
+        added = keep_inputs(catalog, told, actor=actor)
     left_out = f", {added.num_withdrawn} have withdrawn and are left out" if added.num_withdrawn else ""
     Output(as_json).result(
         {"patients": added.num_patients, "withdrawn": added.num_withdrawn},

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from client.catalog import Catalog
 from client.followup.clinical import ClinicalInputs
 from client.followup.settings import FollowUpSettings
 from client.intake.patients import patient_of
+from client.store.clinical import Added
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,3 +39,19 @@ def following(catalog: Catalog, settings: FollowUpSettings | None) -> FollowUp |
         return known or ClinicalInputs()
 
     return FollowUp(settings=settings, inputs_of=inputs_of)
+
+
+def keep_inputs(catalog: Catalog, told: Mapping[str, ClinicalInputs], *, actor: str) -> Added:
+    """Keep inputs by the patients' identifiers, as `client.followup.clinical` gives them, under pseudonyms.
+
+    Raises
+    ------
+    BusyError
+        Another change of the site's data is going on.
+    HomeError, StoreError
+        As `Catalog.pseudonyms`.
+    """
+    with catalog.importing():
+        pseudonyms = catalog.pseudonyms()
+        by_pseudonym = {pseudonyms.patient(patient): inputs for patient, inputs in told.items()}
+        return catalog.clinical.add(by_pseudonym, actor=actor, at=time.time())

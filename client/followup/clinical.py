@@ -1,4 +1,4 @@
-"""What a hospital knows of a woman beside her images: read from a table that it writes, and checked.
+"""What a hospital knows of a woman beside her images: from a table or a form that it fills in, checked.
 
 Nothing of it leaves the site: it is kept under the patient's pseudonym and used for suggestions alone.
 """
@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from client.intake.patients import patient_of
 from shared.errors import ConfigError
 
 PATIENT = "patient_id"
-COLUMNS = (PATIENT, "age", "family_history", "biopsies", "polygenic_z", "lifetime_risk_percent")
 MAX_BYTES = 16 << 20
 MAX_AGE, MAX_BIOPSIES, MAX_Z = 120, 99, 8.0
 YES_OR_NO: Mapping[str, bool] = {"yes": True, "no": False}
@@ -95,42 +96,89 @@ def read_clinical(path: Path) -> dict[str, ClinicalInputs]:
 def _line(head: list[str], cells: list[str], *, number: int) -> tuple[str, ClinicalInputs]:
     if len(cells) != len(head):
         raise _wrong(number, "the line", f"it has {len(cells)} cells and needs {len(head)}")
-    told = {name: cell.strip() for name, cell in zip(head, cells, strict=True)}
-    patient = patient_of(told.pop(PATIENT))
-    if not patient:
-        raise _wrong(number, PATIENT, "it is empty")
-
-    def quantity(name: str, low: float, high: float) -> float | None:
-        text = told.get(name, "")
-        if not text:
-            return None
-        try:
-            value = float(text)
-        except ValueError as error:
-            raise _wrong(number, name, "it is not a number") from error
-        if not low <= value <= high:
-            raise _wrong(number, name, f"it is not between {low:g} and {high:g}")
-        return value
-
-    def count(name: str, high: int) -> int | None:
-        value = quantity(name, 0, high)
-        if value is not None and value != int(value):
-            raise _wrong(number, name, "it is not a whole number")
-        return None if value is None else int(value)
-
-    family = told.get("family_history", "").lower()
-    if family and family not in YES_OR_NO:
-        raise _wrong(number, "family_history", "it is neither yes, no nor empty")
-    return patient, ClinicalInputs(
-        age=count("age", MAX_AGE),
-        family_history=YES_OR_NO.get(family),
-        biopsies=count("biopsies", MAX_BIOPSIES),
-        polygenic_z=quantity("polygenic_z", -MAX_Z, MAX_Z),
-        lifetime_risk_percent=quantity("lifetime_risk_percent", 0, 100),
-    )
+    try:
+        return read_one(dict(zip(head, cells, strict=True)))
+    except WrongFieldsError as error:
+        raise _wrong(number, *next(iter(error.wrong.items()))) from error
 
 
 def _wrong(number: int, where: str, what: str) -> ConfigError:
     return ConfigError(
         f"Line {number} of the table, {where}: {what}. Nothing of the table was taken.", "Correct that line."
     )
+
+
+class WrongFieldsError(ConfigError):
+    """Fields that cannot be taken: what is wrong by name, never what they say."""
+
+    def __init__(self, wrong: Mapping[str, str]) -> None:
+        told = "; ".join(f"{name}: {what}" for name, what in wrong.items())
+        super().__init__(f"Nothing was taken. {told}.", "Correct it.")
+        self.wrong = wrong
+
+
+def read_one(told: Mapping[str, str]) -> tuple[str, ClinicalInputs]:
+    """The patient and her inputs, from texts by name of `COLUMNS`; what is not there is unknown.
+
+    Raises
+    ------
+    WrongFieldsError
+        Each field that is wrong, in the order of the columns.
+    """
+    found, wrong = dict[str, Any](), dict[str, str]()
+    for name, read in _READERS.items():
+        try:
+            found[name] = read(told.get(name, "").strip())
+        except _WrongTextError as error:
+            wrong[name] = str(error)
+    wrong |= dict.fromkeys(told.keys() - _READERS.keys(), "there is no such field")
+    if wrong:
+        raise WrongFieldsError(wrong)
+    return found.pop(PATIENT), ClinicalInputs(**found)
+
+
+class _WrongTextError(Exception):
+    """Says what is wrong with a text, without it."""
+
+
+def _patient(text: str) -> str:
+    patient = patient_of(text)
+    if not patient:
+        raise _WrongTextError("it is empty")
+    return patient
+
+
+def _yes_or_no(text: str) -> bool | None:
+    if text and text.lower() not in YES_OR_NO:
+        raise _WrongTextError("it is neither yes, no nor empty")
+    return YES_OR_NO.get(text.lower())
+
+
+def _quantity(text: str, *, low: float, high: float) -> float | None:
+    if not text:
+        return None
+    try:
+        value = float(text)
+    except ValueError as error:
+        raise _WrongTextError("it is not a number") from error
+    if not low <= value <= high:
+        raise _WrongTextError(f"it is not between {low:g} and {high:g}")
+    return value
+
+
+def _count(text: str, *, high: int) -> int | None:
+    value = _quantity(text, low=0, high=high)
+    if value is not None and value != int(value):
+        raise _WrongTextError("it is not a whole number")
+    return None if value is None else int(value)
+
+
+_READERS: Mapping[str, Callable[[str], Any]] = {
+    PATIENT: _patient,
+    "age": partial(_count, high=MAX_AGE),
+    "family_history": _yes_or_no,
+    "biopsies": partial(_count, high=MAX_BIOPSIES),
+    "polygenic_z": partial(_quantity, low=-MAX_Z, high=MAX_Z),
+    "lifetime_risk_percent": partial(_quantity, low=0, high=100),
+}
+COLUMNS = tuple(_READERS)

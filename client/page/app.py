@@ -16,6 +16,7 @@ import time
 from importlib.resources import files
 
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
@@ -23,12 +24,14 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from client import presence
+from client.followup.clinical import WrongFieldsError
 from client.home import SiteHome
+from client.page.clinical_form import CHOICES, FIELDS, is_open, keep_form, small_body
 from client.page.links import actor_of, find
 from client.status import Glance
 from client.store.audit import Persons
 from client.store.opening import open_site_store
-from shared.errors import MammofedError, TrustError
+from shared.errors import ConfigError, MammofedError, TrustError
 from shared.pages import render
 from shared.persons.acting import Actor
 from shared.persons.roles import Action
@@ -68,12 +71,22 @@ def make_app(home: SiteHome) -> ASGIApp:
         telling = presence.resume(home, actor=acting(request, Action.SERVICE_PAUSE).name)
         return JSONResponse({"note": telling.note})
 
+    def clinical_form(request: Request) -> Response:
+        return JSONResponse({"is_open": is_open(home, acting(request, Action.SERVICE_SHOW))})
+
+    async def clinical(request: Request) -> Response:
+        actor = await run_in_threadpool(acting, request, Action.DATA_IMPORT)
+        body = await small_body(request)
+        return JSONResponse({"note": await run_in_threadpool(keep_form, home, body, actor=actor.name)})
+
     app = Starlette(
         routes=[
             Route("/", empty, methods=["GET"]),
             Route("/state", state, methods=["GET"]),
             Route("/pause", pause, methods=["POST"]),
             Route("/resume", resume, methods=["POST"]),
+            Route("/clinical", clinical_form, methods=["GET"]),
+            Route("/clinical", clinical, methods=["POST"]),
         ],
         exception_handlers={MammofedError: _tell},
     )
@@ -84,10 +97,14 @@ class NoLinkError(TrustError):
     """No key, or one that does not count."""
 
 
+_STATUS = ((NoLinkError, 401), (TrustError, 403), (ConfigError, 422))
+
+
 def _tell(_request: Request, error: Exception) -> Response:
     assert isinstance(error, MammofedError)
-    status = 401 if isinstance(error, NoLinkError) else 403 if isinstance(error, TrustError) else 503
-    return JSONResponse({"error": error.message, "hint": error.hint}, status_code=status)
+    status = next((status for kind, status in _STATUS if isinstance(error, kind)), 503)
+    wrong = {"wrong": dict(error.wrong)} if isinstance(error, WrongFieldsError) else {}
+    return JSONResponse({"error": error.message, "hint": error.hint, **wrong}, status_code=status)
 
 
 class _OwnPageOnly:
@@ -136,7 +153,7 @@ def _shell() -> tuple[str, str]:
     """The page without any content, and its Content Security Policy."""
     script = files(__package__).joinpath("page.js").read_text("utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    shell = render(__package__, "page.html.j2", "page.css", script=script)
+    shell = render(__package__, "page.html.j2", "page.css", script=script, fields=FIELDS, choices=CHOICES)
     style = shell.partition("<style>")[2].partition("</style>")[0]
     style_digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     policy = (

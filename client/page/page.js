@@ -13,16 +13,18 @@ const write = (id, text) => { if (at(id).textContent !== text) at(id).textConten
 const GOOD = ["working", "waiting"];
 const WARN = ["stopped", "paused", "out of touch", "not joined"];
 
-async function call(path, method) {
-  const answer = await fetch(path, { method, cache: "no-store", headers: { Authorization: `Bearer ${key}` } });
-  const body = await answer.json();
+async function call(path, method, content) {
+  const body = content && JSON.stringify(content);
+  const answer = await fetch(path, { method, body, cache: "no-store", headers: { Authorization: `Bearer ${key}` } });
+  const told = await answer.json();
   if (!answer.ok) {
-    const failure = new Error(body.error);
-    failure.hint = body.hint || "";
+    const failure = new Error(told.error);
+    failure.hint = told.hint || "";
     failure.status = answer.status;
+    failure.wrong = told.wrong;
     throw failure;
   }
-  return body;
+  return told;
 }
 
 function ago(now, then) {
@@ -81,6 +83,7 @@ async function follow() {
     } catch (failure) {
       if (failure.status === 401) {
         sessionStorage.removeItem("key");
+        at("clinical-form").reset();
         showEnd(failure.message, failure.hint);
         return;
       }
@@ -123,5 +126,36 @@ at("stop").addEventListener("click", () => {
 });
 at("resume").addEventListener("click", () => act("/resume", "This site takes part again, from the next round on."));
 
-if (key) follow();
-else showEnd("This page opens by a link.", "Make one with mammofed-site page, at this computer.");
+async function offerForm() {
+  at("clinical").hidden = !(await call("/clinical", "GET")).is_open;
+}
+
+function mark(form, wrong) {
+  for (const field of form.querySelectorAll("input, select")) {
+    write(`${field.id}-wrong`, wrong[field.name] || "");
+    field.setAttribute("aria-invalid", field.name in wrong);
+  }
+  form.querySelector("[aria-invalid=true]")?.focus();
+}
+
+at("clinical-form").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const form = event.target, keep = form.querySelector("button");
+  keep.disabled = true;
+  try {
+    const answer = await call("/clinical", "POST", Object.fromEntries(new FormData(form)));
+    mark(form, {});
+    form.reset();
+    write("clinical-told", answer.note);
+  } catch (failure) {
+    mark(form, failure.wrong || {});
+    write("clinical-told", failure.wrong ? "Nothing was taken: see what is marked." : `${failure.message} ${failure.hint || ""}`);
+  } finally {
+    keep.disabled = false;
+  }
+});
+
+if (key) {
+  follow();
+  offerForm().catch(() => {}); // without it the page is as good
+} else showEnd("This page opens by a link.", "Make one with mammofed-site page, at this computer.");

@@ -16,10 +16,13 @@ from sqlalchemy import create_engine
 
 from client.catalog import Catalog, MaskOrigin, Provenance, new_example_id
 from client.consenting import Consenting, Decider
+from client.contact import ContactNote
 from client.enrolment import Membership
 from client.home import STORE_FILE, SiteHome
 from client.imaging.example import Example, Label
 from client.imaging.preparation import Geometry
+from client.page.links import mint
+from client.page.listening import listening
 from client.store.ledger import Ledger, LedgerLine
 from client.workplace import Workplace, open_workplace
 from shared.audit.chain import GENESIS
@@ -27,7 +30,7 @@ from shared.audit.checkpoints import Checkpoint, sign_checkpoint
 from shared.bands import Band
 from shared.consent.records import OFFER_TYPE, Offer
 from shared.enrolment import renewal_pb2, renewal_pb2_grpc
-from shared.files import write_file
+from shared.files import hold_folder, write_file
 from shared.fixed_point.grid import Grid
 from shared.fixed_point.update_file import read_update
 from shared.masking.records import MaskingAsked
@@ -350,3 +353,20 @@ def workplace(coordinator: MinimalCoordinator, home: SiteHome) -> Iterator[Workp
     workplace = open_workplace(home)
     yield workplace
     workplace.catalog.close()
+
+
+@pytest.fixture
+def base(coordinator: MinimalCoordinator, home: SiteHome) -> Iterator[str]:
+    """The page's address, while the site holds its home as a running one does."""
+    ContactNote(home.contact_file).answered("test")
+    with hold_folder(home.folder), listening(home) as port:
+        yield f"http://127.0.0.1:{port}"
+
+
+@pytest.fixture
+def key(base: str, home: SiteHome) -> str:
+    return mint(home, actor="local:admin").partition("#")[2]
+
+
+def bearer(key: str, **more: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}", **more}

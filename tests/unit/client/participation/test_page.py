@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterator
 
 import httpx
 import pytest
 
-from client.contact import ContactNote
 from client.home import SiteHome
 from client.page.links import LINK_LIFE_S, actor_of, find, mint
 from client.page.listening import MOST_AT_ONCE, listening
@@ -19,24 +17,7 @@ from deploy.demo.federation import wait_until
 from shared.errors import HomeError, TrustError
 from shared.files import hold_folder
 from shared.persons.roles import Role
-from tests.unit.client.participation.conftest import MinimalCoordinator
-
-
-@pytest.fixture
-def base(coordinator: MinimalCoordinator, home: SiteHome) -> Iterator[str]:
-    """The page's address, while the site holds its home as a running one does."""
-    ContactNote(home.contact_file).answered("test")
-    with hold_folder(home.folder), listening(home) as port:
-        yield f"http://127.0.0.1:{port}"
-
-
-@pytest.fixture
-def key(base: str, home: SiteHome) -> str:
-    return mint(home, actor="local:admin").partition("#")[2]
-
-
-def bearer(key: str, **more: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {key}", **more}
+from tests.unit.client.participation.conftest import MinimalCoordinator, bearer
 
 
 def actors_of_pauses(home: SiteHome) -> list[str]:
@@ -76,7 +57,10 @@ def test_the_button_pauses_and_the_other_resumes_under_the_name_of_the_links_per
 @pytest.mark.parametrize(
     "headers", [{}, bearer("guessed"), {"Cookie": "key=x"}, {"Authorization": "Basic eDp5"}]
 )
-@pytest.mark.parametrize(("method", "path"), [("GET", "/state"), ("POST", "/pause"), ("POST", "/resume")])
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", "/state"), ("POST", "/pause"), ("POST", "/resume"), ("GET", "/clinical"), ("POST", "/clinical")],
+)
 def test_another_user_of_the_machine_without_a_link_sees_and_does_nothing(
     method: str, path: str, headers: dict[str, str], base: str, home: SiteHome
 ) -> None:
