@@ -32,9 +32,10 @@ def status(home: HomeOption = HOME, as_json: JsonOption = False) -> None:
 def page(home: HomeOption = HOME, as_json: JsonOption = False) -> None:
     """Print a link to the running site's page, for a browser on this computer.
 
-    The page shows what `status` shows, live, and has the button that stops taking part. The link is yours:
-    what is done by it stands in the audit log under your name. It ends after 12 hours, or when the site is
-    started anew. From another computer, reach the page through `ssh -L`.
+    The page shows what `status` shows, live, and has the button that stops taking part; where `[follow_up]`
+    is set, also a form for what is known of one woman beside her images. The link is yours: what is done by
+    it stands in the audit log under your name. It ends after 12 hours, or when the site is started anew. From
+    another computer, reach the page through `ssh -L`.
     """
     from client.acting import open_for
     from client.page.links import LINK_LIFE_S, mint

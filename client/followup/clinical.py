@@ -131,7 +131,6 @@ def read_one(told: Mapping[str, str]) -> tuple[str, ClinicalInputs]:
             found[name] = read(told.get(name, "").strip())
         except _WrongTextError as error:
             wrong[name] = str(error)
-    wrong |= dict.fromkeys(told.keys() - _READERS.keys(), "there is no such field")
     if wrong:
         raise WrongFieldsError(wrong)
     return found.pop(PATIENT), ClinicalInputs(**found)

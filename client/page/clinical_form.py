@@ -7,7 +7,7 @@ from starlette.requests import Request
 
 from client.catalog import Catalog
 from client.clinic.following import keep_inputs
-from client.followup.clinical import YES_OR_NO, read_one
+from client.followup.clinical import COLUMNS, YES_OR_NO, read_one
 from client.home import SiteHome
 from shared.errors import ConfigError
 from shared.persons.acting import Actor
@@ -38,7 +38,7 @@ async def small_body(request: Request) -> bytes:
     async for part in request.stream():
         body += part
         if len(body) > MOST_BYTES:
-            raise ConfigError("More was sent than this form has.", "Load the page again.")
+            raise _no_form()
     return body
 
 
@@ -55,11 +55,16 @@ def keep_form(home: SiteHome, body: bytes, *, actor: str) -> str:
     try:
         told = _TEXTS.validate_json(body)
     except ValidationError:
-        # What pydantic says would quote what was sent.
-        raise ConfigError("What was sent is no form of this page.", "Load the page again.") from None
+        raise _no_form() from None  # it would quote what was sent
+    if not told.keys() <= set(COLUMNS):
+        raise _no_form()
     patient, inputs = read_one(told)
     with Catalog.open(home.folder) as catalog:
         added = keep_inputs(catalog, {patient: inputs}, actor=actor)
     if added.num_withdrawn:
         return "This patient has withdrawn: nothing was kept."
     return "Kept under her pseudonym, in the place of what was known of her."
+
+
+def _no_form() -> ConfigError:
+    return ConfigError("What was sent is no form of this page.", "Load the page again.")

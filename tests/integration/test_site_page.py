@@ -68,7 +68,7 @@ def test_in_a_browser_wrong_fields_are_marked_and_what_is_right_is_kept_and_clea
     page.get_by_label("Biopsies").fill("1")
     page.get_by_role("button", name="Keep").click()
 
-    page.get_by_text("Kept under her pseudonym").wait_for()
+    page.get_by_text("in the place of what was known of her").wait_for()
     assert page.get_by_label("Patient identifier").input_value() == ""
     assert page.locator("[aria-invalid=true]").count() == 0
     assert complaints == []
