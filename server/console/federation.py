@@ -81,6 +81,7 @@ class FederationPages:
             shape=_shape([*waiting, *members]),
             now=now,
             most_days=MOST_DAYS,
+            revoking=request.query_params.get("revoke"),
         )
 
     def live(self, request: Request) -> Response:

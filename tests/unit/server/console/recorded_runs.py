@@ -174,6 +174,23 @@ def record_long_run(coordinator: Coordinator, plan: Plan, *, run_id: str = "run-
     return run
 
 
+def answer_open_round(coordinator: Coordinator, plan: Plan, *, run_id: str = "run-1") -> None:
+    """Every site answers in the open round of a long run, one after another, and the round ends."""
+    last = coordinator.runs.rounds(run_id)[-1]
+    for each in coordinator.federation.active():
+        told = _contribution(plan, run_id, last.number, each.site_id, 0.26)
+        coordinator.runs.record_answer(
+            told.occasion,
+            AnswerState.ADMITTED,
+            at=last.opened_at + 60,
+            envelope=b"signed",
+            contribution=told,
+        )
+    weights, state = (coordinator.blobs.put_bytes(content) for content in (b"weights", b"state"))
+    final = Checkpoint(number=last.number, weights=weights, state=state)
+    coordinator.runs.close_round(last, final, state=RoundState.AGGREGATED, at=last.opened_at + ROUND_S)
+
+
 def _attempt(run: Run, number: int, *, is_open: bool) -> dict[str, object]:
     opened_at = run.created_at + (number - 1) * ROUND_S
     return {

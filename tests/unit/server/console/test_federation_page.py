@@ -80,7 +80,7 @@ def test_what_a_viewer_may_not_do_is_not_offered(console: Console) -> None:
     console.enrol("cork", by_hand=True)
 
     forms = {
-        name: re.findall(r'action="(/sites[^"]+)"', console.browser_of(name).get("/").text)
+        name: re.findall(r'action="(/sites[^"]+)"', console.browser_of(name).get("/?revoke=bergen").text)
         for name in ("ada", "otto", "vera")
     }
 
@@ -166,6 +166,22 @@ def test_a_hospital_whose_fingerprint_was_not_compared_or_differs_still_waits(
 
     assert console.states() == {}
     assert [each.site_name for each in console.coordinator.applications.waiting()] == ["cork"]
+
+
+def test_the_form_that_revokes_comes_when_it_is_asked_for_in_one_card_and_to_administrators(
+    console: Console,
+) -> None:
+    for name in ("bergen", "cork"):
+        console.enrol(name)
+    browser, viewer = console.browser_of("ada"), console.browser_of("vera")
+
+    plain, asked = browser.get("/").text, browser.get("/?revoke=cork").text
+
+    assert 'href="/?revoke=bergen#' in plain
+    assert '/revoke"' not in plain
+    assert asked.count('/revoke"') == 1
+    assert 'action="/sites/cork/revoke"' in asked
+    assert "revoke" not in viewer.get("/?revoke=cork").text
 
 
 def test_a_hospital_is_sent_away_and_a_member_revoked_with_the_reason(console: Console) -> None:
