@@ -25,7 +25,7 @@ from deploy.bundle.role_wheel import PACKAGE_OF, keep_role
 REPOSITORY = Path(__file__).resolve().parents[2]
 EXTRAS_OF = {"site": ("client",), "coordinator": ("server", "postgresql")}
 UNITS_OF = {
-    "site": ("mammofed-site.service", "mammofed-site.path"),
+    "site": ("mammofed-site.service", "mammofed-site.path", "mammofed-site-dicom.service"),
     "coordinator": ("mammofed-coordinator.service",),
 }
 SUMS = "SHA256SUMS"

@@ -17,6 +17,7 @@ KUBERNETES = ("1.30", "1.34")
 WARNING = 2
 _MAIL = {"protocol": "TCP", "port": 587}
 _IMAGE = {"repository": "registry.example.org/mammofed", "tag": "0.1.0"}
+_MODALITIES = [{"ipBlock": {"cidr": "10.0.0.0/24"}}]
 VALUES: Mapping[str, list[dict[str, Any]]] = {
     "mammofed-site": [
         {"image": _IMAGE},
@@ -31,6 +32,20 @@ VALUES: Mapping[str, list[dict[str, Any]]] = {
             "tolerations": [{"key": "gpu", "operator": "Exists"}],
             "imagePullSecrets": [{"name": "house"}],
             "agents": [{"name": "agent", "image": "registry.example.org/agent:1"}],
+        },
+        {
+            "image": _IMAGE,
+            "settings": '[dicom_node]\nae_title = "MAMMOFED"\naddress = "0.0.0.0"\n',
+            "dicom": {"port": 11112, "from": _MODALITIES, "tokenSecret": "operator"},
+        },
+        {
+            "image": _IMAGE,
+            "settings": '[dicom_node]\nae_title = "MAMMOFED"\naddress = "0.0.0.0"\n',
+            "dicom": {
+                "port": 11112,
+                "from": _MODALITIES,
+                "service": {"type": "ClusterIP", "annotations": {"example.org/net": "inside"}},
+            },
         },
     ],
     "mammofed-coordinator": [
@@ -53,7 +68,11 @@ VALUES: Mapping[str, list[dict[str, Any]]] = {
 
 _FEDERATION = VALUES["mammofed-coordinator"][0]
 REFUSED: Mapping[str, list[dict[str, Any]]] = {
-    "mammofed-site": [{}],
+    "mammofed-site": [
+        {},
+        {"image": _IMAGE, "settings": "-", "dicom": {"port": 11112}},
+        {"image": _IMAGE, "dicom": {"port": 11112, "from": _MODALITIES}},
+    ],
     "mammofed-coordinator": [
         {},
         {**_FEDERATION, "metrics": {"port": 9480}},

@@ -95,13 +95,28 @@ def test_a_site_is_installed_checked_updated_taken_back_and_uninstalled_without_
     assert re.findall(r"CPU, \d+ threads", told) == re.findall(r"CPU, \d+ threads", printed[-1])
     filtered.unlink()
 
+    # The clinic's node is there and not switched on; one that runs is running after an update, too.
+    node = "mammofed-site-dicom"
+    assert box.run(f"systemctl is-enabled {node} || true").strip() == "disabled"
+    assert box.run(f"systemctl is-active {node} || true").strip() == "inactive"
+    stand_in = f"/etc/systemd/system/{node}.service.d/stand-in.conf"
+    box.run(
+        f"mkdir -p {Path(stand_in).parent}; printf '[Service]\nExecStart=\nExecStart=/bin/sleep infinity\n' "
+        f">{stand_in}; systemctl daemon-reload; systemctl start {node}"
+    )
+    pid = box.run(f"systemctl show --property MainPID --value {node}").strip()
+
     # An update beside the old version, and back, with the same data and membership.
     box.run(
         f"tar -xf mammofed-site-{NEXT}.tar && mammofed-site-{NEXT}/setup install --key mammofed-release.gpg"
     )
     assert box.run("readlink /opt/mammofed/site/current").strip() == NEXT
     assert box.run("systemctl is-active mammofed-site").strip() == "active"
+    assert box.run(f"systemctl is-active {node}").strip() == "active"
+    assert box.run(f"systemctl show --property MainPID --value {node}").strip() != pid
+    box.run(f"systemctl stop {node}; rm -r {Path(stand_in).parent}; systemctl daemon-reload")
     box.run("/opt/mammofed/site/setup rollback")
+    assert box.run(f"systemctl is-active {node} || true").strip() == "inactive"
     assert box.run("readlink /opt/mammofed/site/current").strip() == build.version()
     wait_until(lambda: "waiting" in box.run("mammofed-site status"), 60, "contact after the rollback")
     assert "store.rewound" in box.run("mammofed-site audit show")
