@@ -12,10 +12,8 @@ from shared.evaluation.agreement import limits_of_agreement
 from shared.evaluation.pooling import pool as pool_evaluations
 from shared.evaluation.records import PairedMoments
 from shared.records import Contribution, Phase
-from shared.reference import DensityLimits, Reference
+from shared.reference import LEAST_FOR_LIMITS, DensityLimits, Reference
 
-LEAST_FOR_LIMITS = 20
-"""Images without which limits of agreement say more of chance than of the model."""
 LEAST_SITES = 2
 """What one site told of its images is not handed on by itself."""
 

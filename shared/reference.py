@@ -9,6 +9,9 @@ from pydantic import Field
 from shared.appearance import Appearance
 from shared.tables import Table
 
+LEAST_FOR_LIMITS = 20
+"""Images without which limits of agreement say more of chance than of the model."""
+
 Points = Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]
 
 
@@ -41,7 +44,7 @@ class Reference(Table):
     appearance
         Of the images that it was trained on; None where too few were told of.
     density_limits
-        None where no site told of percent density.
+        None where fewer than `LEAST_FOR_LIMITS` images were told of.
     """
 
     appearance: Appearance | None = None

@@ -10,6 +10,7 @@ from client.imaging.overlay import NOTICE
 from shared.band_calibration import BandCalibration, band_in_words
 from shared.bands import BANDS, CUT_POINTS_PERCENT, Band
 from shared.model.density_band import DensityBand
+from shared.reference import LEAST_FOR_LIMITS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +88,9 @@ class DensityReport:
 
     def _interval(self) -> str:
         if self.interval_percent is None:
-            return "No interval: the model's package has no limits of agreement"
+            return (
+                f"No interval: the sites have told of fewer than {LEAST_FOR_LIMITS} test images of this model"
+            )
         lower, upper = self.interval_percent
         return f"An expert's value: {lower:.1f} to {upper:.1f} %, as in 95 % of the sites' test images"
 

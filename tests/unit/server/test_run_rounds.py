@@ -17,7 +17,7 @@ from server.curves import draw_curves
 from server.exchange import OTHER_VERSION
 from server.lifecycle import AnswerState, RoundState, RunState
 from server.registry import download
-from server.session import Session, gather
+from server.session import Session, gather, gather_any
 from shared.errors import (
     AggregationError,
     MammofedError,
@@ -359,3 +359,49 @@ def test_the_first_round_waits_for_sites_that_are_still_starting(
     federation.run()
 
     assert federation.answer_of("cork", 1)[0] is AnswerState.ADMITTED
+
+
+def test_the_evaluation_waits_for_sites_that_come_back_one_after_the_other(
+    federation: SimulatedFederation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is done once: whoever is left out of it is never told of."""
+    monkeypatch.setattr(server.rounds, "GATHER_S", 5.0)
+    online, polls = federation.channel.online, []
+
+    def coming_back() -> dict[int, float]:
+        nodes = dict(online())
+        if federation.coordinator.models.of_run(RUN_ID) is None:
+            return nodes
+        polls.append(len(polls))
+        return dict(list(nodes.items())[: len(polls) // 2])
+
+    monkeypatch.setattr(federation.channel, "online", coming_back)
+
+    federation.run()
+
+    told = [each for each in federation.coordinator.runs.answers(RUN_ID) if each.phase is Phase.EVALUATE]
+    assert {each.site_id: each.state for each in told} == dict.fromkeys(
+        ("site-aarhus", "site-bergen", "site-cork"), AnswerState.ADMITTED
+    )
+
+
+@pytest.mark.parametrize("num_there", [0, 1])
+def test_what_needs_no_quorum_goes_on_after_the_plans_timeout_with_those_that_are_there(
+    federation: SimulatedFederation, monkeypatch: pytest.MonkeyPatch, num_there: int
+) -> None:
+    coordinator = federation.coordinator
+    rounds = federation.plan.rounds.model_copy(update={"timeout_s": 0.2})
+    session = Session(
+        run=coordinator.runs.get(RUN_ID),
+        plan=federation.plan.model_copy(update={"rounds": rounds}),
+        channel=federation.channel,
+        coordinator=coordinator,
+    )
+    nodes = dict(list(federation.channel.online().items())[:num_there])
+    monkeypatch.setattr(federation.channel, "online", lambda: nodes)
+    began = time.monotonic()
+
+    there = gather_any(session, patience_s=0.0)
+
+    assert time.monotonic() - began >= 0.2
+    assert [site.name for site in there] == ["aarhus"][:num_there]

@@ -77,6 +77,7 @@ def test_the_lines_for_people_name_band_cut_points_and_warnings() -> None:
     unknown = UNKNOWN.details()
     assert unknown[-1] == "The image is small."
     assert "Side unknown, view unknown, areas unknown (no pixel spacing)" in unknown
+    assert "No interval: the sites have told of fewer than 20 test images" in "\n".join(unknown)
 
 
 def test_a_models_own_head_gives_the_band_with_its_probabilities_and_asks_for_a_second_read() -> None:
