@@ -133,6 +133,8 @@ def _run_round(session: Session, base: Checkpoint, *, patience_s: float) -> Chec
     ------
     QuorumError
         Too few sites answered in every attempt.
+    StoreError
+        The disk has no room for what they would send: no attempt is begun for nothing.
     """
     runs, blobs = session.coordinator.runs, session.coordinator.blobs
     number = base.number + 1
@@ -150,6 +152,7 @@ def _run_round(session: Session, base: Checkpoint, *, patience_s: float) -> Chec
         cohort = [site for site in there if site.site_id in asked]
         if len(carried) + len(cohort) < session.plan.least_cohort:
             continue
+        _require_room(session, base, num_updates=len(cohort))
         if session.plan.is_masked:
             opened = exchange_masked(session, cohort, base, aggregation, number=number)
             if opened is None:
@@ -169,6 +172,19 @@ def _run_round(session: Session, base: Checkpoint, *, patience_s: float) -> Chec
         f"Round {number} got fewer than {session.plan.rounds.quorum} answers in {MAX_ATTEMPTS} attempts.",
         "`run show` tells what became of each site; the checkpoints of earlier rounds stay.",
     )
+
+
+def _require_room(session: Session, base: Checkpoint, *, num_updates: int) -> None:
+    """Return only if the disk can hold a round: updates, which nothing packs at worst, and two checkpoints.
+
+    Raises
+    ------
+    StoreError
+        It cannot.
+    """
+    a_checkpoint = base.weights.size_bytes + base.state.size_bytes
+    bits_sent = 32 if session.plan.is_masked else session.plan.aggregation.bits
+    session.coordinator.blobs.require_room(num_updates * a_checkpoint * bits_sent // 32 + 2 * a_checkpoint)
 
 
 def _exchange_plain(

@@ -16,12 +16,13 @@ import fcntl
 import hashlib
 import os
 import secrets
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
 
-from shared.errors import NotFoundError, TamperedError
+from shared.errors import NotFoundError, StoreError, TamperedError
 from shared.files import PRIVATE_FILE
 from shared.transfer.blob_ref import BlobRef, check_digest
 from shared.transfer.partial_blob import PartialBlob, disk_errors, is_same_file, publish
@@ -166,6 +167,22 @@ class BlobStore:
         with disk_errors():
             return PartialBlob.try_open(
                 self._partial_path(ref.digest, owner), self._final_path(ref.digest), ref
+            )
+
+    def require_room(self, size_bytes: int) -> None:
+        """Return only if the disk has so much space for blobs.
+
+        Raises
+        ------
+        StoreError
+            It has less.
+        """
+        with disk_errors():
+            free_bytes = shutil.disk_usage(self._blobs).free
+        if free_bytes < size_bytes:
+            raise StoreError(
+                f"The disk has {free_bytes >> 20} MiB left, and {(size_bytes >> 20) + 1} MiB are needed.",
+                "Free space on it.",
             )
 
     def discard_unfinished(self, *, may_resume: Callable[[str], bool]) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -227,6 +229,30 @@ def test_a_quorum_missed_in_every_attempt_fails_the_run_and_keeps_the_checkpoint
     assert [(one.state, one.reason) for one in federation.answers_of("cork", 2)] == [
         (AnswerState.REFUSED, "NotReadyError")
     ] * server.rounds.MAX_ATTEMPTS
+
+
+def test_a_disk_that_fills_up_in_the_middle_of_a_round_makes_the_run_wait_and_does_not_fail_it(
+    federation: SimulatedFederation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill_the_disk(site: SimulatedSite, asked: Asked) -> bytes:
+        """Get no receipt for an update, as the blob service has no room for it."""
+        monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=4096))
+        return refuse(site, asked)
+
+    for site in federation.sites.values():
+        site.does(fill_the_disk, honest, in_round=2)
+    with pytest.raises(StoreError, match="0 MiB left"):
+        federation.run()
+    with pytest.raises(StoreError):
+        federation.run()
+
+    assert federation.state is RunState.RUNNING
+    assert federation.checkpoint.number == 1
+    tried = [one for one in federation.coordinator.runs.rounds(RUN_ID) if one.number == 2]
+    assert [one.state for one in tried] == [RoundState.VOID]
+    monkeypatch.undo()
+    federation.run()
+    assert federation.state is RunState.FINISHED
 
 
 def test_a_failed_run_is_left_as_it_is(federation: SimulatedFederation) -> None:
