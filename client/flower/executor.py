@@ -47,6 +47,9 @@ IDLE_S = 60.0
 CUBLAS_WORKSPACES = ":4096:8"
 """Without a fixed size of these cuBLAS refuses to compute reproducibly."""
 
+FULL_DISK_PAUSE_S = 3.0
+"""Between two tries to write into the ledger."""
+
 OVERTIME_S = 60.0
 """What a task may take beyond the time in which its answer is of use."""
 
@@ -119,14 +122,11 @@ def _run_task(
         pulse.expect(message.metadata.ttl + OVERTIME_S)
         reply = answer(app_for(bundle_sha256(bundle.content)), message, context)
         if reply.has_error():
-            release_failure(reply.error.reason or "")
+            _release(release_failure, reply.error.reason or "", pulse)
         status = SubStatus.FAILED if reply.has_error() else SubStatus.COMPLETED
         push_message(client, reply, context)
     except HTTPError as error:
         log.error("the SuperNode does not answer: %s", type(error).__name__)
-        details = type(error).__name__
-    except StoreError as error:  # what is not in the ledger does not leave: the coordinator hears nothing
-        log.error("%s %s", error.message, error.hint)
         details = type(error).__name__
     finally:
         # First: a heartbeat for a task that is over makes Flower interrupt this process.
@@ -134,6 +134,22 @@ def _run_task(
             heartbeat.stop()
         push_task_output(client, context, status, details)
         client.close()
+
+
+def _release(release_failure: Callable[[str], None], reason: str, pulse: Pulse) -> None:
+    """Write a failure into the ledger, however long its disk refuses: what is not in there does not leave.
+
+    Until then this site says nothing, and its SuperNode, which passes on one answer after another, waits.
+    """
+    while True:
+        try:
+            release_failure(reason)
+        except StoreError as error:
+            log.error("%s %s", error.message, error.hint)
+            pulse.expect(IDLE_S)
+            time.sleep(FULL_DISK_PAUSE_S)
+        else:
+            return
 
 
 def answer(app: ClientApp, message: Message, context: Context) -> Message:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import subprocess
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from deploy.demo.federation import Role
 
 BLOCK = bytes(1 << 16)
+EVERY_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,15 +29,28 @@ class SmallDisk:
     def _filling(self) -> Path:
         return self.home / "filling"
 
-    def fill(self) -> None:
-        """Leave no byte."""
+    @contextlib.contextmanager
+    def full(self) -> Iterator[None]:
+        """Leave no byte, also of what is deleted meanwhile, until the block ends."""
+        over = threading.Event()
+        taking = threading.Thread(target=self._take_all, args=[over], name="filling")
+        self._take()
+        taking.start()
+        try:
+            yield
+        finally:
+            over.set()
+            taking.join()
+            self._filling.unlink()
+
+    def _take_all(self, over: threading.Event) -> None:
+        while not over.wait(EVERY_S):
+            self._take()
+
+    def _take(self) -> None:
         with self._filling.open("ab", buffering=0) as file, contextlib.suppress(OSError):
             while True:
                 file.write(BLOCK)
-
-    def free(self) -> None:
-        """Give back what was taken."""
-        self._filling.unlink()
 
 
 @contextlib.contextmanager

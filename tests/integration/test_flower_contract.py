@@ -819,11 +819,15 @@ def test_the_text_of_an_exception_stays_at_the_site(runtime: RuntimeServer) -> N
     assert all(PATIENT not in task.status.details for task in runtime.node.state.get_tasks())
 
 
-def test_what_a_full_disk_keeps_out_of_the_ledger_does_not_leave_and_the_next_task_is_answered(
-    runtime: RuntimeServer, caplog: pytest.LogCaptureFixture
+def test_what_a_full_disk_keeps_out_of_the_ledger_leaves_when_there_is_space_and_not_before(
+    runtime: RuntimeServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(_reason: str) -> None:
-        raise StoreError("The store cannot be read or written.", "Check the disk.")
+    refusals, left_before = iter([True, True, False]), list[Message]()
+
+    def write(_reason: str) -> None:
+        left_before.extend(runtime.node.state.get_messages_legacy(is_reply=True))
+        if next(refusals):
+            raise StoreError("The store cannot be read or written.", "Check the disk.")
 
     failing = ClientApp()
 
@@ -831,16 +835,19 @@ def test_what_a_full_disk_keeps_out_of_the_ledger_does_not_leave_and_the_next_ta
     def fail(_message: Message, _context: Context) -> Message:
         raise StoreError("The store cannot be read or written.", "Check the disk.")
 
+    monkeypatch.setattr(executor, "FULL_DISK_PAUSE_S", 0.01)
     approved = frozenset({bundle_sha256(build_bundle())})
     runtime.node.give_task(build_bundle())
     token = runtime.source.acquire()
     assert token is not None
 
     executor._run_task(
-        runtime.source.client_for(token), lambda _sha256: failing, release_failure=refuse, pulse=Pulse()
+        runtime.source.client_for(token), lambda _sha256: failing, release_failure=write, pulse=Pulse()
     )
 
-    assert runtime.node.state.get_messages_legacy(is_reply=True) == []
+    assert left_before == []
+    (reply,) = runtime.node.state.get_messages_legacy(is_reply=True)
+    assert reply.error.reason == "StoreError"
     assert "The store cannot be read or written. Check the disk." in caplog.text
     runtime.node.give_task(build_bundle())
     assert not run_one_task(runtime, counting_app([]), approved).has_error()
