@@ -115,24 +115,24 @@ def _run_task(
     """Take one task through; `app_for` chooses the app by the SHA-256 of the bundle, which stays unopened."""
     heartbeat = HeartbeatSender(make_task_heartbeat_fn_http(client))
     heartbeat.start()
-    context: Context | None = None
-    status, details = SubStatus.FAILED, ""
     try:
         message, context, _run, bundle = pull_task_input(client)
         pulse.expect(message.metadata.ttl + OVERTIME_S)
         reply = answer(app_for(bundle_sha256(bundle.content)), message, context)
         if reply.has_error():
             _release(release_failure, reply.error.reason or "", pulse)
-        status = SubStatus.FAILED if reply.has_error() else SubStatus.COMPLETED
         push_message(client, reply, context)
-    except HTTPError as error:
-        log.error("the SuperNode does not answer: %s", type(error).__name__)
-        details = type(error).__name__
-    finally:
         # First: a heartbeat for a task that is over makes Flower interrupt this process.
+        heartbeat.stop()
+        status = SubStatus.FAILED if reply.has_error() else SubStatus.COMPLETED
+        push_task_output(client, context, status, "")
+    except HTTPError as error:
+        # A task is over only with its answer, for which the SuperNode would wait for ever. One without
+        # heartbeats it answers by itself.
+        log.error("the SuperNode does not answer: %s", type(error).__name__)
+    finally:
         if heartbeat.is_running:
             heartbeat.stop()
-        push_task_output(client, context, status, details)
         client.close()
 
 

@@ -38,7 +38,7 @@ from fastapi.routing import iter_route_contexts
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.app.metadata import Metadata
 from flwr.clientapp import ClientApp
-from flwr.common.constant import SUPERLINK_NODE_ID, TIMESTAMP_HEADER, ErrorCode
+from flwr.common.constant import SUPERLINK_NODE_ID, TIMESTAMP_HEADER, ErrorCode, Status
 from flwr.proto.fleet_pb2 import ActivateNodeRequest, PullMessagesRequest
 from flwr.proto.runtime_pb2 import AcquireTaskRequest
 from flwr.server.superlink.linkstate import LinkState
@@ -851,3 +851,31 @@ def test_what_a_full_disk_keeps_out_of_the_ledger_leaves_when_there_is_space_and
     assert "The store cannot be read or written. Check the disk." in caplog.text
     runtime.node.give_task(build_bundle())
     assert not run_one_task(runtime, counting_app([]), approved).has_error()
+
+
+def test_a_task_whose_answer_did_not_reach_the_supernode_is_not_over_and_ends_without_heartbeats(
+    runtime: RuntimeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def break_off(*_: object) -> None:
+        raise httpx.ReadTimeout("slow")
+
+    runtime.node.give_task(build_bundle())
+    token = runtime.source.acquire()
+    assert token is not None
+    with monkeypatch.context() as patch:
+        patch.setattr(executor, "push_message", break_off)
+        executor._run_task(
+            runtime.source.client_for(token),
+            lambda _sha256: counting_app([]),
+            release_failure=lambda _reason: None,
+            pulse=Pulse(),
+        )
+    (task,) = runtime.node.state.get_tasks()
+    assert task.status.status == Status.RUNNING
+    assert runtime.node.state.get_messages_legacy(is_reply=True) == []
+
+    later = flower_tasks.now() + timedelta(hours=1)
+    monkeypatch.setattr(flower_tasks, "now", lambda: later)
+
+    (reply,) = runtime.node.state.get_messages_legacy(is_reply=True)
+    assert reply.error.code == ErrorCode.CLIENT_APP_CRASHED
