@@ -62,6 +62,15 @@ def metrics_of(status: Status) -> Iterator[Metric]:
         ("bytes", "Bytes that have left, as the ledger has them.", status.ledger.size_bytes),
     ):
         yield Metric(name=f"{PREFIX}_sent_{name}_total", help=what, values=[({}, value)], kind="counter")
+    if status.clinic is not None:
+        yield figure(
+            f"{PREFIX}_dicom_node_running", "Whether the clinic's node runs.", float(status.clinic.is_running)
+        )
+        yield figure(
+            f"{PREFIX}_dicom_node_waiting_since_timestamp_seconds",
+            "Since when something has waited there, for its measurement or for the archive.",
+            status.clinic.waiting_since,
+        )
     yield Metric(
         name=f"{PREFIX}_gpu_memory_used_bytes",
         help="Used memory of a GPU.",

@@ -54,7 +54,7 @@ def firewall_matrix(home: SiteHome) -> Iterator[FirewallRule]:
         yield _rule(own_address(host, port), host, port, f"archive '{name}'", parts.scheme.upper())
     if (node := settings.dicom_node) is not None:
         proof = "DICOM over TLS" if node.tls else "addresses and AE titles; DICOM in plain text"
-        yield _rule("the archives", node.address, node.port, "images that archives send here", proof)
+        yield _rule("the peers of [dicom_node]", node.address, node.port, "images that they send here", proof)
 
 
 def it_sheet(home: SiteHome, *, at: datetime) -> ItSheet:

@@ -10,10 +10,12 @@ from enum import StrEnum
 from importlib.metadata import version
 from typing import Any
 
+from client.clinic.kept import clinic_folder
 from client.contact import read_contact
 from client.gpus import Gpu, list_gpus
 from client.home import SiteHome
 from client.plan_states import PlanState
+from client.store.clinic import ClinicQueue
 from client.store.ledger import Ledger, LedgerTotals
 from client.store.opening import open_site_store
 from client.store.plans import Plans
@@ -37,6 +39,24 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Clinic:
+    """How the clinic's DICOM node is.
+
+    Attributes
+    ----------
+    num_images, num_objects
+        What waits: to be measured, and for the archive.
+    waiting_since
+        When the first of them came, in seconds since the Unix epoch; None if nothing waits.
+    """
+
+    is_running: bool
+    num_images: int
+    num_objects: int
+    waiting_since: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
     """How a site is.
 
@@ -48,6 +68,8 @@ class Status:
         What the running site has in its way.
     work
         What it is answering now.
+    clinic
+        None where no DICOM node was ever run.
     """
 
     at: float
@@ -66,6 +88,7 @@ class Status:
     disk_free_bytes: int
     disk_total_bytes: int
     ledger: LedgerTotals
+    clinic: Clinic | None
 
     def to_json(self) -> dict[str, Any]:
         """For machines and the page."""
@@ -90,6 +113,8 @@ class Status:
             yield "GPU: none that NVIDIA's driver tells of"
         yield f"Disk: {self.disk_free_bytes / 2**30:.1f} of {self.disk_total_bytes / 2**30:.1f} GiB free"
         yield f"Ledger: {_left(self.ledger, self.at)}"
+        if self.clinic is not None:
+            yield f"DICOM node: {_clinic(self.clinic, self.at)}"
         yield f"Version: {self.software_version}"
 
 
@@ -108,14 +133,26 @@ class Glance:
         home.check_in_use()
         engine = open_site_store(home.folder)
         self._home, self._plans, self._ledger = home, Plans(engine), Ledger(engine)
+        self._queue = ClinicQueue(engine)
 
     def look(self) -> Status:
         """How the site is now. Raises StoreError if its database or membership cannot be read."""
         states = [each.state for each in self._plans.all()]
-        return _status(self._home, states, self._ledger.totals())
+        return _status(self._home, states, self._ledger.totals(), self._clinic())
+
+    def _clinic(self) -> Clinic | None:
+        folder = clinic_folder(self._home.folder)
+        if not folder.is_dir():
+            return None
+        return Clinic(
+            is_running=is_held(folder),
+            num_images=self._queue.num_images(),
+            num_objects=self._queue.num_objects(),
+            waiting_since=self._queue.waiting_since(),
+        )
 
 
-def _status(home: SiteHome, plans: list[PlanState], ledger: LedgerTotals) -> Status:
+def _status(home: SiteHome, plans: list[PlanState], ledger: LedgerTotals, clinic: Clinic | None) -> Status:
     now = time.time()
     membership = home.membership() if home.has_joined() else None
     contact, is_running = read_contact(home.contact_file), is_held(home.folder)
@@ -149,6 +186,7 @@ def _status(home: SiteHome, plans: list[PlanState], ledger: LedgerTotals) -> Sta
         disk_free_bytes=disk.free,
         disk_total_bytes=disk.total,
         ledger=ledger,
+        clinic=clinic,
     )
 
 
@@ -159,6 +197,14 @@ def _ago(now: float, at: float | None) -> str:
     if seconds < 120:
         return f"{seconds} s ago"
     return f"{time.strftime('%Y-%m-%d %H:%M', time.localtime(at))}, {seconds // 60} min ago"
+
+
+def _clinic(clinic: Clinic, now: float) -> str:
+    runs = "runs" if clinic.is_running else "does not run"
+    if clinic.waiting_since is None:
+        return f"{runs}, nothing waits"
+    waits = f"{clinic.num_images} images wait to be measured, {clinic.num_objects} objects for the archive"
+    return f"{runs}; {waits}, the first came {_ago(now, clinic.waiting_since)}"
 
 
 def _left(ledger: LedgerTotals, now: float) -> str:

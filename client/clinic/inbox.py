@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from pathlib import Path
 
@@ -44,6 +45,7 @@ class Inbox:
         self._queue = queue
         self._pseudonyms = pseudonyms
         self._max_images = max_images
+        self._one_at_a_time = threading.Lock()
 
     def take_in(self, instance: ReceivedInstance) -> None:
         """Keep an image; anything else, and images of who has withdrawn, is acknowledged and forgotten.
@@ -58,19 +60,20 @@ class Inbox:
         if instance.sop_class_uid not in MEASURED_CLASSES:
             instance.path.unlink()
             return
-        if self._queue.num_images() >= self._max_images:
-            raise StoreError("Too many images wait to be measured.", "Send the image again later.")
         study_uid, patient_id = _study_of(instance.path)
         exam = self._pseudonyms.source(f"{study_uid}\0{patient_id}")
         name = self._pseudonyms.source(instance.sop_instance_uid)
         patient = self._pseudonyms.patient(patient_id) if patient_id else None
-        try:
-            instance.path.replace(self.path(name))
-            sync_folder(self._folder)
-        except OSError as error:
-            raise StoreError("A received image cannot be kept.", "Check the disk of the home.") from error
-        if not self._queue.take_in(exam, name, patient=patient, at=time.time()):
-            self.path(name).unlink(missing_ok=True)
+        with self._one_at_a_time:  # so that no more wait than may, however many associations send
+            if self._queue.num_images() >= self._max_images:
+                raise StoreError("Too many images wait to be measured.", "Send the image again later.")
+            try:
+                instance.path.replace(self.path(name))
+                sync_folder(self._folder)
+            except OSError as error:
+                raise StoreError("A received image cannot be kept.", "Check the disk of the home.") from error
+            if not self._queue.take_in(exam, name, patient=patient, at=time.time()):
+                self.path(name).unlink(missing_ok=True)
 
     def path(self, name: str) -> Path:
         """Where an image is."""

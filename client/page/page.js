@@ -66,6 +66,11 @@ function show(status) {
   const gib = (bytes) => (bytes / 2 ** 30).toFixed(1);
   write("disk", `${gib(status.disk_free_bytes)} of ${gib(status.disk_total_bytes)} GiB free`);
   at("disk-meter").value = 1 - status.disk_free_bytes / status.disk_total_bytes;
+  const clinic = status.clinic;
+  at("clinic-row").hidden = clinic === null;
+  if (clinic !== null)
+    write("node", (clinic.is_running ? "runs" : "does not run") + (clinic.waiting_since === null ? ", nothing waits"
+      : `; ${clinic.num_images} images wait to be measured, ${clinic.num_objects} objects for the archive, the first came ${ago(status.at, clinic.waiting_since)}`));
   write("version", `Version ${status.software_version}.`);
 }
 

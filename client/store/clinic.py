@@ -104,6 +104,15 @@ class ClinicQueue:
         with transaction(self._engine) as connection:
             return connection.execute(select(func.count()).select_from(clinic_object)).scalar_one()
 
+    def waiting_since(self) -> float | None:
+        """When the first of what waits came or was made, seconds since the epoch; None if nothing waits."""
+        with transaction(self._engine) as connection:
+            first = (
+                connection.execute(select(func.min(column))).scalar_one()
+                for column in (clinic_image.c.received_at, clinic_object.c.made_at)
+            )
+            return min((at for at in first if at is not None), default=None)
+
     def take_in(self, exam: str, instance: str, *, patient: str | None, at: float) -> bool:
         """An image has come; one that comes again takes its place. False: its patient has withdrawn."""
         of_image = (clinic_image.c.exam == exam, clinic_image.c.instance == instance)

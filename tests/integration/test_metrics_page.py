@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from client.metrics import metrics_of as of_site
-from client.status import State, Status
+from client.status import Clinic, State, Status
 from client.store.ledger import LedgerTotals
 from server.coordinator import Coordinator
 from server.founding import found
@@ -68,6 +68,7 @@ STATUS = Status(
     disk_free_bytes=5 << 30,
     disk_total_bytes=9 << 30,
     ledger=LedgerTotals(messages=4, size_bytes=1_000, last_at=NOW),
+    clinic=Clinic(is_running=True, num_images=3, num_objects=9, waiting_since=NOW - 60),
 )
 
 

@@ -11,8 +11,11 @@ import pytest
 from client.contact import ContactNote
 from client.gpus import Gpu, list_gpus
 from client.home import SiteHome
+from client.metrics import metrics_of
 from client.participation import take_part
 from client.status import Glance, State
+from client.store.clinic import ClinicQueue
+from client.store.opening import open_site_store
 from client.work import WorkNote, read_work
 from client.workplace import Workplace
 from shared.errors import HomeError
@@ -182,3 +185,25 @@ def test_without_a_driver_there_is_no_gpu(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("PATH", str(tmp_path))
 
     assert list_gpus() == []
+
+
+def test_what_waits_in_the_clinics_node_is_shown_once_there_is_one(
+    coordinator: MinimalCoordinator, home: SiteHome
+) -> None:
+    assert Glance(home).look().clinic is None
+    clinic, queue = home.folder / "clinic", ClinicQueue(open_site_store(home.folder))
+    clinic.mkdir()
+    assert "DICOM node: does not run, nothing waits" in Glance(home).look().lines()
+
+    queue.take_in("exam", "image-1", patient=None, at=time.time() - 600)
+    queue.take_in("exam", "image-2", patient=None, at=time.time() - 500)
+    with hold_folder(clinic):
+        status = Glance(home).look()
+
+    (line,) = (line for line in status.lines() if line.startswith("DICOM node"))
+    assert "runs; 2 images wait to be measured, 0 objects for the archive, the first came " in line
+    assert "10 min ago" in line
+    told = {metric.name: metric.values for metric in metrics_of(status)}
+    assert told["mammofed_site_dicom_node_running"] == [({}, 1.0)]
+    ((_, since),) = told["mammofed_site_dicom_node_waiting_since_timestamp_seconds"]
+    assert time.time() - since == pytest.approx(600, abs=60)
