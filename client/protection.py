@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,7 +11,9 @@ from client.catalog import Catalog
 from client.home import SiteHome
 from client.policy.reading import read_policy
 from client.policy.wording import policy_in_words
+from client.settings import SiteSettings
 from client.store.audit import AuditLog, Persons
+from client.store.clinical import Clinical
 from client.store.ledger import EXPLANATIONS, Ledger
 from client.store.opening import open_site_store
 from client.store.plans import Plans
@@ -78,6 +81,7 @@ def describe(home: SiteHome, *, at: datetime) -> Pack:
             _record(home, organisation, encrypted=settings.intake.encrypted),
             _data(home.folder, encrypted=settings.intake.encrypted),
             _leaves(sent, home),
+            *_clinic(settings, num_known=Clinical(engine).num_patients()),
             _policy(home),
             _plans(Plans(engine)),
             Section(
@@ -166,6 +170,42 @@ def _leaves(ledger: Ledger, home: SiteHome) -> Section:
             f"Never leaves: {'; '.join(NEVER).lower()}.",
         ),
         grids=(Grid(title="", head=("Rule", "Lets go", "Messages so far", "Size"), rows=rows),),
+    )
+
+
+def _clinic(settings: SiteSettings, *, num_known: int) -> Iterator[Section]:
+    """What is measured for the clinic, and what suggestions rest on; nothing where there is neither."""
+    if settings.clinic is None and settings.follow_up is None and not num_known:
+        return
+    kept, words = list[tuple[str, str, str]](), list[str]()
+    if settings.clinic is not None:
+        words.append(
+            "Mammograms that are sent to the DICOM node, or that it finds in the archive, are measured; "
+            f"segments, overlays and reports go to the hospital's archive '{settings.clinic.send_to}', under "
+            "the patient's name, and to nobody else. Research use, not for diagnosis; no training uses it."
+        )
+        kept += [
+            ("Images that wait to be measured", "clinic/, in clear, naming their patients", "until then"),
+            ("Results that wait", "clinic/, in clear, naming their patients", "until the archive has them"),
+            (
+                "Which images were taken in: keyed hashes",
+                "site.db",
+                f"{settings.clinic.remembered_days} days",
+            ),
+        ]
+    if settings.follow_up is not None or num_known:
+        words.append(
+            "What the hospital knows of patients beside their images is used for suggestions in its own "
+            "reports alone, and never leaves by the federation."
+        )
+        told = "Age, family history, biopsies, polygenic score, lifetime risk"
+        kept.append(
+            (f"{told}, of {num_known:,} patients", "site.db, under their pseudonyms", "until removed")
+        )
+    yield Section(
+        title="In the clinic",
+        words=(*words, "`data remove --patient` and `data forget` take all of it along, also what waits."),
+        grids=(Grid(title="", head=("What", "Where in the home", "How long"), rows=tuple(kept)),),
     )
 
 

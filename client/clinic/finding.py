@@ -27,9 +27,6 @@ from shared.files import make_private_folder
 
 log = logging.getLogger(__name__)
 
-REMEMBERED_DAYS = 30
-"""Beyond the days that are asked for: an archive's clock or dates may be off."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
@@ -70,7 +67,6 @@ class Finding:
         """
         first = today - timedelta(days=self.settings.find_days - 1)
         make_private_folder(self.folder)
-        self.queue.forget_known(before=today - timedelta(days=self.settings.find_days + REMEMBERED_DAYS))
         num_new = self._take_fetched()
         studies = self.archive.find(Query(from_date=first, until_date=today))
         for gone in self._looked_into.keys() - {study.study_uid for study in studies}:

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -57,6 +57,7 @@ log = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 0.1
 HEAR_EVERY_S = 60.0
+FORGET_EVERY_S = 3600.0
 AFTER_TROUBLE_S = 2.0
 PUT_OFF_S = 600.0
 _MB = 1_000_000
@@ -120,6 +121,7 @@ def serve(
             threads = [
                 _repeat("deliver", lambda: clinic.deliver(pacs), ended, every_s=LOOK_EVERY_S),
                 _repeat("hear", clinic.hear, ended, every_s=HEAR_EVERY_S),
+                _repeat("forget", clinic.forget, ended, every_s=FORGET_EVERY_S),
             ]
             if finding is not None:
                 look = partial(_look, finding, ended.is_set)
@@ -275,6 +277,10 @@ class _Clinic:
     def deliver(self, pacs: PacsSettings) -> None:
         """Send what is due. Raises PacsError."""
         self.outbox.send_due(pacs, now=time.time())
+
+    def forget(self) -> None:
+        """Know no more which images were taken in long ago. Raises StoreError."""
+        self.queue.forget_known(before=date.today() - timedelta(days=self._settings.remembered_days))
 
     def hear(self) -> None:
         """Ask the coordinator for its models. Raises MammofedError."""

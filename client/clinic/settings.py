@@ -8,6 +8,9 @@ from pydantic import Field
 
 from shared.tables import Table
 
+BEYOND_DAYS = 30
+"""An archive's clock or dates may be off."""
+
 
 class ClinicSettings(Table):
     """Table `[clinic]` of `site.toml`: what `serve-dicom` does with images that are sent to `[dicom_node]`.
@@ -17,7 +20,8 @@ class ClinicSettings(Table):
     send_to
         Name of the `[pacs.NAME]` that gets the results; nothing is sent anywhere else.
     quiet_s
-        An exam is whole when so long none of its images has come. Later ones get a report of their own.
+        An exam is whole when so long none of its images has come. Later ones get a report of their own:
+        where views are sent one by one it has to be longer than the time between two of them.
     max_images
         While so many images wait, more are refused (status A700): the sender tries again.
     find_in
@@ -38,3 +42,8 @@ class ClinicSettings(Table):
     quiet_s: Annotated[float, Field(ge=0.5, le=600)] = 2.0
     max_images: Annotated[int, Field(ge=1, le=10_000)] = 200
     max_objects: Annotated[int, Field(ge=10, le=100_000)] = 2000
+
+    @property
+    def remembered_days(self) -> int:
+        """So long it is known which images were taken in."""
+        return self.find_days + BEYOND_DAYS

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from client.catalog import Catalog
 from client.cli import app as site_app
+from client.followup.clinical import ClinicalInputs
 from client.home import SiteHome
 from client.protection import describe as describe_site
 from server.cli import app as coordinator_app
@@ -121,3 +123,22 @@ def test_the_command_writes_the_page_once_and_says_what_is_open(
     again = CliRunner().invoke(app, ["protection-pack", str(file), "--home", str(home)])
     assert again.exception is not None
     assert file.read_bytes() == written
+
+
+def test_what_names_patients_in_the_clinics_node_is_told_where_there_is_one(site: SiteHome) -> None:
+    assert "In the clinic" not in cells(describe_site(site, at=NOW))
+
+    site.settings_file.write_text('[clinic]\nsend_to = "archive"\nfind_days = 5\n')
+    node = cells(describe_site(site, at=NOW))
+    assert "hospital's archive 'archive'" in node
+    assert "clinic/, in clear, naming their patients" in node
+    assert '"35 days"' in node
+    assert "polygenic" not in node
+
+    site.settings_file.write_text("[follow_up]\n")
+    with Catalog.open(site.folder) as catalog:
+        told = {catalog.pseudonyms().patient("P1"): ClinicalInputs(biopsies=1)}
+        catalog.clinical.add(told, actor="local:test", at=1.0)
+    suggestions = cells(describe_site(site, at=NOW))
+    assert "lifetime risk, of 1 patients" in suggestions
+    assert "DICOM node, or that" not in suggestions
