@@ -4,7 +4,8 @@ Leaves: an update with exactly the names and shapes that the plan's strategy sen
 the round's grid, and under a mask if the plan says so, with what takes the mask off the sum alone; counts
 of examples, none smaller than the site's policy tells; how many values the grid cut off; those statistics
 over images that were asked for and that the policy lets go, of the weights that were asked about and of the
-site's own model beside the final ones, and of how the training images look; where the audit log stands.
+site's own model beside the final ones, and of how the training images look, or in the place of all these
+numbers for a sum under a mask; where the audit log stands.
 Nothing that belongs to one image, no text but identifiers of the run, and never a layer that the site keeps
 for itself.
 """
@@ -24,13 +25,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from client.evaluation.evaluator import NOTHING, Evaluated
-from client.evaluation.suppression import tell
+from client.metric_sums import Metrics, metrics_told
 from client.policy.decisions import reported_count
 from client.policy.policy import EgressTable, Policy
 from client.store.audit import AuditLog
 from client.store.ledger import Kind, Ledger, LedgerEntry, Rule, names_in
 from client.training.trainer import TrainingResult
-from shared.appearance import LEAST_AT_A_SITE, Appearance
 from shared.audit.event import Event
 from shared.audit.events import ContributionRefused, ContributionReleased
 from shared.errors import EgressError, MammofedError, NotNowError, PolicyError, WeightsError
@@ -178,6 +178,7 @@ class Egress:
         duration_s: float,
         masking: MaskingTold | None = None,
         epsilon: float | None = None,
+        masked_metrics: str | None = None,
     ) -> Contribution:
         """A contribution as it may leave; nothing leaves yet.
 
@@ -189,6 +190,8 @@ class Egress:
             The metrics that the round asks for; of these leave those that the rules let go.
         rules
             Of the site's policy. A part with fewer images than may be told of is not told of at all.
+        masked_metrics
+            In the place of all metrics: their sums under a mask; None where each is told for itself.
 
         Raises
         ------
@@ -196,23 +199,23 @@ class Egress:
             A number is not finite, or the training part is too small to be told of.
         """
         _require_finite(training)
-        let_go = frozenset(asked) & frozenset(rules.metrics)
-        shared = tell(evaluated.shared, let_go, rules) if evaluated.shared else None
-        # Of the site's own model nothing is told alone.
-        personal = tell(evaluated.personal, let_go, rules) if shared and evaluated.personal else None
+        told = Metrics()
+        if masked_metrics is None:
+            told = metrics_told(evaluated, training, asked=asked, rules=rules)
         return Contribution(
             occasion=occasion,
             num_examples=0 if num_examples is None else _training_count(num_examples, rules),
             update=update,
             num_clipped=num_clipped,
-            train_loss=training.loss if training and "train_loss" in let_go else None,
-            evaluation=shared,
-            personal_evaluation=personal,
-            appearance=_told_appearance(evaluated.appearance, rules) if "appearance" in let_go else None,
+            train_loss=told.train_loss,
+            evaluation=told.evaluation,
+            personal_evaluation=told.personal,
+            appearance=told.appearance,
             duration_s=math.ceil(duration_s / DURATION_STEP_S) * DURATION_STEP_S,
             checkpoint=self._checkpoint(),
             masking=masking,
             epsilon=epsilon,
+            masked_metrics=masked_metrics,
         )
 
     def release_contribution(self, contribution: Contribution) -> bytes:
@@ -228,8 +231,7 @@ class Egress:
             sha256=blob.digest,
             size_bytes=blob.size_bytes,
         )
-        rule = Rule.LISTED_NUMBERS if contribution.masking is None else Rule.WHAT_MASKS_NEED
-        self._write_down(Kind.CONTRIBUTION, rule, contribution, blob, event)
+        self._write_down(Kind.CONTRIBUTION, _rule_of(contribution), contribution, blob, event)
         return envelope
 
     def release_refusal(self, occasion: Occasion, error: MammofedError) -> bytes:
@@ -312,11 +314,10 @@ def _require_finite(training: TrainingResult | None) -> None:
         raise EgressError("The training loss is not finite.", "Look at the training log of this round.")
 
 
-def _told_appearance(appearance: Appearance | None, rules: EgressTable) -> Appearance | None:
-    count = None if appearance is None else reported_count(rules, appearance.num_examples)
-    if appearance is None or count is None or count < LEAST_AT_A_SITE:
-        return None
-    return appearance.model_copy(update={"num_examples": count})
+def _rule_of(contribution: Contribution) -> Rule:
+    if contribution.masking is not None:
+        return Rule.WHAT_MASKS_NEED
+    return Rule.LISTED_NUMBERS if contribution.masked_metrics is None else Rule.STATISTICS_UNDER_A_MASK
 
 
 def _training_count(num_examples: int, rules: EgressTable) -> int:

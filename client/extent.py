@@ -13,7 +13,14 @@ from client.store.plans import OfferedPlan
 from shared.errors import NotApprovedError
 from shared.masking.records import SharesAsked
 from shared.plan import Plan
-from shared.records import MASKING_PHASES, Announcement, Occasion, Phase, metrics_asked
+from shared.records import (
+    MASKING_PHASES,
+    Announcement,
+    Occasion,
+    Phase,
+    is_under_masks,
+    metrics_asked,
+)
 
 MAX_UPDATES_PER_ROUND = 3
 """On the average of a run: a round is tried three times, and more only if the coordinator's process dies."""
@@ -40,33 +47,41 @@ def check_extent(announcement: Announcement, offered: OfferedPlan, releases: Seq
         the plan names, to go on from another run, or too often.
     """
     occasion, plan = announcement.occasion, offered.plan
-    masked = plan.rounds.count if plan.is_masked else 0
+    last = plan.evaluation_number if plan.tells_in_aggregate else plan.rounds.count
+    masked = last if plan.is_masked else 0
     rounds = {
         Phase.COUNT: range(1),
         Phase.TRAIN: range(1, plan.rounds.count + 1),
         **dict.fromkeys(MASKING_PHASES, range(1, masked + 1)),
-        Phase.EVALUATE: range(plan.rounds.count, plan.rounds.count + 1),
+        Phase.EVALUATE: range(plan.evaluation_number, plan.evaluation_number + 1),
     }
     if occasion.round_number not in rounds[occasion.phase]:
         raise NotApprovedError(
             "A round was asked for that the approved plan does not have.",
             "Tell the coordinator: an extended plan must be offered as a run of its own.",
         )
-    if not set(announcement.metrics) <= set(metrics_asked(occasion.phase, plan.metrics)):
+    asked = metrics_asked(occasion.phase, plan.metrics)
+    if not set(announcement.metrics) <= set(asked):
         raise NotApprovedError(
             "A metric was asked for that the approved plan does not name for this phase.",
             "Tell the coordinator.",
         )
-    if occasion.phase is Phase.TRAIN and plan.is_masked is not isinstance(announcement.masking, SharesAsked):
+    if plan.tells_in_aggregate and announcement.metrics != asked:
         raise NotApprovedError(
-            "An update was asked for without the masks of the approved plan, or with masks that it lacks.",
+            "A part of the metrics was asked for that all sites add up: what one site alone tells is no sum.",
+            "Tell the coordinator.",
+        )
+    has_masks = isinstance(announcement.masking, SharesAsked)
+    if occasion.phase not in MASKING_PHASES and has_masks is not is_under_masks(occasion.phase, plan):
+        raise NotApprovedError(
+            "Something was asked for without the masks of the approved plan, or with masks that it lacks.",
             "Tell the coordinator.",
         )
     _check_start(announcement, plan)
     same_phase = [each for each in releases if each.phase is occasion.phase]
     _check_base(occasion, same_phase)
     if occasion.phase in {Phase.TRAIN, *MASKING_PHASES}:
-        _check_updates(occasion, same_phase, most=MAX_UPDATES_PER_ROUND * plan.rounds.count)
+        _check_updates(occasion, same_phase, most=MAX_UPDATES_PER_ROUND * last)
     elif len(same_phase) >= MAX_ANSWERS:
         raise _too_often("Counts or evaluations were asked for more often than the approved plan can need.")
 

@@ -60,8 +60,18 @@ class MaskedPart:
             raise _misplaced()
         self.parties.of(announcement.occasion.run_id, announcement.occasion.attempt_sha256)
 
+    def num_sites(self, announcement: Announcement) -> int:
+        """Of how many sites a sum of the attempt may be. Raises MaskingError."""
+        return self.parties.of(announcement.occasion.run_id, announcement.occasion.attempt_sha256).num_sites
+
     def mask(self, announcement: Announcement, *, update_sha256: str, common: str) -> tuple[Mask, int]:
-        """The mask for an update, and of how many sites a sum may be. Raises MaskingError."""
+        """The mask for what is sent, and of how many sites a sum may be. Raises MaskingError.
+
+        Parameters
+        ----------
+        update_sha256
+            Of all that goes under it.
+        """
         if not isinstance(announcement.masking, SharesAsked):
             raise _misplaced()
         party = self.parties.of(announcement.occasion.run_id, announcement.occasion.attempt_sha256)

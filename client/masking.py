@@ -167,6 +167,8 @@ class Party:
 
         Parameters
         ----------
+        update_sha256
+            Of all that goes under the mask: the update, metrics as sums, or both.
         common
             See `shared.masking.streams.common_terms`.
         """

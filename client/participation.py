@@ -24,6 +24,7 @@ from client.enrolment import Membership
 from client.evaluation.appearance import look_at
 from client.evaluation.evaluator import NOTHING, PART_OF_PHASE, Evaluated
 from client.guard import Guard
+from client.masked_answers import masked_evaluation, masked_update
 from client.own_training import epoch_trainer, trainer_of
 from client.round_records import RoundRecord
 from client.told import write_down
@@ -36,7 +37,7 @@ from client.training.local_round import (
     train_round,
 )
 from client.workplace import Workplace
-from shared.chance import KEY_BITS, chance_of
+from shared.chance import KEY_BITS
 from shared.errors import (
     MammofedError,
     StoppedError,
@@ -45,8 +46,6 @@ from shared.errors import (
 )
 from shared.fixed_point.update_file import read_update
 from shared.masking.records import MaskingTold
-from shared.masking.site_noise import SiteNoise
-from shared.masking.streams import common_terms
 from shared.model import Weights
 from shared.plan import Plan
 from shared.records import (
@@ -55,6 +54,7 @@ from shared.records import (
     Announcement,
     Contribution,
     Phase,
+    is_under_masks,
 )
 from shared.transfer.blob_ref import BlobRef
 from shared.trust.envelope import Envelope, verify
@@ -88,7 +88,7 @@ def _take_part(announcement: Announcement, workplace: Workplace) -> bytes:
         record = _on_record(announcement, plan, workplace)
         if record is not None and workplace.blobs.has(record.update.digest):
             return _send(record, announcement, plan, workplace)
-        if plan.is_masked and occasion.phase is Phase.TRAIN:
+        if is_under_masks(occasion.phase, plan):
             workplace.masked_part.require_begun(announcement)
         downloads.forget_other_rounds()
         if occasion.phase is Phase.COUNT:
@@ -101,12 +101,15 @@ def _take_part(announcement: Announcement, workplace: Workplace) -> bytes:
             record = _train_round(announcement, base, plan, state, workplace, began)
             workplace.records.keep(record)
             return _send(record, announcement, plan, workplace)
+        evaluated = _evaluate_final(announcement, base, plan, state, workplace)
+        masked = masked_evaluation(evaluated, announcement, plan, workplace)
         return _answer(
             announcement,
             workplace,
             began,
             num_examples=None,
-            evaluated=_evaluate_final(announcement, base, plan, state, workplace),
+            evaluated=evaluated,
+            masked_metrics=masked,
         )
     except MammofedError as failure:
         error = _cause(failure, announcement, workplace.guard)
@@ -168,6 +171,7 @@ def _answer(
     num_examples: int | None,
     evaluated: Evaluated,
     masking: MaskingTold | None = None,
+    masked_metrics: str | None = None,
 ) -> bytes:
     """An answer without an update."""
     workplace.guard.check_release(announcement, workplace.membership)
@@ -179,6 +183,7 @@ def _answer(
         rules=workplace.guard.policy().egress,
         duration_s=time.monotonic() - began,
         masking=masking,
+        masked_metrics=masked_metrics,
     )
     return workplace.egress.release_contribution(told)
 
@@ -225,7 +230,12 @@ def _train_round(
 
 
 def _told(
-    record: RoundRecord, update: BlobRef, announcement: Announcement, plan: Plan, workplace: Workplace
+    record: RoundRecord,
+    update: BlobRef,
+    masked_metrics: str | None,
+    announcement: Announcement,
+    plan: Plan,
+    workplace: Workplace,
 ) -> Contribution:
     """What may be told of a round, as it is asked for and as the policy stands now."""
     return workplace.egress.compose_contribution(
@@ -239,6 +249,7 @@ def _told(
         rules=workplace.guard.policy().egress,
         duration_s=record.duration_s,
         epsilon=workplace.budget.told(plan, record.occasion.run_id),
+        masked_metrics=masked_metrics,
     )
 
 
@@ -246,27 +257,15 @@ def _send(record: RoundRecord, announcement: Announcement, plan: Plan, workplace
     """Send an update that is on record, masked if the plan says so, and answer with what goes with it."""
     workplace.guard.check(announcement, workplace.membership)
     require_enough(record.training.num_examples, workplace.guard.policy())
-    update = _masked(record, announcement, plan, workplace) if plan.is_masked else record.update
+    update, metrics = record.update, None
+    if plan.is_masked:
+        update, metrics = masked_update(record, announcement, plan, workplace)
     workplace.egress.release_update(record.occasion, update, record.shapes, is_masked=plan.is_masked)
     workplace.transfer.send(update, workplace.blobs, should_stop=workplace.watch(announcement))
     workplace.guard.check_release(announcement, workplace.membership)
-    return workplace.egress.release_contribution(_told(record, update, announcement, plan, workplace))
-
-
-def _masked(record: RoundRecord, announcement: Announcement, plan: Plan, workplace: Workplace) -> BlobRef:
-    """The update of a record under the mask of this attempt, and with the noise of its round."""
-    rounding = rounding_of(record.terms, plan, record.occasion, {})
-    mask, num_sites = workplace.masked_part.mask(
-        announcement,
-        update_sha256=record.update.digest,
-        common=common_terms(rounding.grid, record.terms.total),
+    return workplace.egress.release_contribution(
+        _told(record, update, metrics, announcement, plan, workplace)
     )
-    noise = SiteNoise.of(plan, rounding.grid, rounding.bound)
-    drawn = None
-    if noise is not None:
-        assert record.noise_key is not None
-        drawn = noise, chance_of(int(record.noise_key, 16))
-    return workplace.egress.mask_update(record.update, rounding, mask, num_sites=num_sites, noise=drawn)
 
 
 def _read(envelope: bytes, membership: Membership) -> Announcement:

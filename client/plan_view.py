@@ -203,6 +203,7 @@ class PlanView:
         """What each part of a contribution tells, in words."""
         metrics, aggregation = self.offered.plan.metrics, self.offered.plan.aggregation
         longest = aggregation.max_update_norm
+        in_aggregate = ", in aggregate only" if self.offered.plan.tells_in_aggregate else ""
         in_rounds, at_the_end = (
             ", ".join(name for name in metrics_asked(phase, metrics) if name in EVALUATED) or "none"
             for phase in (Phase.TRAIN, Phase.EVALUATE)
@@ -215,15 +216,15 @@ class PlanView:
             "num_examples": "the number of training examples, rounded down as the policy says: once before "
             "the first round, for this site's weight, and in every round",
             "num_clipped": "how many numbers of the update were cut off at the round's limits",
-            "train_loss": f"the mean loss of training: {'asked for' if 'train_loss' in metrics else 'no'}",
+            "train_loss": f"the mean loss of training: {'asked for' if 'train_loss' in metrics else 'no'}"
+            + in_aggregate,
             "evaluation": "means, spreads and 95 % intervals over images, of one never: in a round of "
             f"{in_rounds}; of the final weights of {at_the_end}; and the number of these images, "
-            "rounded down likewise",
-            "personal_evaluation": "the same of this site's own model beside the final weights"
-            if self.offered.plan.personalisation.layers != "none"
-            else "of a model of this site's own: none is made",
+            f"rounded down likewise{in_aggregate}",
+            "personal_evaluation": self._own_model_words(),
             "appearance": "means and covariances of grey values and texture over the training images, "
             "with the final evaluation: what new images are compared with before the model is used on them"
+            + in_aggregate
             if "appearance" in metrics
             else "how the training images look: no",
             "duration_s": f"how long the site computed, rounded up to steps of {DURATION_STEP_S:.0f} seconds",
@@ -236,7 +237,19 @@ class PlanView:
             "epsilon": "what this run has spent of the patients' privacy so far, as one number"
             if self.offered.plan.privacy.patient_noise
             else "of privacy spent: nothing, for this plan adds no noise",
+            "masked_metrics": "the metrics above as numbers under the mask: the coordinator can read the "
+            "sums of all sites alone, and drops what fewer than two tell"
+            if in_aggregate
+            else "of metrics under a mask: nothing, for this plan asks for those of each site",
         }
+
+    def _own_model_words(self) -> str:
+        plan = self.offered.plan
+        if plan.personalisation.layers == "none":
+            return "of a model of this site's own: none is made"
+        if plan.tells_in_aggregate:
+            return "of this site's own model: nothing, for metrics leave in aggregate only"
+        return "the same of this site's own model beside the final weights"
 
     def _masking_words(self) -> str:
         privacy = self.offered.plan.privacy

@@ -5,6 +5,7 @@ A reply is checked in this order:
 1. it is an envelope of the expected kind, signed by the site's own key;
 2. it answers exactly the occasion that this site was asked for;
 3. its count of examples is plausible, and what it tells of an evaluation can be true (`server.credibility`);
+   where metrics are told in aggregate only, that it tells none for itself, and just the words asked for;
 4. its update is none of the coordinator's own blobs: an update is dropped after its round;
 5. its update is the announced blob, with the exact names, shapes and steps of the round's grid, and its norm
    within the plan's bound, if the plan sets one; of a masked update only that it has the form of one, for its
@@ -29,6 +30,7 @@ from shared.fixed_point.grid import Grid, Integers
 from shared.fixed_point.masked_file import read_masked
 from shared.fixed_point.norm import NormBound
 from shared.fixed_point.update_file import read_update
+from shared.masking.metric_words import WORD_CHARACTERS
 from shared.plan import MetricName
 from shared.records import (
     CONTRIBUTION_TYPE,
@@ -57,6 +59,7 @@ def read_answer(
     asked: Collection[MetricName],
     personal: bool = False,
     noisy: bool = False,
+    num_words: int | None = None,
 ) -> Contribution | Refusal:
     """Checks 1 to 3 of a reply.
 
@@ -68,6 +71,8 @@ def read_answer(
         Whether it was asked for those of a model of its own, too.
     noisy
         Whether it was asked for an update under noise, and so for its epsilon.
+    num_words
+        That metrics in aggregate have; None where it was asked for its own.
 
     Raises
     ------
@@ -82,6 +87,7 @@ def read_answer(
         raise _rejected("It answers another occasion than the one that was asked.")
     if isinstance(answer, Contribution):
         _check_counts(answer)
+        _check_form_of_metrics(answer, num_words)
         if answer.evaluation is not None:
             check_evaluation(answer.evaluation, asked)
         if answer.personal_evaluation is not None:
@@ -113,6 +119,24 @@ def _check_counts(contribution: Contribution) -> None:
     least, most = (1, MAX_EXAMPLES) if phase in {Phase.COUNT, Phase.TRAIN} else (0, 0)
     if not least <= contribution.num_examples <= most:
         raise _rejected("It lacks a plausible number of examples.")
+
+
+def _check_form_of_metrics(contribution: Contribution, num_words: int | None) -> None:
+    told = contribution.masked_metrics
+    if num_words is None:
+        if told is not None:
+            raise _rejected("It tells metrics in aggregate, where its own were asked for.")
+        return
+    if told is None or len(told) != num_words * WORD_CHARACTERS:
+        raise _rejected("Its metrics under a mask have another form than was asked for.")
+    in_the_clear = (
+        contribution.train_loss,
+        contribution.evaluation,
+        contribution.personal_evaluation,
+        contribution.appearance,
+    )
+    if any(each is not None for each in in_the_clear):
+        raise _rejected("It tells metrics for itself, which were asked for in aggregate only.")
 
 
 def _check_personal(contribution: Contribution, asked: Collection[MetricName] | None) -> None:

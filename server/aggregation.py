@@ -15,11 +15,13 @@ from server.admission import admit_masked, admit_update, read_blocks, read_throu
 from server.checkpoints import CheckpointFiles, read_grid, write_first_state, write_next
 from server.combining import changes_by_robust_mean, changes_by_sum
 from server.masking import MaskedRound
+from server.metric_sums import MetricSum
 from server.store import Checkpoint
 from server.strategies import strategy_of
 from server.strategies.strategy import Change, RobustStrategy
 from server.weighting import SiteWeights, first_of_a_quorum
 from shared.errors import AggregationError
+from shared.evaluation.together import Together
 from shared.fixed_point.grid import Grid, Shape
 from shared.fixed_point.sums import IntegerSum
 from shared.masking.records import MaskingAsked
@@ -30,7 +32,7 @@ from shared.model.sent import norm_bound, sent_shapes
 from shared.model.tensor_file import write_model
 from shared.model.weights_delta import write_delta
 from shared.plan import Plan
-from shared.records import Contribution, Delta, Phase, Terms
+from shared.records import Contribution, Delta, Phase, Terms, metrics_asked
 from shared.transfer.blob_ref import BlobRef
 from shared.transfer.blob_store import BlobStore
 
@@ -103,6 +105,7 @@ class Aggregation:
     grid: Grid = field(init=False)
     _masked: MaskedRound | None = None
     _noise: SiteNoise | None = None
+    _metrics: MetricSum | None = None
     _sum: IntegerSum | None = field(init=False)
     _contributions: list[Contribution] = field(init=False, default_factory=list)
 
@@ -138,6 +141,8 @@ class Aggregation:
         )
         bound = norm_bound(self.plan.aggregation, self.grid.shapes, share=1 / self.weights.total)
         self._noise = SiteNoise.of(self.plan, self.grid, bound)
+        if self.plan.tells_in_aggregate:
+            self._metrics = MetricSum(metrics_asked(Phase.TRAIN, self.plan.metrics))
         return self._masked
 
     def masking(self, site_id: str) -> MaskingAsked | None:
@@ -145,10 +150,16 @@ class Aggregation:
         return None if self._masked is None else self._masked.asked(Phase.TRAIN, site_id)
 
     def unmask(self) -> None:
-        """Take the masks off the sum. Raises AggregationError, and then nothing can be read from it."""
+        """Take the masks off the sums. Raises AggregationError, and then nothing can be read from them."""
         assert self._masked is not None
         assert self._sum is not None
-        self._masked.unmask(self._sum, self._noise)
+        mask = self._masked.unmask(self._sum, self._noise)
+        if self._metrics is not None:
+            self._metrics.take_off(mask)
+
+    def together(self) -> Together | None:
+        """What sites have told in aggregate only, once it is unmasked; None where each tells its metrics."""
+        return None if self._metrics is None else self._metrics.together()
 
     def take(self, contribution: Contribution) -> None:
         """Add the update to the sum, or remember where it is for a robust mean. Raises AdmissionError."""
@@ -166,6 +177,8 @@ class Aggregation:
         num_sites = len(masked.roster.members)
         ring = (self._noise or self._sum).ring_bits(num_sites)
         admit_masked(contribution, self.grid, self.blobs, self._sum.add, ring=ring)
+        if self._metrics is not None:
+            self._metrics.add(contribution)
         masked.take_masked(contribution.occasion.site_id)
         self._contributions.append(contribution)
 

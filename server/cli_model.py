@@ -105,7 +105,7 @@ def model_compare(
     """
     from server.comparison import compare
     from server.coordinator import Coordinator
-    from shared.evaluation.measures import MEASURES, figure_text
+    from shared.evaluation.measures import IN_AGGREGATE, MEASURES, figure_text
 
     output = Output(as_json)
     compared = compare(Coordinator.open(CoordinatorHome(home)), measure)
@@ -116,7 +116,9 @@ def model_compare(
         {
             "model": model.model_id,
             **{
-                site: figure_text(measure, model.sites.get(site)) + (WORST if site == model.worst else "")
+                site: IN_AGGREGATE
+                if model.in_aggregate
+                else figure_text(measure, model.sites.get(site)) + (WORST if site == model.worst else "")
                 for site in compared.sites
             },
             "all sites": figure_text(measure, model.all_sites),

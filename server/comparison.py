@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from server.coordinator import Coordinator
-from server.summary import last_parts
+from server.summary import last_told
 from shared.errors import ConfigError
 from shared.evaluation.measures import MEASURES, Figure, figures
 from shared.evaluation.pooling import pool
@@ -30,6 +30,8 @@ class ComparedModel:
         Over the images of all of them; None if nobody tells it.
     worst
         The site with the worst value; None if fewer than two tell it.
+    in_aggregate
+        Whether sites told it in aggregate only.
     """
 
     model_id: str
@@ -37,6 +39,7 @@ class ComparedModel:
     sites: Mapping[str, Figure]
     all_sites: Figure | None
     worst: str | None
+    in_aggregate: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +53,11 @@ class Comparison:
     def sites(self) -> list[str]:
         """Every site that tells the measure of any model, by name."""
         return sorted({site for model in self.models for site in model.sites})
+
+    @property
+    def is_told(self) -> bool:
+        """Whether any model has the measure, of sites or of all."""
+        return any(model.all_sites is not None for model in self.models)
 
     def to_json(self) -> dict[str, Any]:
         """JSON values."""
@@ -68,11 +76,11 @@ def compare(coordinator: Coordinator, measure: str) -> Comparison:
         raise ConfigError(f"There is no measure '{measure}'.", f"There are {', '.join(MEASURES)}.")
     models = []
     for published in coordinator.models.all():
-        test = last_parts(coordinator, published.run_id, Phase.EVALUATE)
-        told = {part.site: part.evaluation for part in test if part.evaluation is not None}
+        test = last_told(coordinator, published.run_id, Phase.EVALUATE)
+        told, in_aggregate = test.by_site, test.together is not None
         found = {site: figures(evaluation).get(measure) for site, evaluation in told.items()}
         sites = {site: figure for site, figure in found.items() if figure is not None}
-        pooled = pool([told[site] for site in sites])
+        pooled = test.over_all if in_aggregate else pool([told[site] for site in sites])
         models.append(
             ComparedModel(
                 model_id=published.model_id,
@@ -80,6 +88,7 @@ def compare(coordinator: Coordinator, measure: str) -> Comparison:
                 sites=sites,
                 all_sites=figures(pooled).get(measure) if pooled else None,
                 worst=_worst(measure, sites),
+                in_aggregate=in_aggregate,
             )
         )
     return Comparison(measure=measure, models=models)

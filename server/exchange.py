@@ -23,6 +23,7 @@ from shared.errors import (
     TamperedError,
     VersionError,
 )
+from shared.evaluation.sums import num_numbers
 from shared.masking.records import MaskingAsked
 from shared.records import (
     ANNOUNCEMENT_TYPE,
@@ -264,10 +265,20 @@ def _take(
     try:
         key = signing_key(session, asked.site.site_id, reply.envelope, asked_at=asked.asked_at)
         metrics = metrics_asked(asked.occasion.phase, session.plan.metrics)
+        in_aggregate = session.plan.tells_in_aggregate and asked.occasion.phase in {
+            Phase.TRAIN,
+            Phase.EVALUATE,
+        }
         personal = asked.occasion.phase is Phase.EVALUATE and session.plan.personalisation.layers != "none"
         noisy = asked.occasion.phase is Phase.TRAIN and session.plan.privacy.patient_noise is not None
         answer = read_answer(
-            reply.envelope, asked.occasion, key, asked=metrics, personal=personal, noisy=noisy
+            reply.envelope,
+            asked.occasion,
+            key,
+            asked=metrics,
+            personal=personal,
+            noisy=noisy,
+            num_words=num_numbers(metrics) if in_aggregate else None,
         )
         session.coordinator.keep_checkpoint(asked.site.site_id, answer.checkpoint, key)
         if isinstance(answer, Refusal):

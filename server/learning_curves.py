@@ -32,7 +32,7 @@ class Panel:
     of_all
         Over all sites, by round.
     of_sites
-        Of each site, by its name; without points where it tells none.
+        Of each site, by its name; without points where it tells none, or in aggregate only.
     best
         The best point over all sites, the first of equals; None where there is none, or where values of
         several rounds do not compare. A round that is open, or in which a site is missing, is of other

@@ -1,9 +1,10 @@
-"""An attempt at a round under secure aggregation: five exchanges, in which a site that leaves is not missed.
+"""An attempt under secure aggregation: five exchanges, in which a site that leaves is not missed.
 
-Keys, shares, masked updates, signatures under whose updates they are, and what unmasks their sum. What a
-site signs holds for the round: were a second sum of it read, over other sites, the two would differ by
-single updates. So sites sign no other survivors in a round, and once some have been named to them, only
-these are asked for updates in the attempts that follow.
+Keys, shares, what is masked, signatures under whose it is, and what unmasks the sum. In a round updates are
+masked, in the evaluation of the final weights metrics, if a plan lets these out in aggregate only. What a
+site signs holds for the round, or the evaluation: were a second sum of it read, over other sites, the two
+would differ by what single ones sent. So sites sign no other survivors in it, and once some have been named
+to them, only these are asked in the attempts that follow.
 """
 
 from __future__ import annotations
@@ -13,9 +14,8 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
-from server.aggregation import Aggregation
 from server.exchange import Intake, exchange, open_round, signing_key
 from server.lifecycle import RoundState
 from server.masking import MaskedRound
@@ -29,7 +29,7 @@ from shared.masking.records import (
     SharesTold,
     SurvivorsTold,
 )
-from shared.records import MASKED_ROUND_PHASES, Contribution, Occasion, Phase, Terms
+from shared.records import Contribution, Occasion, Phase, Terms, masked_phases
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +37,16 @@ MASKING_PATIENCE_S = 60.0
 """How long sites are waited for where they have nothing to compute."""
 
 Told = TypeVar("Told", KeysTold, SharesTold, SurvivorsTold, SharesRevealed)
+
+
+class UnderMasks(Intake, Protocol):
+    """The `Intake` of what goes under masks."""
+
+    def mask(self, attempt: str) -> MaskedRound:
+        """From now on what sites send in an attempt is added as it comes. Raises AggregationError."""
+
+    def unmask(self) -> None:
+        """Take the masks off the sum. Raises AggregationError."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,71 +75,82 @@ class _Telling(Generic[Told]):
 
 
 def exchange_masked(
-    session: Session, cohort: list[Site], base: Checkpoint, aggregation: Aggregation, *, number: int
+    session: Session,
+    cohort: list[Site],
+    base: Checkpoint,
+    masking: UnderMasks,
+    *,
+    number: int,
+    phase: Phase = Phase.TRAIN,
 ) -> Round | None:
     """One attempt; None if it comes to nothing.
 
+    Parameters
+    ----------
+    phase
+        In which something goes under masks.
+
     Returns
     -------
-    The training exchange, which is open still, when the sum of its updates lies bare in the aggregation.
+    The exchange of this phase, which is open still, when the sum of what was sent in it lies bare.
     """
-    runs = session.coordinator.runs
+    runs, phases = session.coordinator.runs, masked_phases(phase)
     named = named_survivors(session, number)
-    attempt = max(runs.next_attempt(session.run.run_id, number, phase) for phase in MASKED_ROUND_PHASES)
+    attempt = max(runs.next_attempt(session.run.run_id, number, each) for each in phases)
     left = {site.site_id: site for site in cohort}
-    masked, training = aggregation.mask(_attempt_sha256(session, base, number, attempt)), None
-    intakes = _intakes(session, masked, aggregation)
-    for phase in MASKED_ROUND_PHASES:
-        is_training = phase is Phase.TRAIN
-        asked = [site for site in left.values() if not is_training or named is None or site.site_id in named]
-        patience_s = math.inf if is_training else MASKING_PATIENCE_S
+    masked, sending = masking.mask(_attempt_sha256(session, base, number, attempt)), None
+    intakes = _intakes(session, masked, masking, phase)
+    for each in phases:
+        is_sending = each is phase
+        asked = [site for site in left.values() if not is_sending or named is None or site.site_id in named]
+        patience_s = math.inf if is_sending else MASKING_PATIENCE_S
         opened = open_round(
-            session, asked, base, number=number, phase=phase, attempt=attempt, at_most_s=patience_s
+            session, asked, base, number=number, phase=each, attempt=attempt, at_most_s=patience_s
         )
-        training = opened if is_training else training
-        given = exchange(session, opened, asked, intakes[phase], needed=masked.least(phase))
-        left = {each.occasion.site_id: left[each.occasion.site_id] for each in given}
-        is_void = not _close(masked, phase)
-        if is_training and len(given) < session.plan.rounds.quorum:
+        sending = opened if is_sending else sending
+        given = exchange(session, opened, asked, intakes[each], needed=masked.least(each))
+        left = {one.occasion.site_id: left[one.occasion.site_id] for one in given}
+        is_void = not _close(masked, each)
+        if is_sending and len(given) < session.plan.rounds.quorum:
             is_void = True
-        if is_training and named is not None and masked.survivors != named:
-            log.warning("not all are here whose updates were to be added up: round %d is tried again", number)
+        if is_sending and named is not None and masked.survivors != named:
+            log.warning("not all are here whose sum was to be read: round %d is tried again", number)
             is_void = True
-        if not is_training:
+        if not is_sending:
             state = RoundState.VOID if is_void else RoundState.AGGREGATED
             runs.close_round(opened, None, state=state, at=time.time())
         if is_void:
-            _give_up(session, training)
+            _give_up(session, sending)
             return None
     try:
-        aggregation.unmask()
+        masking.unmask()
     except AggregationError as error:
         log.warning("%s", error.message)
-        _give_up(session, training)
+        _give_up(session, sending)
         return None
-    return training
+    return sending
 
 
 def named_survivors(session: Session, number: int) -> frozenset[str] | None:
-    """Whose updates sites were asked to sign in this round, if they were; some may have signed."""
+    """Whose sum sites were asked to sign in this round, if they were; some may have signed."""
     answers = session.coordinator.runs.answers(session.run.run_id, Phase.SURVIVORS)
     return frozenset(each.site_id for each in answers if each.number == number) or None
 
 
-def _intakes(session: Session, masked: MaskedRound, aggregation: Aggregation) -> dict[Phase, Intake]:
+def _intakes(session: Session, masked: MaskedRound, sending: UnderMasks, phase: Phase) -> dict[Phase, Intake]:
     began = time.time()
 
     def take_keys(site_id: str, told: KeysTold) -> None:
         key = signing_key(session, site_id, told.keys.encode(), asked_at=began)
         masked.take_keys(site_id, told, key)
 
-    def telling(phase: Phase, kind: type[Told], use: Callable[[str, Told], None]) -> _Telling[Told]:
-        return _Telling(masked=masked, phase=phase, kind=kind, use=use)
+    def telling(about: Phase, kind: type[Told], use: Callable[[str, Told], None]) -> _Telling[Told]:
+        return _Telling(masked=masked, phase=about, kind=kind, use=use)
 
     return {
         Phase.KEYS: telling(Phase.KEYS, KeysTold, take_keys),
         Phase.SHARES: telling(Phase.SHARES, SharesTold, masked.take_shares),
-        Phase.TRAIN: aggregation,
+        phase: sending,
         Phase.SURVIVORS: telling(Phase.SURVIVORS, SurvivorsTold, masked.take_signed),
         Phase.UNMASK: telling(Phase.UNMASK, SharesRevealed, masked.take_revealed),
     }
@@ -145,9 +166,9 @@ def _close(masked: MaskedRound, phase: Phase) -> bool:
     return True
 
 
-def _give_up(session: Session, training: Round | None) -> None:
-    if training is not None:
-        session.coordinator.runs.close_round(training, None, state=RoundState.VOID, at=time.time())
+def _give_up(session: Session, sending: Round | None) -> None:
+    if sending is not None:
+        session.coordinator.runs.close_round(sending, None, state=RoundState.VOID, at=time.time())
 
 
 def _attempt_sha256(session: Session, base: Checkpoint, number: int, attempt: int) -> str:

@@ -75,7 +75,7 @@ class MaskedRound:
         match phase:
             case Phase.SHARES:
                 return self._roster_asked
-            case Phase.TRAIN:
+            case Phase.TRAIN | Phase.EVALUATE:
                 return self._shares_for(site_id)
             case Phase.SURVIVORS:
                 return SurvivorsAsked(survivors=self._survivors)
@@ -98,7 +98,7 @@ class MaskedRound:
         self._shares[site_id] = told.shares
 
     def take_masked(self, site_id: str) -> None:
-        """Note that a site's update is in the sum."""
+        """Note that what a site has masked is in the sum."""
         self._masked.add(site_id)
 
     def take_signed(self, site_id: str, told: SurvivorsTold) -> None:
@@ -143,7 +143,7 @@ class MaskedRound:
                 )
             case Phase.SHARES:
                 self._sharers = self._left(self._shares)
-            case Phase.TRAIN:
+            case Phase.TRAIN | Phase.EVALUATE:
                 self._survivors = self._left(self._masked)
             case Phase.SURVIVORS if len(self._signed) < self.roster.agreed.threshold:
                 raise _too_few()
@@ -155,21 +155,25 @@ class MaskedRound:
         if self._roster is None:
             return max(LEAST_SITES, self.colluding + 2)
         agreed = self._roster.agreed
-        is_for_all = phase in {Phase.SHARES, Phase.TRAIN}
+        is_for_all = phase in {Phase.SHARES, Phase.TRAIN, Phase.EVALUATE}
         return agreed.num_sites - agreed.dropouts if is_for_all else agreed.threshold
 
     @property
     def survivors(self) -> frozenset[str]:
-        """Whose updates the sum is of; known once the train phase is closed."""
+        """Whose updates or metrics the sum is of; known once the phase is closed in which they come."""
         return frozenset(self._survivors)
 
-    def unmask(self, total: IntegerSum, noise: SiteNoise | None = None) -> None:
+    def unmask(self, total: IntegerSum, noise: SiteNoise | None = None) -> Mask:
         """Take the masks off the sum of the survivors' updates.
 
         Parameters
         ----------
         noise
             What each site has added to its update.
+
+        Returns
+        -------
+        The mask, whose next words are on the sum of what sites sent beside their updates.
 
         Raises
         ------
@@ -179,10 +183,12 @@ class MaskedRound:
         num_sites = self.roster.agreed.num_sites
         ring = total.ring_bits(num_sites) if noise is None else noise.ring_bits(num_sites)
         furthest = 0 if noise is None else noise.furthest(num_sites)
-        total.take_off(self.mask_of_sum().words, ring=ring, furthest=furthest)
+        mask = self.mask_of_sum()
+        total.take_off(mask.words, ring=ring, furthest=furthest)
+        return mask
 
     def mask_of_sum(self) -> Mask:
-        """What masks the sum of the survivors' updates, from what they have told. Raises AggregationError."""
+        """What masks the sum over the survivors, from what they have told. Raises AggregationError."""
         streams: dict[bool, list[bytes]] = {True: [], False: []}
         for adding, key in chain(self._own_streams(), self._agreed_streams()):
             streams[adding].append(key)

@@ -7,8 +7,17 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from server.lifecycle import AnswerState
-from server.summary import SitePart
-from shared.evaluation.measures import MEASURES, PER_ROUND, SEGMENTS, UNTOLD, Figure, figure_text, figures
+from server.summary import SitePart, Telling
+from shared.evaluation.measures import (
+    IN_AGGREGATE,
+    MEASURES,
+    PER_ROUND,
+    SEGMENTS,
+    UNTOLD,
+    Figure,
+    figure_text,
+    figures,
+)
 from shared.evaluation.pooling import pool
 from shared.evaluation.records import Evaluation
 
@@ -41,7 +50,8 @@ GROUPS: Mapping[str, Sequence[str]] = MappingProxyType(
 
 EXPLANATION = (
     "Of each image at the scale of the network's input, then over images; in brackets, 95 % intervals. "
-    f"'{SUPPRESSED}' and '{UNTOLD}': there are fewer such images than the site tells of, or none."
+    f"'{SUPPRESSED}' and '{UNTOLD}': there are fewer such images than the site tells of, or none. "
+    f"'{IN_AGGREGATE}': the plan lets out what all sites tell together, and nothing of one."
 )
 
 
@@ -54,9 +64,9 @@ class MeasureTable:
     rows: Sequence[Sequence[str]]
 
 
-def measure_tables(parts: Sequence[SitePart]) -> list[MeasureTable]:
+def measure_tables(of: Telling) -> list[MeasureTable]:
     """The measures of some sites and of all their images, without groups that nobody tells of."""
-    pooled = pool([part.evaluation for part in parts if part.evaluation is not None])
+    parts, pooled = of.parts, of.over_all
     lines = [(part.site, _images(part), _figures(part.evaluation)) for part in parts]
     lines.append((ALL_SITES, str(pooled.num_examples) if pooled else "", _figures(pooled)))
     tables = []
@@ -72,9 +82,9 @@ def measure_tables(parts: Sequence[SitePart]) -> list[MeasureTable]:
     return tables + _own_models(parts)
 
 
-def density_table(parts: Sequence[SitePart]) -> MeasureTable | None:
+def density_table(of: Telling) -> MeasureTable | None:
     """Percent density beside the experts' of some sites and of all their images; None if nobody tells it."""
-    return next((table for table in measure_tables(parts) if table.title == PERCENT_DENSITY), None)
+    return next((table for table in measure_tables(of) if table.title == PERCENT_DENSITY), None)
 
 
 def _own_models(parts: Sequence[SitePart]) -> list[MeasureTable]:
@@ -104,6 +114,8 @@ def _own_models(parts: Sequence[SitePart]) -> list[MeasureTable]:
 def _images(part: SitePart) -> str:
     if part.evaluation is not None:
         return str(part.evaluation.num_examples)
+    if part.in_aggregate:
+        return IN_AGGREGATE
     return SUPPRESSED if part.state is AnswerState.ADMITTED else part.state.value
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from server.learning_curves import Lines
 from server.summary import RunSummary, SitePart
-from shared.evaluation.measures import MEASURES, PER_ROUND
+from shared.evaluation.measures import IN_AGGREGATE, MEASURES, PER_ROUND
 from shared.plan import Plan
 from shared.supplements import SupplementKind
 from shared.untold import untold
@@ -74,8 +74,9 @@ def write_model_card(
             "The training loss is the mean over the sites, by their training examples. All else is of the",
             "model that the round began with, on the validation parts.",
             "",
-            *_round_table(summary, lines),
+            *_round_table(summary, {} if plan.tells_in_aggregate else lines),
             "",
+            *_of_sites(plan),
             "All measures per site and round: `metrics.json`. Picture: `learning_curves.png`.",
             "",
             *_privacy(privacy),
@@ -88,6 +89,12 @@ def write_model_card(
             "",
         ]
     )
+
+
+def _of_sites(plan: Plan) -> list[str]:
+    if not plan.tells_in_aggregate:
+        return []
+    return [f"Of single sites nothing is known: the plan lets metrics out {IN_AGGREGATE}.", ""]
 
 
 def _privacy(guarantees: Sequence[str]) -> list[str]:

@@ -23,7 +23,7 @@ from server.summary import (
     summarize,
 )
 from shared.errors import AggregationError, NotFoundError
-from shared.evaluation.measures import MEASURES, PER_ROUND
+from shared.evaluation.measures import IN_AGGREGATE, MEASURES, PER_ROUND
 from shared.terminal import Output
 
 POLL_S = 0.5
@@ -64,7 +64,7 @@ def watch_run(coordinator: Coordinator, run_id: str, output: Output) -> None:
 def picture_of(summary: RunSummary, *, trouble: str) -> RenderableType:
     """A run as it stands, and what holds it up now, if anything does."""
     sites = _sites_table("Sites, last round", summary.parts, summary.uncounted)
-    tests = [_test_tables(summary)] if summary.test else []
+    tests = [_test_tables(summary)] if summary.test.parts else []
     return Group(
         _heading(summary, trouble), _consents_table(summary), _rounds_table(summary.rounds), sites, *tests
     )
@@ -242,7 +242,7 @@ def _sites_table(title: str, parts: Sequence[SitePart], uncounted: Sequence[Site
             part.site,
             part.state.value,
             "" if part.num_examples is None else str(part.num_examples),
-            _number(part.train_loss),
+            IN_AGGREGATE if part.in_aggregate else _number(part.train_loss),
             "" if part.duration_s is None else f"{part.duration_s:.1f}",
             part.reason or "",
         )

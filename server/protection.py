@@ -18,7 +18,11 @@ from shared.trust.certificates import expires_at
 RECEIVED = (
     ("Public keys, a certificate request, the software's version", "at joining and at each renewal"),
     ("Changes of weights, in the names, shapes and types that were sent out", "every round, from every site"),
-    ("Counts of examples and statistics over images, of the plan's list", "every round, from every site"),
+    (
+        "Counts of examples and statistics over images, of the plan's list; where a plan lets "
+        "metrics out in aggregate only, counts alone and the sums of all sites",
+        "every round, from every site",
+    ),
     ("Counts of labelled examples and the names of GPUs", "outside of runs, where a site's policy lets it"),
     ("The kind of an error, never its text", "when a site refuses or fails"),
     ("Where the site's audit log stands, signed", "with every answer"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from server.lifecycle import AnswerState
 from server.store import Answer
@@ -11,6 +11,7 @@ from shared.appearance import pool as pool_appearances
 from shared.evaluation.agreement import limits_of_agreement
 from shared.evaluation.pooling import pool as pool_evaluations
 from shared.evaluation.records import PairedMoments
+from shared.evaluation.together import Together
 from shared.records import Contribution, Phase
 from shared.reference import LEAST_FOR_LIMITS, DensityLimits, Reference
 
@@ -18,8 +19,16 @@ LEAST_SITES = 2
 """What one site told of its images is not handed on by itself."""
 
 
-def reference_of(answers: Sequence[Answer]) -> Reference:
-    """The reference that follows from a run's answers, by round and attempt."""
+def reference_of(answers: Sequence[Answer], together: Together | None = None) -> Reference:
+    """The reference that follows from a run's answers, by round and attempt.
+
+    Parameters
+    ----------
+    together
+        What sites told in aggregate only, where none told its own.
+    """
+    if together is not None:
+        return _reference_together(together, _last(answers, Phase.TRAIN).values())
     tested, trained = _last(answers, Phase.EVALUATE), _last(answers, Phase.TRAIN)
     appearances = [
         _no_larger(told.appearance, trained[site].num_examples)
@@ -30,6 +39,17 @@ def reference_of(answers: Sequence[Answer]) -> Reference:
     return Reference(
         appearance=_pooled([each for each in appearances if each is not None]),
         density_limits=None if pooled is None else _density_limits(pooled.percent_density),
+    )
+
+
+def _reference_together(together: Together, trained: Iterable[Contribution]) -> Reference:
+    """All sites weigh no more images than they trained on, whatever they say."""
+    appearance, evaluation = together.appearance, together.evaluation
+    most = sum(each.num_examples for each in trained)
+    has_plausible = appearance is not None and appearance.num_examples <= most
+    return Reference(
+        appearance=appearance if has_plausible else None,
+        density_limits=None if evaluation is None else _density_limits(evaluation.percent_density),
     )
 
 

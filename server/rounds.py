@@ -12,6 +12,7 @@ from server.coordinator import Coordinator
 from server.exchange import exchange, open_round
 from server.lifecycle import RoundState, RunState
 from server.masked_exchanges import exchange_masked, named_survivors
+from server.metric_sums import MaskedEvaluation
 from server.patience import counting_patience_s
 from server.publication import publish
 from server.session import Session, gather, gather_any, require_going_on
@@ -63,7 +64,10 @@ def run_rounds(run_id: str, channel: SiteChannel, coordinator: Coordinator) -> N
             patience_s = 0
         require_going_on(session)
         model = coordinator.models.of_run(run_id) or publish(coordinator, session.run, checkpoint)
-        _evaluate(session, checkpoint)
+        if session.plan.tells_in_aggregate:
+            _evaluate_in_aggregate(session, checkpoint)
+        else:
+            _evaluate(session, checkpoint)
         require_going_on(session)
         supplement(coordinator, session.run, model)
         coordinator.runs.move(run_id, RunState.FINISHED, at=time.time())
@@ -161,7 +165,13 @@ def _run_round(session: Session, base: Checkpoint, *, patience_s: float) -> Chec
             opened = _exchange_plain(session, cohort, base, aggregation, number=number, carried=carried)
         if opened is not None:
             checkpoint = aggregation.checkpoint()
-            runs.close_round(opened, checkpoint, state=RoundState.AGGREGATED, at=time.time())
+            runs.close_round(
+                opened,
+                checkpoint,
+                state=RoundState.AGGREGATED,
+                at=time.time(),
+                together=aggregation.together(),
+            )
             _forget_blobs(session.coordinator, checkpoint)
             return checkpoint
     if not _counts(session):
@@ -263,3 +273,36 @@ def _evaluate(session: Session, final: Checkpoint) -> None:
             "The model is published, and no site has evaluated it.",
             "Ask the sites to run `mammofed-site serve`; `run resume` then has them evaluate it.",
         )
+
+
+def _evaluate_in_aggregate(session: Session, final: Checkpoint) -> None:
+    """The same where sites tell metrics in aggregate only: tried as a round is, and done once.
+
+    Raises
+    ------
+    QuorumError
+        Too few sites answer in every attempt.
+    """
+    coordinator, number = session.coordinator, session.plan.evaluation_number
+    if coordinator.histories.together(session.run.run_id, Phase.EVALUATE):
+        return
+    coordinator.blobs.verify(final.weights)
+    for _ in range(MAX_ATTEMPTS):
+        needed = named_survivors(session, number) or frozenset()
+        cohort = gather(session, patience_s=GATHER_S, needed=needed)
+        evaluation = MaskedEvaluation(plan=session.plan)
+        opened = exchange_masked(session, cohort, final, evaluation, number=number, phase=Phase.EVALUATE)
+        if opened is not None:
+            coordinator.runs.close_round(
+                opened,
+                None,
+                state=RoundState.AGGREGATED,
+                at=time.time(),
+                together=evaluation.metrics.together(),
+            )
+            _forget_blobs(coordinator)
+            return
+    raise QuorumError(
+        "The model is published, and too few sites have evaluated it to be told of together.",
+        "`run show` tells what became of each site; `run resume` then has them evaluate it.",
+    )

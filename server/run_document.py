@@ -8,10 +8,10 @@ from typing import Any
 
 from server.coordinator import Coordinator
 from server.store import Answer
-from server.summary import RoundSummary, RunSummary, SitePart, names_of, part_of
+from server.summary import RoundSummary, RunSummary, SitePart, Telling, names_of, part_of
 from shared.evaluation.measures import figures
-from shared.evaluation.pooling import pool
 from shared.evaluation.records import Evaluation
+from shared.evaluation.together import Together
 from shared.records import Phase
 
 
@@ -22,6 +22,7 @@ def run_document(summary: RunSummary, coordinator: Coordinator) -> dict[str, Any
     answers: Sequence[Answer] = coordinator.runs.answers(summary.run.run_id, Phase.TRAIN)
     for answer in answers:
         parts.setdefault((answer.number, answer.attempt), []).append(part_of(answer, names[answer.site_id]))
+    together = coordinator.histories.together(summary.run.run_id, Phase.TRAIN)
     return {
         "run_id": summary.run.run_id,
         "name": summary.run.name,
@@ -34,20 +35,22 @@ def run_document(summary: RunSummary, coordinator: Coordinator) -> dict[str, Any
         "quorum": summary.quorum,
         "consents": [asdict(each) for each in summary.consents],
         "uncounted": [_part(part) for part in summary.uncounted],
-        "rounds": [_round(one, parts[one.number, one.attempt]) for one in summary.rounds],
-        "test": [_part(part) for part in summary.test],
-        "test_of_all": _evaluation(_pooled(summary.test)),
+        "rounds": [
+            _round(one, parts[one.number, one.attempt], together.get(one.number)) for one in summary.rounds
+        ],
+        "test": [_part(part) for part in summary.test.parts],
+        "test_of_all": _evaluation(summary.test.over_all),
     }
 
 
-def _round(one: RoundSummary, parts: Sequence[SitePart]) -> dict[str, Any]:
+def _round(one: RoundSummary, parts: Sequence[SitePart], together: Together | None) -> dict[str, Any]:
     return {
         "number": one.number,
         "attempt": one.attempt,
         "state": one.state,
         "seconds": one.seconds,
         "train_loss": one.train_loss,
-        "incoming": _evaluation(_pooled(parts)),
+        "incoming": _evaluation(Telling(parts=parts, together=together).over_all),
         "parts": [_part(part) for part in sorted(parts, key=lambda part: part.site)],
     }
 
@@ -62,11 +65,8 @@ def _part(part: SitePart) -> dict[str, Any]:
         "evaluation": _evaluation(part.evaluation),
         "personal": _evaluation(part.personal),
         "duration_s": part.duration_s,
+        "metrics_in_aggregate_only": part.in_aggregate,
     }
-
-
-def _pooled(parts: Sequence[SitePart]) -> Evaluation | None:
-    return pool([part.evaluation for part in parts if part.evaluation is not None])
 
 
 def _evaluation(evaluation: Evaluation | None) -> dict[str, Any] | None:

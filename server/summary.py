@@ -13,14 +13,24 @@ from server.store import Answer, Run
 from server.store.figures import TRAIN_LOSS, UPDATE_BYTES, Figures
 from server.store.histories import RoundHistory
 from shared.evaluation.measures import Figure, figures
+from shared.evaluation.pooling import pool
 from shared.evaluation.records import Evaluation
+from shared.evaluation.together import Together
 from shared.plan import Plan
 from shared.records import Phase
 
 
 @dataclass(frozen=True, kw_only=True)
 class SitePart:
-    """One site's part in one round; `personal` is of its own model, over the images of `evaluation`."""
+    """One site's part in one round.
+
+    Attributes
+    ----------
+    personal
+        Of its own model, over the images of `evaluation`.
+    in_aggregate
+        Whether it told its metrics in aggregate only: then none is known here.
+    """
 
     site: str
     state: AnswerState
@@ -32,6 +42,7 @@ class SitePart:
     duration_s: float | None
     steps: Steps
     update_bytes: int | None
+    in_aggregate: bool = False
 
     def value(self, measure: str) -> float | None:
         """A measure of what it evaluated; None where it is not told."""
@@ -41,6 +52,32 @@ class SitePart:
     @cached_property
     def _figures(self) -> Mapping[str, Figure]:
         return figures(self.evaluation) if self.evaluation else {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Telling:
+    """What sites told in one attempt.
+
+    Attributes
+    ----------
+    parts
+        Every site's, by site.
+    together
+        What they told in aggregate only; None where each told its metrics.
+    """
+
+    parts: Sequence[SitePart]
+    together: Together | None = None
+
+    @property
+    def by_site(self) -> Mapping[str, Evaluation]:
+        """Of each site that told it, by name."""
+        return {part.site: part.evaluation for part in self.parts if part.evaluation is not None}
+
+    @property
+    def over_all(self) -> Evaluation | None:
+        """Over the images of all sites; None if nobody told."""
+        return pool(list(self.by_site.values())) if self.together is None else self.together.evaluation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +148,7 @@ class RunSummary:
     parts
         Of the last of them.
     test
-        The final model on each site's test part, by site; empty before the end.
+        The final model on the sites' test parts; nothing before the end.
     """
 
     run: Run
@@ -121,7 +158,7 @@ class RunSummary:
     uncounted: Sequence[SitePart]
     rounds: Sequence[RoundSummary]
     parts: Sequence[SitePart]
-    test: Sequence[SitePart]
+    test: Telling
     model_id: str | None
 
     @property
@@ -168,7 +205,7 @@ def summarize(run: Run, coordinator: Coordinator) -> RunSummary:
         uncounted=_uncounted(coordinator.runs.answers(run.run_id, Phase.COUNT), names),
         rounds=[_summarize_round(each) for each in coordinator.histories.rounds(run.run_id)],
         parts=last_parts(coordinator, run.run_id, Phase.TRAIN),
-        test=last_parts(coordinator, run.run_id, Phase.EVALUATE),
+        test=last_told(coordinator, run.run_id, Phase.EVALUATE),
         model_id=model.model_id if model else None,
     )
 
@@ -182,12 +219,21 @@ def last_parts(
     coordinator: Coordinator, run_id: str, phase: Phase, number: int | None = None
 ) -> list[SitePart]:
     """Every site's part in the last attempt at a round, or at the last round, by site; empty before it."""
-    attempt = coordinator.histories.last_attempt(run_id, phase, number)
+    return list(last_told(coordinator, run_id, phase, number).parts)
+
+
+def last_told(coordinator: Coordinator, run_id: str, phase: Phase, number: int | None = None) -> Telling:
+    """What sites told in the last attempt at a round, or at the last round; nothing before it."""
+    histories = coordinator.histories
+    attempt = histories.last_attempt(run_id, phase, number)
     if attempt is None:
-        return []
+        return Telling(parts=())
     names = names_of(coordinator)
-    parts = [part_of(each, names[each.site_id]) for each in coordinator.histories.answers_of(attempt)]
-    return sorted(parts, key=lambda part: part.site)
+    parts = [part_of(each, names[each.site_id]) for each in histories.answers_of(attempt)]
+    return Telling(
+        parts=sorted(parts, key=lambda part: part.site),
+        together=histories.together(run_id, phase, [attempt.number]).get(attempt.number),
+    )
 
 
 def _consents(run_id: str, coordinator: Coordinator, names: Mapping[str, str]) -> list[SiteConsent]:
@@ -236,6 +282,7 @@ def part_of(answer: Answer, name: str) -> SitePart:
             answered_at=answer.answered_at,
         ),
         update_bytes=contribution.update.size_bytes if contribution and contribution.update else None,
+        in_aggregate=contribution is not None and contribution.masked_metrics is not None,
     )
 
 

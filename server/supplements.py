@@ -10,11 +10,10 @@ from server.guarantees import guarantees
 from server.lifecycle import AnswerState
 from server.reference import reference_of
 from server.store import Answer, Model, ModelFile, Run
-from server.summary import RunSummary, last_parts, summarize
-from shared.band_calibration import calibration_of
+from server.summary import RunSummary, Telling, last_told, summarize
+from shared.band_calibration import BandCalibration, calibration_of, calibration_over_all
 from shared.errors import StoreError
 from shared.evaluation.measures import MEASURES, figures
-from shared.evaluation.pooling import pool
 from shared.evaluation.records import Evaluation
 from shared.plan import Plan
 from shared.records import Phase
@@ -89,20 +88,25 @@ def contents_of(
         num_rounds=plan.rounds.count,
         num_sites=len({each.site_id for each in trained}),
         told=plan.metrics,
+        in_aggregate=plan.tells_in_aggregate,
     )
-    told = {part.site: part.evaluation for part in summary.test if part.evaluation is not None}
-    pooled = pool(list(told.values()))
+    test, pooled = summary.test, summary.test.over_all
     if pooled is None:
         return [privacy]
     everywhere = _measures(pooled)
     return [
         CrossSite(models=tuple(matrix)),
-        Fairness(measure=FAIRNESS_MEASURE, sites=_worst_first(told), all_sites=everywhere),
+        Fairness(
+            measure=FAIRNESS_MEASURE,
+            sites=_worst_first(test.by_site),
+            all_sites=everywhere,
+            in_aggregate=test.together is not None,
+        ),
         Calibration(
             dense={name: everywhere[name] for name in CALIBRATION_MEASURES if name in everywhere},
-            bands=calibration_of(plan.model.density_band, list(told.values())),
+            bands=_bands(plan, test),
         ),
-        Limits(reference=reference_of(answers)),
+        Limits(reference=reference_of(answers, test.together)),
         privacy,
     ]
 
@@ -143,18 +147,25 @@ def _read(coordinator: Coordinator, digest: str) -> bytes:
 
 def _matrix(coordinator: Coordinator) -> Iterator[ModelAtSites]:
     for published in coordinator.models.all()[-MOST_MODELS:]:
-        test = last_parts(coordinator, published.run_id, Phase.EVALUATE)
-        told = {part.site: part.evaluation for part in test if part.evaluation is not None}
-        pooled = pool(list(told.values()))
+        test = last_told(coordinator, published.run_id, Phase.EVALUATE)
+        pooled = test.over_all
         yield ModelAtSites(
             model_id=published.model_id,
             manifest_sha256=published.manifest_sha256,
             sites=tuple(
                 SiteFigures(site=site, measures=_measures(each, MATRIX_MEASURES))
-                for site, each in sorted(told.items())
+                for site, each in sorted(test.by_site.items())
             ),
             all_sites={} if pooled is None else _measures(pooled, MATRIX_MEASURES),
+            in_aggregate=test.together is not None,
         )
+
+
+def _bands(plan: Plan, test: Telling) -> BandCalibration | None:
+    if test.together is None:
+        return calibration_of(plan.model.density_band, list(test.by_site.values()))
+    num_sites = test.together.num_with_bands
+    return calibration_over_all(plan.model.density_band, test.together.evaluation, num_sites=num_sites)
 
 
 def _worst_first(told: Mapping[str, Evaluation]) -> tuple[SiteFigures, ...]:

@@ -94,7 +94,18 @@ def pool(appearances: Sequence[Appearance]) -> Appearance | None:
         offset = np.array(each.mean) - mean
         scatter += (each.num_examples - 1) * each.covariance_matrix()
         scatter += each.num_examples * np.outer(offset, offset)
-    return _appearance(total, mean, scatter / (total - 1))
+    return from_scatter(total, mean, scatter)
+
+
+def from_scatter(num_examples: int, mean: Vector, scatter: Vector) -> Appearance:
+    """The appearance of images from the products of their deviations from the mean, added up.
+
+    Raises
+    ------
+    ValueError
+        It is none that images can have.
+    """
+    return _appearance(num_examples, mean, scatter / (num_examples - 1))
 
 
 def _appearance(num_examples: int, mean: Vector, covariance: Vector) -> Appearance:

@@ -69,17 +69,24 @@ def calibration_of(source: CategorySource | None, told: Sequence[Evaluation]) ->
         By each site, of its test part.
     """
     with_bands = [each for each in told if each.density_categories and each.density_categories.expected]
-    pooled = pool(with_bands)
+    return calibration_over_all(source, pool(with_bands), num_sites=len(with_bands))
+
+
+def calibration_over_all(
+    source: CategorySource | None, pooled: Evaluation | None, *, num_sites: int
+) -> BandCalibration | None:
+    """The same from what so many sites tell together, each of them with probabilities of bands."""
     if source != "readers" or pooled is None or pooled.density_categories is None:
         return None
     categories, expected = pooled.density_categories, pooled.density_categories.expected
-    assert expected is not None
+    if expected is None:
+        return None
     kappa, slope = quadratic_kappa(categories), calibration_slope(expected)
     if kappa is None or slope is None:
         return None
     try:
         return BandCalibration(
-            num_sites=len(with_bands),
+            num_sites=num_sites,
             num_images=expected.num_images,
             kappa=kappa,
             bias=differences(expected).mean,

@@ -198,11 +198,13 @@ class PrivacyPlan(Table):
 
     With `secure_aggregation` it learns the sum of a round's updates and no single one; "auto" leaves it to
     `run start`: on with three sites or more. `colluding_sites` may help it without changing that. With
-    `neighbours` each site agrees on masks with so many others alone; None is all of them.
+    `neighbours` each site agrees on masks with so many others alone; None is all of them. With `metrics`
+    "in_aggregate" it learns of metrics, too, what all sites tell together; None is what each tells.
     """
 
     secure_aggregation: Literal["auto", "on", "off"] = "auto"
     colluding_sites: Annotated[int, Field(ge=0, le=1000)] = 0
+    metrics: Literal["in_aggregate"] | None = None
     neighbours: Annotated[int, Field(ge=4, le=1000, multiple_of=2)] | None = None
     patient_noise: PatientNoisePlan | None = None
     site_noise: SiteNoisePlan | None = None
@@ -298,6 +300,15 @@ class Plan(Table):
         return self
 
     @model_validator(mode="after")
+    def _insist_on_masks_for_metrics(self) -> Self:
+        if self.privacy.metrics == "in_aggregate" and self.privacy.secure_aggregation != "on":
+            raise ValueError(
+                "'privacy.metrics' in_aggregate hides each site's metrics under the masks of its update; set "
+                "'privacy.secure_aggregation' to on"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _insist_on_enough_answers(self) -> Self:
         least = self.aggregation.least_answers
         if self.rounds.quorum < least:
@@ -334,6 +345,19 @@ class Plan(Table):
     def is_masked(self) -> bool:
         """Whether updates go under masks that cancel in their sum."""
         return self.privacy.secure_aggregation == "on"
+
+    @property
+    def tells_in_aggregate(self) -> bool:
+        """Whether metrics are asked for, and only as sums under those masks."""
+        return self.privacy.metrics == "in_aggregate" and bool(self.metrics)
+
+    @property
+    def evaluation_number(self) -> int:
+        """Number of the exchange in which the final weights are evaluated.
+
+        Under masks it is one of its own: for one number sites sign one sum, from one set of weights.
+        """
+        return self.rounds.count + self.tells_in_aggregate
 
     @property
     def least_cohort(self) -> int:

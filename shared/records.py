@@ -17,7 +17,7 @@ from pydantic import Field
 from shared.appearance import Appearance
 from shared.evaluation.records import EVALUATED, Evaluation
 from shared.masking.records import MaskingAsked, MaskingTold
-from shared.plan import MetricName
+from shared.plan import MetricName, Plan
 from shared.record import PROTOCOL, Identifier, Record, Sha256
 from shared.transfer.blob_ref import BlobRef
 
@@ -29,6 +29,9 @@ SignedCheckpoint = Annotated[str, Field(min_length=1, max_length=4096)]
 """The sender's signed checkpoint of its audit log: the JSON of its envelope (`shared.audit.checkpoints`)."""
 RuleName = Annotated[str, Field(pattern=r"^[a-z_]{1,32}(\.[a-z_]{1,32})?$")]
 """Name of a rule of a site's policy, as `policy.toml` has it."""
+
+MaskedMetrics = Annotated[str, Field(pattern=r"^([0-9a-f]{16})*$", max_length=1 << 16)]
+"""Words of 64 bits, hex."""
 
 MAX_REASON_CHARACTERS = 300
 
@@ -45,19 +48,24 @@ class Phase(StrEnum):
     EVALUATE = "evaluate"
 
 
+def masked_phases(phase: Phase) -> tuple[Phase, ...]:
+    """The phases of an attempt in which what sites tell in this one goes under masks, in order."""
+    return (Phase.KEYS, Phase.SHARES, phase, Phase.SURVIVORS, Phase.UNMASK)
+
+
 ROUND_PHASES: tuple[Phase, ...] = (Phase.TRAIN,)
-MASKED_ROUND_PHASES: tuple[Phase, ...] = (
-    Phase.KEYS,
-    Phase.SHARES,
-    Phase.TRAIN,
-    Phase.SURVIVORS,
-    Phase.UNMASK,
-)
+MASKED_ROUND_PHASES: tuple[Phase, ...] = masked_phases(Phase.TRAIN)
 """The phases of a round, in order: without and with secure aggregation, where all of an attempt's phases bear
 one number."""
 
 MASKING_PHASES: frozenset[Phase] = frozenset(MASKED_ROUND_PHASES) - {Phase.TRAIN}
 """Those in which sites speak of masks alone."""
+
+
+def is_under_masks(phase: Phase, plan: Plan) -> bool:
+    """Whether what sites tell in a phase goes under masks."""
+    return {Phase.TRAIN: plan.is_masked, Phase.EVALUATE: plan.tells_in_aggregate}.get(phase, False)
+
 
 METRICS_OF_PHASE: Mapping[Phase, frozenset[MetricName]] = MappingProxyType(
     {
@@ -171,7 +179,8 @@ class Announcement(Record):
     delta
         A shorter way to the base for a site that has the weights before it; None if there is none.
     masking
-        What is asked under secure aggregation: in the phases for masks but the first, and in the train phase.
+        What is asked under secure aggregation: in the phases for masks but the first, and in the phase in
+        which something goes under them.
     """
 
     occasion: Occasion
@@ -204,6 +213,7 @@ class Contribution(Record):
         Values of the update that lay beyond the round's grid.
     train_loss
         Mean loss over the steps of this round; None in the evaluate phase, and where it was not asked for.
+        This and the next three are None under a plan that lets metrics out in aggregate only.
     evaluation
         The round's incoming weights on the validation part (train phase) or on the test part (evaluate
         phase); None if the site has no such examples, or too few to tell of.
@@ -222,6 +232,9 @@ class Contribution(Record):
     epsilon
         Of the run with those that it goes on from, this round included, for the plan's delta, rounded up; in
         the train phase of a plan with noise on patients, and in no other.
+    masked_metrics
+        What was asked for of metrics, as sums under the masks of the attempt (`shared.masking.metric_words`);
+        None under a plan that lets each site's out.
     """
 
     occasion: Occasion
@@ -236,6 +249,7 @@ class Contribution(Record):
     checkpoint: SignedCheckpoint
     masking: MaskingTold | None
     epsilon: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None
+    masked_metrics: MaskedMetrics | None = None
 
 
 class Refusal(Record):

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from shared.band_calibration import BandCalibration
 from shared.errors import TrustError
-from shared.evaluation.measures import MEASURES, Figure, figure_text
+from shared.evaluation.measures import IN_AGGREGATE, MEASURES, Figure, figure_text
 from shared.plan import MetricName
 from shared.reference import Reference
 from shared.tables import Table
@@ -94,12 +94,15 @@ class ModelAtSites(Table):
     ----------
     all_sites
         Over the images of all of them.
+    in_aggregate
+        Whether sites told it in aggregate only: then `sites` is empty.
     """
 
     model_id: str
     manifest_sha256: str
     sites: tuple[SiteFigures, ...]
     all_sites: dict[str, Told]
+    in_aggregate: bool = False
 
 
 class CrossSite(Table):
@@ -113,14 +116,20 @@ class CrossSite(Table):
         """For a person."""
         measure = FAIRNESS_MEASURE
         return [
-            f"{one.model_id}, {MEASURES[measure].words}: "
-            + ", ".join(
-                f"{each.site} {each.measures[measure].text(measure)}"
-                for each in one.sites
-                if measure in each.measures
-            )
+            f"{one.model_id}, {MEASURES[measure].words}: {', '.join(_at_sites(one, measure))}"
             for one in self.models
         ]
+
+
+def _at_sites(one: ModelAtSites, measure: str) -> Sequence[str]:
+    if one.in_aggregate:
+        told = one.all_sites.get(measure)
+        return ["not told" if told is None else f"all sites {told.text(measure)}", IN_AGGREGATE]
+    return [
+        f"{each.site} {each.measures[measure].text(measure)}"
+        for each in one.sites
+        if measure in each.measures
+    ]
 
 
 class Fairness(Table):
@@ -132,12 +141,22 @@ class Fairness(Table):
         Those that do not tell the measure come last.
     all_sites
         Over the images of all of them.
+    in_aggregate
+        Whether sites told it in aggregate only. Then `sites` is empty, and whether the model does worse at
+        one of them is not known to anybody: whoever releases it must know that.
     """
 
     kind: Literal["fairness"] = "fairness"
     measure: str
-    sites: Annotated[tuple[SiteFigures, ...], Field(min_length=1)]
+    sites: tuple[SiteFigures, ...]
     all_sites: dict[str, Told]
+    in_aggregate: bool = False
+
+    @model_validator(mode="after")
+    def _is_of_sites_or_of_all(self) -> Self:
+        if self.in_aggregate is bool(self.sites):
+            raise ValueError("of sites, or of all in aggregate only")
+        return self
 
     @property
     def lines(self) -> Sequence[str]:
@@ -145,9 +164,11 @@ class Fairness(Table):
         words = MEASURES[self.measure].words
         told = [(each.site, each.measures.get(self.measure)) for each in self.sites]
         told.append(("all sites", self.all_sites.get(self.measure)))
-        return [
+        lines = [
             f"{site}: {words} {'not told' if one is None else one.text(self.measure)}" for site, one in told
         ]
+        unknown = f"{IN_AGGREGATE}: whether the model does worse at one of the sites is not known"
+        return [*lines, unknown] if self.in_aggregate else lines
 
 
 class Calibration(Table):
@@ -208,6 +229,8 @@ class Privacy(Table):
         How coarse an update was, and how long it could be at most.
     told
         The numbers that sites were asked for.
+    in_aggregate
+        Whether these were asked for as sums of all sites only.
     """
 
     kind: Literal["privacy"] = "privacy"
@@ -218,6 +241,7 @@ class Privacy(Table):
     num_rounds: int
     num_sites: int
     told: tuple[MetricName, ...]
+    in_aggregate: bool = False
 
     @property
     def lines(self) -> Sequence[str]:
@@ -231,7 +255,8 @@ class Privacy(Table):
             f"images stayed at {self.num_sites} sites; in {self.num_rounds} rounds the coordinator saw "
             f"{saw}, rounded to {self.update_bits} bits{bound}",
             *(self.guarantees or ["no noise was added: there is no guarantee of differential privacy"]),
-            f"sites were asked for: {', '.join(self.told) or 'nothing else'}",
+            f"sites were asked for: {', '.join(self.told) or 'nothing else'}"
+            + (f", {IN_AGGREGATE}" if self.in_aggregate else ""),
         ]
 
 

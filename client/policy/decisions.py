@@ -140,6 +140,11 @@ def rulings(policy: Policy, asked: Asked, site: Site) -> list[Ruling]:
             words=f"{'on' if plan.is_masked else 'off'}; {policy.privacy.secure_aggregation} here",
         ),
         Ruling(
+            rule="privacy.metrics",
+            met=not plan.metrics or plan.tells_in_aggregate or policy.privacy.metrics == "per_site",
+            words=_metrics_words(plan, policy.privacy),
+        ),
+        Ruling(
             rule="privacy.colluding_sites",
             met=not plan.is_masked or plan.privacy.colluding_sites >= policy.privacy.colluding_sites,
             words=f"{plan.privacy.colluding_sites} may help the coordinator; at least "
@@ -202,6 +207,12 @@ def reported_count(egress: EgressTable, num_examples: int) -> int | None:
 def _noise_words(privacy: PrivacyPlan) -> str:
     kinds = {"on each patient": privacy.patient_noise, "on each site in the sum": privacy.site_noise}
     return " and ".join(words for words, noise in kinds.items() if noise is not None) or "none"
+
+
+def _metrics_words(plan: Plan, privacy: PrivacyTable) -> str:
+    asked = "in aggregate only" if plan.tells_in_aggregate else "of each site" if plan.metrics else "none"
+    allowed = "in aggregate only" if privacy.metrics == "in_aggregate" else "either way"
+    return f"metrics are asked for: {asked}; allowed: {allowed}"
 
 
 def _budget_words(epsilon: float, privacy: PrivacyTable) -> str:

@@ -112,12 +112,17 @@ class PrivacyTable(Table):
     `colluding_sites` that help the coordinator. Where `known_keys` names the other hospitals' signing keys,
     as they read them out, no others are masked with.
 
+    With `metrics` "in_aggregate" a plan may ask for metrics only as sums of all sites under these masks.
+
     With `noise` or `max_epsilon` a plan must hide patients in noise, of `least_multiplier` at least; all runs
     together may spend no more than `max_epsilon` for this `delta`.
     """
 
     secure_aggregation: Literal["not required", "required"] = Field(
         default="not required", description='"required" or "not required"'
+    )
+    metrics: Literal["per_site", "in_aggregate"] = Field(
+        default="per_site", description='"per_site" or "in_aggregate"'
     )
     least_sites: int = Field(default=3, ge=3, le=10_000, description="a whole number of 3 or more")
     colluding_sites: int = Field(default=0, ge=0, le=1000, description="a whole number from 0 to 1000")

@@ -88,6 +88,11 @@ _WORDS: Mapping[str, Callable[[Any], str]] = {
     "egress.round_counts_to": _rounding,
     "egress.readiness": _readiness,
     "egress.metrics": lambda value: ", ".join(value) or "none",
+    "privacy.metrics": lambda value: (
+        "metrics leave as the plan asks for them"
+        if value == "per_site"
+        else "metrics leave in aggregate only"
+    ),
     "privacy.least_sites": "masks its update with no fewer than {} sites".format,
     "privacy.colluding_sites": "{} of the other sites may help the coordinator".format,
     "privacy.least_multiplier": "noise, where a plan has it, is at least {} times a patient's bound".format,

@@ -4,8 +4,21 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Column, Connection, Engine, Float, ForeignKey, Integer, String, Table, Text, select
+from sqlalchemy import (
+    Column,
+    Connection,
+    Engine,
+    Float,
+    ForeignKey,
+    Integer,
+    Row,
+    String,
+    Table,
+    Text,
+    select,
+)
 from sqlalchemy.dialects.sqlite import insert
 
 from client.store.parts import Part
@@ -104,6 +117,19 @@ class Evaluations:
             }
             connection.execute(insert(evaluation).values(row).on_conflict_do_update(set_=row))
 
+    def again(self, occasion: Occasion, part: Part, told: frozenset[str]) -> KeptEvaluation | None:
+        """What was made in this round before over these very images."""
+        with transaction(self._engine) as connection:
+            numbers = [number for number, known in _sets(connection, part).items() if known == told]
+            query = select(evaluation).where(
+                evaluation.c.run_id == occasion.run_id,
+                evaluation.c.round_number == occasion.round_number,
+                evaluation.c.phase == occasion.phase.value,
+                evaluation.c.told.in_(numbers),
+            )
+            row = connection.execute(query).one_or_none()
+        return None if row is None else _to_kept(row)
+
     def keep_told(self, part: Part, told: frozenset[str]) -> None:
         """Keep that something may be told over these images, before it leaves."""
         with transaction(self._engine) as connection:
@@ -115,17 +141,18 @@ class Evaluations:
         query = select(evaluation).where(evaluation.c.run_id == run_id).order_by(*order)
         with transaction(self._engine) as connection:
             rows = connection.execute(query).all()
-        return [
-            KeptEvaluation(
-                round_number=row.round_number,
-                phase=Phase(row.phase),
-                at=row.at,
-                may_be_told=row.told is not None,
-                evaluation=Evaluation.model_validate_json(row.document),
-                personal=None if row.personal is None else Evaluation.model_validate_json(row.personal),
-            )
-            for row in rows
-        ]
+        return [_to_kept(row) for row in rows]
+
+
+def _to_kept(row: Row[Any]) -> KeptEvaluation:
+    return KeptEvaluation(
+        round_number=row.round_number,
+        phase=Phase(row.phase),
+        at=row.at,
+        may_be_told=row.told is not None,
+        evaluation=Evaluation.model_validate_json(row.document),
+        personal=None if row.personal is None else Evaluation.model_validate_json(row.personal),
+    )
 
 
 def _sets(connection: Connection, part: Part) -> dict[int, frozenset[str]]:

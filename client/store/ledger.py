@@ -60,6 +60,7 @@ class Rule(StrEnum):
     MASKED_WEIGHTS = "masked-weights"
     WHAT_MASKS_NEED = "what-masks-need"
     LISTED_NUMBERS = "listed-numbers"
+    STATISTICS_UNDER_A_MASK = "statistics-under-a-mask"
     KIND_OF_ERROR = "kind-of-error"
     DECISIONS = "decisions"
     READINESS = "readiness"
@@ -74,6 +75,8 @@ EXPLANATIONS: Mapping[Rule, str] = {
     "signature under whose updates are added up, and what takes the masks off their sum.",
     Rule.LISTED_NUMBERS: "Counts and statistics over images, of a fixed list, and where the audit log "
     "stands.",
+    Rule.STATISTICS_UNDER_A_MASK: "Counts of training examples, where the audit log stands, and statistics "
+    "over images as numbers under a mask: noise to everybody, until they are added to the others'.",
     Rule.DECISIONS: "What was decided about a plan, with the reason; pausing, going on, leaving.",
     Rule.READINESS: "Where the policy lets it be told: how many labelled examples are in each part, and the "
     "GPUs' names and memory.",

@@ -17,7 +17,7 @@ from server.coordinator import Coordinator
 from server.lineage import lineage
 from server.measure_tables import EXPLANATION, measure_tables
 from server.registry import needs_of, note_download, release, revoke, verified_files
-from server.summary import last_parts
+from server.summary import last_told
 from server.supplements import supplements_of
 from shared.evaluation.measures import MEASURES, Figure
 from shared.package import MODEL_CARD
@@ -82,7 +82,7 @@ class ModelPages:
         one = next(each for each in compared.models if each.model_id == model.model_id)
         files = self._coordinator.models.files(model.model_id)
         card = next(file for file in files if file.name == MODEL_CARD)
-        test = last_parts(self._coordinator, run.run_id, Phase.EVALUATE)
+        test = last_told(self._coordinator, run.run_id, Phase.EVALUATE)
         return page(
             request,
             "model.html.j2",
@@ -102,7 +102,7 @@ class ModelPages:
             cells=matrix(compared)[model.model_id],
             measure=MEASURES[compared.measure],
             measures=MEASURES,
-            tables=measure_tables(test) if test else [],
+            tables=measure_tables(test) if test.parts else [],
             explanation=EXPLANATION,
         )
 

@@ -12,7 +12,7 @@ from server.lifecycle import AnswerState, RoundState
 from server.measure_tables import MeasureTable, density_table
 from server.store import Run
 from server.store.histories import TurnedAway
-from server.summary import RunSummary, SitePart, last_parts, names_of, summarize
+from server.summary import RunSummary, Telling, last_told, names_of, summarize
 from shared.records import Phase
 
 MOST_ROUNDS_IN_LANES = 20
@@ -55,14 +55,14 @@ def read(run: Run, coordinator: Coordinator) -> Reading:
     drawn = panels(summary.rounds, lines_of(coordinator, run.run_id, at_most=MOST_LINES))
     last = summary.rounds[-MOST_ROUNDS_IN_LANES:]
     states = coordinator.histories.states(run.run_id, from_number=last[0].number) if last else {}
-    number, parts = _last_told(summary, coordinator)
+    number, told = _last_told(summary, coordinator)
     return Reading(
         summary=summary,
         num_sites=len(coordinator.histories.sites_of(run.run_id)),
         lanes={names[site_id]: lane for site_id, lane in states.items()},
         drawn=drawn,
         curves=json_of(drawn),
-        agreement=density_table(parts),
+        agreement=density_table(told),
         agreement_of=number,
         turned_away=[
             (names[each.site_id], each)
@@ -71,12 +71,10 @@ def read(run: Run, coordinator: Coordinator) -> Reading:
     )
 
 
-def _last_told(summary: RunSummary, coordinator: Coordinator) -> tuple[int, Sequence[SitePart]]:
-    """The last round that is in the model, and its parts: others are half told, or not at all."""
+def _last_told(summary: RunSummary, coordinator: Coordinator) -> tuple[int, Telling]:
+    """The last round that is in the model, and what was told in it: others are half told, or not at all."""
     whole = [one for one in summary.rounds if one.state is RoundState.AGGREGATED]
     if not whole:
-        return 0, []
+        return 0, Telling(parts=())
     number = whole[-1].number
-    if number == summary.rounds[-1].number:
-        return number, summary.parts
-    return number, last_parts(coordinator, summary.run.run_id, Phase.TRAIN, number)
+    return number, last_told(coordinator, summary.run.run_id, Phase.TRAIN, number)

@@ -17,6 +17,7 @@ from server.store.troubles import Troubles
 from shared.evaluation.measures import figures
 from shared.evaluation.pooling import pool
 from shared.plan import Plan
+from shared.records import Phase
 from shared.trust.certificates import expires_at, issued_at
 
 ROUNDS_COMPARED = 20
@@ -116,9 +117,17 @@ class Gatherer:
     def _values_of(
         self, run_id: str, numbers: Sequence[int], troubles: Troubles
     ) -> Sequence[tuple[int, float]]:
-        """Of the rounds in which as many sites tell the measure as in any: others are of fewer images."""
+        """Of the rounds in which as many sites tell the measure as in any: others are of fewer images.
+
+        Where it is told in aggregate only, images are counted in the place of sites.
+        """
         read = self._values[run_id]
         unread = [number for number in numbers if number not in read]
+        together = self._coordinator.histories.together(run_id, Phase.TRAIN, unread) if unread else {}
+        for number, all_told in together.items():
+            figure = figures(all_told.evaluation).get(self._measure) if all_told.evaluation else None
+            read[number] = None if figure is None else (figure.num_images, figure.value)
+        unread = [number for number in unread if number not in together]
         for number, told in (troubles.evaluations(run_id, unread) if unread else {}).items():
             telling = [each for each in told if self._measure in figures(each)]
             pooled = pool(telling)
@@ -126,8 +135,8 @@ class Gatherer:
             read[number] = None if figure is None else (len(telling), figure.value)
         self._values[run_id] = {number: read[number] for number in numbers}
         known = [(number, *found) for number in numbers if (found := read[number]) is not None]
-        most = max((num_sites for _, num_sites, _ in known), default=0)
-        return [(number, value) for number, num_sites, value in known if num_sites == most]
+        most = max((num_telling for _, num_telling, _ in known), default=0)
+        return [(number, value) for number, num_telling, value in known if num_telling == most]
 
     def _free_bytes(self) -> int | None:
         try:

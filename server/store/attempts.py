@@ -15,6 +15,7 @@ from server.store.run import Checkpoint, Round
 from server.store.run_rows import columns_of, key_of, to_round
 from server.store.schema import answer, round_
 from shared.audit.events import AnswerLost, RoundAggregated, RoundVoid
+from shared.evaluation.together import Together
 from shared.records import Phase
 
 
@@ -39,6 +40,7 @@ def close_round(
     state: RoundState,
     at: float,
     unanswered: str,
+    together: Together | None = None,
 ) -> None:
     """Close an attempt, and lose to it who has not answered. Raises AggregationError if it is not open."""
     key = key_of(closed)
@@ -52,7 +54,8 @@ def close_round(
         .values(
             state=state,
             closed_at=at,
-            figures=_figures(connection, key) if closed.phase is Phase.TRAIN else None,
+            figures=_figures(connection, key, together) if closed.phase is Phase.TRAIN else None,
+            together=None if together is None else together.model_dump_json(),
             **columns_of("aggregate", aggregate.weights if aggregate else None),
             **columns_of("aggregate_state", aggregate.state if aggregate else None),
         )
@@ -74,7 +77,7 @@ def close_round(
     append(connection, event, actor=COORDINATOR, at=at)
 
 
-def _figures(connection: Connection, key: Mapping[str, str | int]) -> str:
+def _figures(connection: Connection, key: Mapping[str, str | int], together: Together | None) -> str:
     """What is kept of the answers that were admitted."""
     counts = last_counts(connection, str(key["run_id"]))
-    return to_text(figures_over(admitted(connection, key), counts))
+    return to_text(figures_over(admitted(connection, key), counts, together))

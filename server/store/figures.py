@@ -14,6 +14,7 @@ from typing import TypeAlias
 from shared.evaluation.measures import PER_ROUND, figures
 from shared.evaluation.pooling import pool
 from shared.evaluation.records import Evaluation
+from shared.evaluation.together import Together
 from shared.records import Contribution
 
 Figures: TypeAlias = Mapping[str, float]
@@ -30,7 +31,9 @@ def figures_of(contribution: Contribution) -> Figures:
     return _together(contribution.train_loss, contribution.evaluation)
 
 
-def figures_over(contributions: Sequence[Contribution], counts: Mapping[str, int]) -> Figures:
+def figures_over(
+    contributions: Sequence[Contribution], counts: Mapping[str, int], together: Together | None = None
+) -> Figures:
     """Of a round: all but the loss of the training is over the images of all sites.
 
     Parameters
@@ -38,19 +41,27 @@ def figures_over(contributions: Sequence[Contribution], counts: Mapping[str, int
     counts
         Training examples by site as they were counted before the training, whatever is told later: the loss
         is a mean by them.
+    together
+        What the sites tell in aggregate only.
     """
+    size_bytes = sum(each.update.size_bytes for each in contributions if each.update is not None)
+    told = _over(contributions, counts)
+    if together is not None:
+        told = _together(together.train_loss, together.evaluation)
+    return {**told, UPDATE_BYTES: size_bytes} if size_bytes else told
+
+
+def _over(contributions: Sequence[Contribution], counts: Mapping[str, int]) -> Figures:
     trained = [
         (each.train_loss, counts.get(each.occasion.site_id, 0))
         for each in contributions
         if each.train_loss is not None
     ]
     total = sum(count for _, count in trained)
-    size_bytes = sum(each.update.size_bytes for each in contributions if each.update is not None)
-    told = _together(
+    return _together(
         sum(loss * count for loss, count in trained) / total if total else None,
         pool([each.evaluation for each in contributions if each.evaluation is not None]),
     )
-    return {**told, UPDATE_BYTES: size_bytes} if size_bytes else told
 
 
 def to_text(worked_out: Figures) -> str:

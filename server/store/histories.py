@@ -6,7 +6,7 @@ shown at once. What was recorded before figures were kept is worked out as it is
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from server.store.outcomes import last_counts
 from server.store.run import Answer, Round
 from server.store.run_rows import key_of, to_answer, to_round
 from server.store.schema import answer, round_
+from shared.evaluation.together import Together
 from shared.records import Contribution, Phase
 from shared.store import transaction
 
@@ -134,6 +135,19 @@ class Histories:
         )
         with transaction(self._engine) as connection:
             return [to_answer(row) for row in connection.execute(query).mappings()]
+
+    def together(
+        self, run_id: str, phase: Phase, numbers: Collection[int] | None = None
+    ) -> Mapping[int, Together]:
+        """What sites told in aggregate only, by number of the round, of these or of all that came about."""
+        query = select(round_.c.number, round_.c.together).where(
+            round_.c.run_id == run_id, round_.c.phase == phase.value, round_.c.together.is_not(None)
+        )
+        if numbers is not None:
+            query = query.where(round_.c.number.in_(numbers))
+        with transaction(self._engine) as connection:
+            rows = connection.execute(query).all()
+        return {row.number: Together.model_validate_json(row.together) for row in rows}
 
     def last_attempt(self, run_id: str, phase: Phase, number: int | None = None) -> Round | None:
         """The last attempt at a round, or at the last round, in a phase; None while there is none."""

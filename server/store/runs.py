@@ -58,6 +58,7 @@ from shared.audit.events import (
 )
 from shared.audit.log import take_write_lock
 from shared.errors import AggregationError, NotFoundError
+from shared.evaluation.together import Together
 from shared.records import Contribution, Occasion, Phase
 from shared.store import transaction
 
@@ -238,9 +239,20 @@ class Runs:
             append(connection, event, actor=occasion.site_id, at=at)
 
     def close_round(
-        self, closed: Round, aggregate: Checkpoint | None, *, state: RoundState, at: float
+        self,
+        closed: Round,
+        aggregate: Checkpoint | None,
+        *,
+        state: RoundState,
+        at: float,
+        together: Together | None = None,
     ) -> None:
         """Close an attempt; sites that have not answered are lost to it.
+
+        Parameters
+        ----------
+        together
+            What its sites tell in aggregate only; None where each tells its metrics.
 
         Raises
         ------
@@ -249,7 +261,15 @@ class Runs:
         """
         with transaction(self._engine) as connection:
             take_write_lock(connection)
-            close_round(connection, closed, aggregate, state=state, at=at, unanswered=NO_ANSWER)
+            close_round(
+                connection,
+                closed,
+                aggregate,
+                state=state,
+                at=at,
+                unanswered=NO_ANSWER,
+                together=together,
+            )
 
     def last_checkpoint(self, run_id: str) -> Checkpoint | None:
         """The weights of the last finished training round."""

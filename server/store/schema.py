@@ -162,6 +162,7 @@ round_ = Table(
     Column("deadline", Float, nullable=False),
     Column("closed_at", Float),
     Column("figures", Text),
+    Column("together", Text),
 )
 
 ATTEMPT_KEY = ("run_id", "number", "attempt", "phase")

@@ -137,6 +137,8 @@ PER_ROUND = ("loss", "dice_dense", "percent_density_r", "percent_density_error")
 """Measures that are shown of every round."""
 
 UNTOLD = "-"
+IN_AGGREGATE = "in aggregate only"
+"""Of what sites told as sums of all, so that nobody knows it of one of them."""
 
 
 def figure_text(name: str, figure: Figure | None) -> str:

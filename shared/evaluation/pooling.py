@@ -117,7 +117,8 @@ def _stratified(parts: Sequence[Moments], mean: float, bounds: Bounds) -> Interv
     return interval_of_mean(mean, math.sqrt(spread) / count, bounds)
 
 
-def _fisher(pairs: PairedMoments) -> Interval | None:
+def fisher_interval(pairs: PairedMoments) -> Interval | None:
+    """95 % interval of Pearson's r, where there is one."""
     r = correlation(pairs)
     if r is None or abs(r) >= 1 or pairs.num_images <= 3:
         return None
@@ -161,7 +162,7 @@ def _percent_density(parts: Sequence[PercentDensity]) -> PercentDensity | None:
     bias = pool_moments(map(differences, parts), PERCENT_DIFFERENCE)
     return PercentDensity(
         **dict(pairs),
-        correlation_interval=_fisher(pairs),
+        correlation_interval=fisher_interval(pairs),
         error_interval=error.interval if error else None,
         bias_interval=bias.interval if bias else None,
     )

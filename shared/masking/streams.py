@@ -1,6 +1,7 @@
 """The masks themselves: sums of streams of words modulo 2^32, the same at whoever has the keys.
 
-A ring of 2^k with k up to 32 divides 2^32, so that what cancels modulo 2^32 cancels in the ring as well.
+A ring of 2^k with k up to 32 divides 2^32, so that what cancels modulo 2^32 cancels in the ring as well. For
+what is added up modulo 2^64 two words of each stream make one, before streams are added.
 """
 
 from __future__ import annotations
@@ -30,10 +31,23 @@ class Mask:
             total -= stream.words(size)
         return total
 
+    def long_words(self, size: int) -> NDArray[np.uint64]:
+        """The next `size` words of 64 bits, from twice as many of each stream; drawn after all others."""
+        total = np.zeros(size, np.uint64)
+        for stream in self._adds:
+            total += stream.words(2 * size).view("<u8")
+        for stream in self._takes:
+            total -= stream.words(2 * size).view("<u8")
+        return total
+
 
 def common_terms(grid: Grid, total: int) -> str:
     """What all sites of a sum have in common: the grid, and the whole that shares are of."""
     return f"{grid.digest}-{total}"
+
+
+EVALUATION_TERMS = "evaluation"
+"""The same where no update is added up, but metrics of the final weights alone."""
 
 
 def agreed_key(own: AgreementKey, other: bytes, *, attempt: str, common: str) -> bytes:

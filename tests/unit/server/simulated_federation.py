@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from client.masking import Demands, Parties, Party
 from server.channel import Outgoing, Reply
@@ -41,15 +42,17 @@ from shared.audit.chain import GENESIS
 from shared.chance import KEY_BITS, chance_of
 from shared.consent.records import STATED_DECISION_TYPE, Decision, StatedDecision, Verdict
 from shared.errors import MaskingError, TransferError
-from shared.evaluation.records import Evaluation, Moments, PercentDensity, SegmentMoments
+from shared.evaluation.records import EVALUATED, Evaluation, Moments, PercentDensity, SegmentMoments
+from shared.evaluation.sums import rows_of
 from shared.fixed_point.grid import Grid, Integers
 from shared.fixed_point.masked_file import write_masked
 from shared.fixed_point.rounding import Rounding, rounding_key
 from shared.fixed_point.sums import ring_bits
 from shared.fixed_point.update_file import read_update, write_update
+from shared.masking.metric_words import to_text, to_words
 from shared.masking.records import MaskingTold, RosterAsked, SharesAsked, SurvivorsAsked, UnmaskAsked
 from shared.masking.site_noise import SiteNoise
-from shared.masking.streams import common_terms
+from shared.masking.streams import EVALUATION_TERMS, common_terms
 from shared.model import Weights, build_model, initial_model
 from shared.model.sent import norm_bound, sent_shapes
 from shared.model.weights import from_bytes, weights_of
@@ -58,6 +61,7 @@ from shared.records import (
     ANNOUNCEMENT_TYPE,
     CONTRIBUTION_TYPE,
     MASKING_PHASES,
+    METRICS_OF_PHASE,
     REFUSAL_TYPE,
     Announcement,
     Contribution,
@@ -65,6 +69,7 @@ from shared.records import (
     Phase,
     Refusal,
     Terms,
+    metrics_asked,
 )
 from shared.transfer.blob_ref import BlobRef
 from shared.trust.envelope import Envelope, sign, verify
@@ -185,6 +190,7 @@ class SimulatedSite:
     node_id: int
     coordinator: Coordinator
     appearance: Appearance | None = None
+    evaluation: Evaluation = field(default_factory=lambda: EVALUATION)
     epsilon: float | None = None
     signing_key: SigningKey = field(default_factory=SigningKey.generate)
     tls_key: TlsKey = field(default_factory=TlsKey.generate)
@@ -272,23 +278,51 @@ class SimulatedSite:
         return self.coordinator.blobs.put_bytes(content)
 
     def contribution(
-        self, asked: Asked, update: BlobRef | None, masking: MaskingTold | None = None
+        self,
+        asked: Asked,
+        update: BlobRef | None,
+        masking: MaskingTold | None = None,
+        masked_metrics: str | None = None,
     ) -> Contribution:
-        phase = asked.occasion.phase
+        phase, metrics = asked.occasion.phase, self.metrics(asked)
         return Contribution(
             occasion=asked.occasion,
             num_examples=self.num_examples if phase in {Phase.COUNT, Phase.TRAIN} else 0,
             update=update,
             num_clipped=0,
-            train_loss=1 / (1 + asked.occasion.round_number) if phase is Phase.TRAIN else None,
-            evaluation=EVALUATION if phase in {Phase.TRAIN, Phase.EVALUATE} else None,
             personal_evaluation=None,
-            appearance=self.appearance if phase is Phase.EVALUATE else None,
+            **(metrics if masked_metrics is None else dict.fromkeys(metrics)),
+            masked_metrics=masked_metrics,
             duration_s=1.5,
             checkpoint=self.checkpoint(),
             masking=masking,
             epsilon=self.epsilon if phase is Phase.TRAIN else None,
         )
+
+    def metrics(self, asked: Asked) -> dict[str, Any]:
+        """What the site tells of metrics, as a contribution has it in the clear."""
+        phase = asked.occasion.phase
+        is_telling = phase in {Phase.TRAIN, Phase.EVALUATE}
+        unasked = dict.fromkeys(name for name in EVALUATED if name not in METRICS_OF_PHASE[phase])
+        return {
+            "train_loss": 1 / (1 + asked.occasion.round_number) if phase is Phase.TRAIN else None,
+            "evaluation": self.evaluation.model_copy(update=unasked) if is_telling else None,
+            "appearance": self.appearance if phase is Phase.EVALUATE else None,
+        }
+
+    def metric_words(self, asked: Asked, party: Party) -> NDArray[np.uint64] | None:
+        """The same as numbers for a sum, where the plan lets metrics out in aggregate only."""
+        if not asked.plan.tells_in_aggregate:
+            return None
+        told, names = self.metrics(asked), metrics_asked(asked.occasion.phase, asked.plan.metrics)
+        loss = told["train_loss"]
+        rows = rows_of(
+            names,
+            train_loss=None if loss is None else (self.num_examples, loss),
+            evaluation=told["evaluation"],
+            appearance=told["appearance"],
+        )
+        return to_words(rows, num_sites=party.num_sites)
 
     def checkpoint(self, *, sequence: int = 0, head: str = GENESIS) -> str:
         """Where the site's audit log stands, or is said to stand."""
@@ -323,11 +357,24 @@ class SimulatedSite:
         if kept is None or not kept.stands_for(asked):
             kept = Kept(asked=asked, content=self.encoded(asked, self.train(asked)))
             self.kept[asked.occasion.round_number] = kept
-        content = self.masked(asked, kept) if asked.plan.is_masked else kept.content
-        return self.signed(self.contribution(asked, self.upload(content)))
+        content, metrics = kept.content, None
+        if asked.plan.is_masked:
+            content, metrics = self.masked(asked, kept)
+        return self.signed(self.contribution(asked, self.upload(content), masked_metrics=metrics))
 
-    def masked(self, asked: Asked, kept: Kept) -> bytes:
-        """The upload of a kept update under this attempt's mask."""
+    def evaluate_masked(self, asked: Asked) -> bytes:
+        """The metrics of the final weights under this attempt's mask."""
+        assert isinstance(asked.announcement.masking, SharesAsked)
+        party = self.parties.of(RUN_ID, asked.occasion.attempt_sha256)
+        words = self.metric_words(asked, party)
+        assert words is not None
+        sha256 = hashlib.sha256(words.tobytes()).hexdigest()
+        mask = party.mask(asked.announcement.masking, update_sha256=sha256, common=EVALUATION_TERMS)
+        masked = to_text(words + mask.long_words(words.size))
+        return self.signed(self.contribution(asked, None, masked_metrics=masked))
+
+    def masked(self, asked: Asked, kept: Kept) -> tuple[bytes, str | None]:
+        """The upload of a kept update under this attempt's mask, and the metrics under it."""
         assert isinstance(asked.announcement.masking, SharesAsked)
         party = self.parties.of(RUN_ID, asked.occasion.attempt_sha256)
         sha256 = hashlib.sha256(kept.content).hexdigest()
@@ -346,7 +393,9 @@ class SimulatedSite:
         )
         ring = noise.ring_bits(party.num_sites) if noise else ring_bits(grid.bits, party.num_sites)
         write_masked(file, grid, words, ring=ring)
-        return file.getvalue()
+        numbers = self.metric_words(asked, party)
+        masked = None if numbers is None else to_text(numbers + mask.long_words(numbers.size))
+        return file.getvalue(), masked
 
     def tell_of_masks(self, asked: Asked) -> bytes:
         """Take part in a phase for masks, as the protocol says; one set of survivors in each round."""
@@ -392,6 +441,8 @@ def honest(site: SimulatedSite, asked: Asked) -> bytes:
     """Take part as the protocol says."""
     if asked.occasion.phase in MASKING_PHASES:
         return site.tell_of_masks(asked)
+    if asked.occasion.phase is Phase.EVALUATE and asked.plan.tells_in_aggregate:
+        return site.evaluate_masked(asked)
     if asked.occasion.phase is not Phase.TRAIN:
         return site.signed(site.contribution(asked, None))
     return site.contribute_kept(asked)

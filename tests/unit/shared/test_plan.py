@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from shared.errors import PlanError
-from shared.plan import PatientNoisePlan, Plan
+from shared.plan import PatientNoisePlan, Plan, PrivacyPlan
 
 SHORTEST = 'name = "density"\n[rounds]\ncount = 3\n'
 
@@ -439,3 +439,27 @@ def test_a_line_of_what_are_no_runs_is_refused(extends: str) -> None:
 
     with pytest.raises(PlanError, match="extends"):
         Plan.from_toml(text + SHORTEST)
+
+
+AGGREGATE = PrivacyPlan(secure_aggregation="on", metrics="in_aggregate")
+
+
+@pytest.mark.parametrize("wanted", ["auto", "off"])
+def test_metrics_in_aggregate_without_secure_aggregation_are_refused_by_name(wanted: str) -> None:
+    text = f'{SHORTEST}[privacy]\nsecure_aggregation = "{wanted}"\nmetrics = "in_aggregate"\n'
+
+    with pytest.raises(PlanError, match=r"privacy\.metrics.*privacy\.secure_aggregation"):
+        Plan.from_toml(text)
+
+    assert Plan.from_toml(text.replace(f'"{wanted}"', '"on"')).tells_in_aggregate
+
+
+def test_final_weights_are_evaluated_under_a_number_of_their_own_where_metrics_are_summed() -> None:
+    plain = Plan.from_toml(SHORTEST)
+
+    summed = plain.model_copy(update={"privacy": AGGREGATE})
+    silent = summed.model_copy(update={"metrics": ()})
+
+    assert (plain.evaluation_number, summed.evaluation_number) == (plain.rounds.count, plain.rounds.count + 1)
+    assert not silent.tells_in_aggregate
+    assert silent.evaluation_number == plain.rounds.count

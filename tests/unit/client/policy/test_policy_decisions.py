@@ -19,7 +19,7 @@ from client.policy.policy import (
     Policy,
     PrivacyTable,
 )
-from shared.plan import PersonalisationPlan, Plan, RoundsPlan, TrainingPlan
+from shared.plan import PersonalisationPlan, Plan, PrivacyPlan, RoundsPlan, TrainingPlan
 
 BUNDLE = "b" * 64
 PLAN = Plan(
@@ -55,12 +55,27 @@ def test_an_ordinary_plan_keeps_to_the_default_policy() -> None:
         (Policy(egress=EgressTable(smallest_count=101)), "data.min_examples"),
         (Policy(egress=EgressTable(metrics=("loss",))), "egress.metrics"),
         (Policy(privacy=PrivacyTable(secure_aggregation="required")), "privacy.secure_aggregation"),
+        (Policy(privacy=PrivacyTable(metrics="in_aggregate")), "privacy.metrics"),
         (Policy(privacy=PrivacyTable(noise="required")), "privacy.noise"),
         (Policy(privacy=PrivacyTable(max_epsilon=1000)), "privacy.max_epsilon"),
     ],
 )
 def test_a_rule_that_a_plan_does_not_keep_to_is_named(policy: Policy, rule: str) -> None:
     assert names(policy) == [rule]
+
+
+def test_metrics_in_aggregate_only_are_met_by_a_plan_that_asks_for_sums_or_for_none() -> None:
+    policy = Policy(privacy=PrivacyTable(metrics="in_aggregate"))
+    masked = PrivacyPlan(secure_aggregation="on")
+    summed = PrivacyPlan(secure_aggregation="on", metrics="in_aggregate")
+
+    for changes, met in (
+        ({"privacy": masked}, False),
+        ({"privacy": summed}, True),
+        ({"metrics": ()}, True),
+    ):
+        plan = PLAN.model_copy(update=changes)
+        assert names(policy, replace(ASKED, plan=plan)) == ([] if met else ["privacy.metrics"])
 
 
 @pytest.mark.parametrize(
