@@ -140,12 +140,14 @@ class SmallFederation:
         model: Mapping[str, Any] = SMALLEST,
         aggregation: Mapping[str, Any] = MappingProxyType({}),
         is_masked: bool = False,
+        in_aggregate: bool = False,
         noise: Mapping[str, Any] = MappingProxyType({}),
         **training: Any,
     ) -> Path:
         """A plan, of the smallest network unless another is given; updates can be looked at unless masked.
 
-        With `noise`, tables of `privacy`, it asks for no metric.
+        With `in_aggregate` metrics are told as sums of all alone; with `noise`, tables of `privacy`, it asks
+        for no metric.
         """
         plan = {
             "name": name,
@@ -153,7 +155,11 @@ class SmallFederation:
             "model": dict(model),
             "aggregation": dict(aggregation),
             "training": {"batch_size": 2, **training},
-            "privacy": {"secure_aggregation": "on" if is_masked else "off", **noise},
+            "privacy": {
+                "secure_aggregation": "on" if is_masked else "off",
+                **({"metrics": "in_aggregate"} if in_aggregate else {}),
+                **noise,
+            },
             **({"metrics": []} if noise else {}),
         }
         file = self.folder / f"{name}.toml"
