@@ -67,10 +67,9 @@ def metric_words(
     """
     told = metrics_told(evaluated, training, asked=asked, rules=rules)
     count = reported_count(rules, training.num_examples) if training else None
-    has_loss = told.train_loss is not None and count is not None
     rows = rows_of(
         asked,
-        train_loss=(count, told.train_loss) if has_loss else None,  # type: ignore[arg-type]
+        train_loss=None if count is None or told.train_loss is None else (count, told.train_loss),
         evaluation=told.evaluation,
         appearance=told.appearance,
     )

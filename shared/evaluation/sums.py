@@ -1,19 +1,15 @@
 """Statistics as numbers that add up, and what all sites tell together, from the sums of these numbers alone.
 
-Of each statistic there is a fixed row of numbers: 1 for a site that tells it, then the images and sums over
-them; all are zero where a site does not tell it. Whatever `shared.evaluation.pooling` makes of the statistics
-of several sites follows from the sums of their rows, intervals included: the spread of a mean over sites that
-are strata is a sum over sites as well. What no row has are the intervals that sites draw for themselves, and
-in how many images the rarest category is.
-
-A statistic over one image has no spread and is told in no sum; what one site alone tells is not read.
+Each statistic has a row (`shared.evaluation.rows`). Whatever `shared.evaluation.pooling` makes of the
+statistics of several sites follows from the sums of their rows, intervals included: the spread of a mean over
+sites that are strata is a sum over sites as well. What no row has are the intervals that sites draw for
+themselves, and in how many images the rarest category is.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -48,86 +44,12 @@ from shared.evaluation.records import (
     SegmentMoments,
     SurfaceDistances,
 )
-from shared.evaluation.together import LEAST_TELLING, Together
+from shared.evaluation.rows import LEAST_IMAGES, Row, Several, Statistic, Sums
+from shared.evaluation.together import Together
 from shared.plan import MetricName
-
-LEAST_IMAGES = 2
 
 DISTANCE_UNIT = 64.0
 """Distances are added up in so many mm or pixels, for their squares are large."""
-
-Row = Sequence[float]
-
-
-@dataclass(slots=True, kw_only=True)
-class _Sums:
-    """The sums of the rows of so many sites, read from left to right."""
-
-    numbers: Row
-    num_sites: int
-    place: int = 0
-
-    def take(self, size: int) -> Row:
-        self.place += size
-        return self.numbers[self.place - size : self.place]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Statistic:
-    """One row.
-
-    Attributes
-    ----------
-    numbers
-        What a site tells: the images, and sums over them.
-    read
-        The statistic, from the sums of these.
-    """
-
-    size: int
-    numbers: Callable[[Any], Row]
-    read: Callable[[Row], Any]
-
-    def rows(self, told: Any) -> Iterator[Row]:
-        numbers = () if told is None else self.numbers(told)
-        if not numbers or numbers[0] < LEAST_IMAGES:
-            yield (0.0,) * (1 + self.size)
-        else:
-            yield (1.0, *numbers)
-
-    def pooled(self, sums: _Sums) -> Any:
-        num_telling, *numbers = sums.take(1 + self.size)
-        if num_telling not in range(sums.num_sites + 1):
-            raise ValueError("no number of sites")
-        if num_telling < LEAST_TELLING or round(numbers[0]) < LEAST_IMAGES:
-            return None
-        return self.read(numbers)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Several:
-    """Rows of several statistics, one after the other.
-
-    Attributes
-    ----------
-    split
-        What a site tells of each, by name.
-    join
-        All of it, from what is told of each; not asked where nothing is told.
-    """
-
-    parts: Mapping[str, _Statistic | _Several]
-    join: Callable[..., Any]
-    split: Callable[[Any], Mapping[str, Any]] = dict
-
-    def rows(self, told: Any) -> Iterator[Row]:
-        of_parts = {} if told is None else self.split(told)
-        for name, part in self.parts.items():
-            yield from part.rows(of_parts.get(name))
-
-    def pooled(self, sums: _Sums) -> Any:
-        found = {name: part.pooled(sums) for name, part in self.parts.items()}
-        return None if all(each is None for each in found.values()) else self.join(**found)
 
 
 def rows_of(
@@ -170,7 +92,7 @@ def together(asked: Collection[MetricName], sums: Row, *, num_sites: int) -> Tog
     ValueError
         They are no sums of statistics: a site has told nonsense.
     """
-    left = _Sums(numbers=sums, num_sites=num_sites)
+    left = Sums(numbers=sums, num_sites=num_sites)
     found = {name: part.pooled(left) for name, part in _asked(asked).items()}
     measured = {name: found[name] for name in EVALUATED if found.get(name) is not None}
     num_examples = found.get("num_examples")
@@ -183,7 +105,7 @@ def together(asked: Collection[MetricName], sums: Row, *, num_sites: int) -> Tog
     )
 
 
-def _asked(asked: Collection[MetricName]) -> dict[str, _Statistic | _Several]:
+def _asked(asked: Collection[MetricName]) -> dict[str, Statistic | Several]:
     evaluated = [name for name in EVALUATED if name in asked]
     names = [
         *(["train_loss"] if "train_loss" in asked else []),
@@ -202,7 +124,7 @@ def _split(evaluation: Evaluation | None) -> dict[str, Any]:
     return {**dict(evaluation), "num_with_bands": categories if has_bands else None}
 
 
-def _moments(bounds: Bounds = NONE, unit: float = 1.0) -> _Statistic:
+def _moments(bounds: Bounds = NONE, unit: float = 1.0) -> Statistic:
     """Images, sum, sum of squares, and what they add to the spread of the mean."""
 
     def numbers(told: Moments) -> Row:
@@ -213,7 +135,7 @@ def _moments(bounds: Bounds = NONE, unit: float = 1.0) -> _Statistic:
         interval = interval_of_mean(mean, error, bounds)
         return Moments(num_images=count, mean=mean, variance=variance, interval=interval)
 
-    return _Statistic(size=4, numbers=numbers, read=read)
+    return Statistic(size=4, numbers=numbers, read=read)
 
 
 def _numbers(told: Moments, unit: float = 1.0) -> Row:
@@ -242,14 +164,14 @@ def _error(spread: float, count: float) -> float:
     return math.sqrt(max(0.0, spread)) / count
 
 
-def _segments(bounds: Bounds, unit: float = 1.0) -> _Several:
+def _segments(bounds: Bounds, unit: float = 1.0) -> Several:
     names = ("dense", "breast", "pectoral")
-    return _Several(parts={name: _moments(bounds, unit) for name in names}, join=SegmentMoments)
+    return Several(parts={name: _moments(bounds, unit) for name in names}, join=SegmentMoments)
 
 
-def _distances() -> _Several:
+def _distances() -> Several:
     names = ("percentile_95", "maximum")
-    return _Several(parts={name: _segments(DISTANCE, DISTANCE_UNIT) for name in names}, join=SurfaceDistances)
+    return Several(parts={name: _segments(DISTANCE, DISTANCE_UNIT) for name in names}, join=SurfaceDistances)
 
 
 def _pair_numbers(told: PairedMoments) -> Row:
@@ -331,20 +253,20 @@ def _read_share(sums: Row) -> Proportion:
     )
 
 
-def _categories() -> _Several:
-    share = _Statistic(size=3, numbers=_share_numbers, read=_read_share)
+def _categories() -> Several:
+    share = Statistic(size=3, numbers=_share_numbers, read=_read_share)
     parts = {
-        "pairs": _Statistic(size=7, numbers=_pair_numbers, read=_read_pairs),
+        "pairs": Statistic(size=7, numbers=_pair_numbers, read=_read_pairs),
         "agreement": share,
         "second_read": share,
         "ranked_probability": _moments(SHARE),
-        "expected": _Statistic(size=8, numbers=_expected_numbers, read=_read_expected),
+        "expected": Statistic(size=8, numbers=_expected_numbers, read=_read_expected),
     }
 
     def join(pairs: Mapping[str, Any] | None, **rest: Any) -> DensityCategories | None:
         return None if pairs is None else DensityCategories(**pairs, num_in_rarest=AT_LEAST_ONE, **rest)
 
-    return _Several(parts=parts, join=join, split=lambda told: {**dict(told), "pairs": told})
+    return Several(parts=parts, join=join, split=lambda told: {**dict(told), "pairs": told})
 
 
 def _bin_numbers(told: tuple[int, ReliabilityBin]) -> Row:
@@ -354,7 +276,7 @@ def _bin_numbers(told: tuple[int, ReliabilityBin]) -> Row:
     return (found.num_images, pixels, pixels * found.probability, pixels * found.frequency)
 
 
-def _calibration() -> _Several:
+def _calibration() -> Several:
     def split(told: Calibration) -> Mapping[str, Any]:
         bins = {
             f"bin_{place}": None if found is None else (told.num_images, found)
@@ -368,9 +290,9 @@ def _calibration() -> _Several:
         made = (_joined_bin(bins[f"bin_{place}"], brier.num_images) for place in range(NUM_BINS))
         return Calibration(**dict(brier), bins=tuple(made))
 
-    of_bin = _Statistic(size=4, numbers=_bin_numbers, read=lambda sums: sums)
+    of_bin = Statistic(size=4, numbers=_bin_numbers, read=lambda sums: sums)
     bins = {f"bin_{place}": of_bin for place in range(NUM_BINS)}
-    return _Several(parts={"brier": _moments(SHARE), **bins}, join=join, split=split)
+    return Several(parts={"brier": _moments(SHARE), **bins}, join=join, split=split)
 
 
 def _joined_bin(sums: Row | None, num_images: int) -> ReliabilityBin | None:
@@ -405,21 +327,21 @@ def _read_appearance(sums: Row) -> Appearance | None:
     return from_scatter(count, mean, squares - count * np.outer(mean, mean))
 
 
-_STATISTICS: Mapping[str, _Statistic | _Several] = {
-    "train_loss": _Statistic(
+_STATISTICS: Mapping[str, Statistic | Several] = {
+    "train_loss": Statistic(
         size=2, numbers=lambda told: (told[0], told[0] * told[1]), read=lambda sums: sums[1] / sums[0]
     ),
-    "num_examples": _Statistic(size=1, numbers=lambda count: (count,), read=lambda sums: round(sums[0])),
+    "num_examples": Statistic(size=1, numbers=lambda count: (count,), read=lambda sums: round(sums[0])),
     "loss": _moments(),
     "dice": _segments(SHARE),
-    "hausdorff": _Several(parts={"mm": _distances(), "px": _distances()}, join=Hausdorff),
-    "percent_density": _Statistic(size=9, numbers=_density_numbers, read=_read_density),
+    "hausdorff": Several(parts={"mm": _distances(), "px": _distances()}, join=Hausdorff),
+    "percent_density": Statistic(size=9, numbers=_density_numbers, read=_read_density),
     "density_categories": _categories(),
-    "num_with_bands": _Statistic(
+    "num_with_bands": Statistic(
         size=2, numbers=lambda told: (told.num_images, 1), read=lambda sums: round(sums[1])
     ),
     "calibration": _calibration(),
-    "appearance": _Statistic(
+    "appearance": Statistic(
         size=1 + len(QUANTITIES) + len(UPPER[0]), numbers=_appearance_numbers, read=_read_appearance
     ),
 }
