@@ -94,14 +94,11 @@ def contents_of(
     if pooled is None:
         return [privacy]
     everywhere = _measures(pooled)
+    sites = _worst_first(test.by_site)
+    fairness = Fairness(measure=FAIRNESS_MEASURE, sites=sites, all_sites=everywhere) if sites else None
     return [
         CrossSite(models=tuple(matrix)),
-        Fairness(
-            measure=FAIRNESS_MEASURE,
-            sites=_worst_first(test.by_site),
-            all_sites=everywhere,
-            in_aggregate=test.together is not None,
-        ),
+        *([] if fairness is None else [fairness]),
         Calibration(
             dense={name: everywhere[name] for name in CALIBRATION_MEASURES if name in everywhere},
             bands=_bands(plan, test),

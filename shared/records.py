@@ -249,7 +249,8 @@ class Contribution(Record):
     checkpoint: SignedCheckpoint
     masking: MaskingTold | None
     epsilon: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None
-    masked_metrics: MaskedMetrics | None = None
+    # Left out where there is none, so that versions before it read what is told of each site.
+    masked_metrics: Annotated[MaskedMetrics | None, Field(exclude_if=lambda told: told is None)] = None
 
 
 class Refusal(Record):

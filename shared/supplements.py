@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from shared.band_calibration import BandCalibration
 from shared.errors import TrustError
@@ -141,22 +141,12 @@ class Fairness(Table):
         Those that do not tell the measure come last.
     all_sites
         Over the images of all of them.
-    in_aggregate
-        Whether sites told it in aggregate only. Then `sites` is empty, and whether the model does worse at
-        one of them is not known to anybody: whoever releases it must know that.
     """
 
     kind: Literal["fairness"] = "fairness"
     measure: str
-    sites: tuple[SiteFigures, ...]
+    sites: Annotated[tuple[SiteFigures, ...], Field(min_length=1)]
     all_sites: dict[str, Told]
-    in_aggregate: bool = False
-
-    @model_validator(mode="after")
-    def _is_of_sites_or_of_all(self) -> Self:
-        if self.in_aggregate is bool(self.sites):
-            raise ValueError("of sites, or of all in aggregate only")
-        return self
 
     @property
     def lines(self) -> Sequence[str]:
@@ -164,11 +154,9 @@ class Fairness(Table):
         words = MEASURES[self.measure].words
         told = [(each.site, each.measures.get(self.measure)) for each in self.sites]
         told.append(("all sites", self.all_sites.get(self.measure)))
-        lines = [
+        return [
             f"{site}: {words} {'not told' if one is None else one.text(self.measure)}" for site, one in told
         ]
-        unknown = f"{IN_AGGREGATE}: whether the model does worse at one of the sites is not known"
-        return [*lines, unknown] if self.in_aggregate else lines
 
 
 class Calibration(Table):

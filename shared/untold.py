@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from shared.evaluation.measures import IN_AGGREGATE
 from shared.evaluation.records import EVALUATED
 from shared.plan import Plan
 from shared.supplements import SupplementKind
@@ -36,6 +37,11 @@ _RULES = (
         applies=lambda plan: not set(plan.metrics) & set(EVALUATED),
         kinds=OF_EVALUATION,
         why="the plan asks sites for no measure of the model",
+    ),
+    _Rule(
+        applies=lambda plan: plan.tells_in_aggregate,
+        kinds=frozenset({SupplementKind.FAIRNESS}),
+        why=f"the plan lets metrics out {IN_AGGREGATE}: if the model does worse at one site nobody knows",
     ),
 )
 

@@ -23,9 +23,10 @@ def test_a_run_in_aggregate_ends_in_a_model_whose_figures_are_of_all_hospitals_a
         assert 0 <= one["incoming"]["measures"]["dice_breast"]["value"] <= 1
     assert {part["evaluation"] for part in shown["test"]} == {None}
     assert shown["test_of_all"]["measures"]["dice_breast"]["num_images"] > len(VENDORS)
-    supplements = federation.coordinator.ask("model", "show", shown["model_id"])["supplements"]
-    assert supplements["fairness"]["content"]["sites"] == []
-    assert supplements["fairness"]["content"]["in_aggregate"]
+    model = federation.coordinator.ask("model", "show", shown["model_id"])
+    assert model["supplements"].keys() == {"cross_site", "calibration", "limits", "privacy"}
+    assert model["untold"].keys() == {"fairness"}
+    assert model["release_lacks"] == []
     for role in federation.sites.values():
         left = role.ask("ledger", "--run", shown["run_id"])
         told = [line for line in left if line["rule"] == "statistics-under-a-mask"]

@@ -42,6 +42,15 @@ def test_what_the_plan_does_not_ask_for_is_not_told() -> None:
     assert all("asks sites for no measure" in why for why in found.values())
 
 
+def test_where_metrics_leave_in_aggregate_only_nobody_can_tell_of_fairness_alone() -> None:
+    summed = PrivacyPlan(secure_aggregation="on", metrics="in_aggregate")
+
+    found = untold(PLAN.model_copy(update={"privacy": summed}))
+
+    assert found.keys() == {SupplementKind.FAIRNESS}
+    assert "in aggregate only" in found[SupplementKind.FAIRNESS]
+
+
 def test_a_person_is_told_why_one_is_missing_or_that_it_is_still_to_come() -> None:
     lines = lines_of({}, {SupplementKind.FAIRNESS: "nobody asked"})
 

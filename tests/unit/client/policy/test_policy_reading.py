@@ -42,6 +42,7 @@ readiness = "told"
 
 [privacy]
 secure_aggregation = "required"
+metrics = "in_aggregate"
 least_sites = 5
 colluding_sites = 1
 known_keys = ["bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"]

@@ -88,7 +88,7 @@ def test_the_pages_of_models_show_all_hospitals_alone(
 
     assert re.search(rf"{model.model_id} 0\.\d{{3}} \[", matrix)
     assert re.search(r"In aggregate only: 0\.\d{3} \[.*\] over all hospitals", page)
-    assert "whether the model does worse at one of the sites is not known" in page
+    assert "no release waits for it: the plan lets metrics out in aggregate only" in page
 
 
 def test_an_alert_on_a_measure_judges_the_figures_of_all_sites(
