@@ -5,7 +5,7 @@ from __future__ import annotations
 from server.lifecycle import AnswerState
 from server.measure_tables import OWN_MODELS, MeasureTable, measure_tables
 from server.stages import Steps
-from server.summary import SitePart
+from server.summary import SitePart, Telling
 from shared.evaluation.measures import Figure, figure_text
 from shared.evaluation.records import Evaluation, Moments, PercentDensity, SegmentMoments
 
@@ -52,7 +52,7 @@ def part(
 
 
 def table(parts: list[SitePart], title: str) -> MeasureTable:
-    (found,) = [each for each in measure_tables(parts) if each.title == title]
+    (found,) = [each for each in measure_tables(Telling(parts=parts)) if each.title == title]
     return found
 
 
@@ -101,9 +101,9 @@ def test_percent_density_has_r_error_bias_and_limits() -> None:
 def test_a_group_that_nobody_tells_of_is_no_table() -> None:
     parts = [part("aarhus", Evaluation(num_examples=10, percent_density=DENSITY))]
 
-    assert [each.title for each in measure_tables(parts)] == [DENSITY_TITLE]
-    assert measure_tables([]) == []
-    assert measure_tables([part("cork", None)]) == []
+    assert [each.title for each in measure_tables(Telling(parts=parts))] == [DENSITY_TITLE]
+    assert measure_tables(Telling(parts=[])) == []
+    assert measure_tables(Telling(parts=[part("cork", None)])) == []
 
 
 def test_a_figure_has_as_many_decimals_as_are_worth_showing() -> None:
@@ -140,4 +140,4 @@ def test_each_sites_own_model_stands_beside_the_common_one_and_all_sites_by_what
 def test_without_a_model_of_a_sites_own_nothing_is_set_beside_the_common_one() -> None:
     parts = [part("aarhus", Evaluation(num_examples=10, dice=dice(0.6, 10)))]
 
-    assert OWN_MODELS not in [each.title for each in measure_tables(parts)]
+    assert OWN_MODELS not in [each.title for each in measure_tables(Telling(parts=parts))]

@@ -108,7 +108,7 @@ def test_a_run_shows_each_sites_own_model_beside_the_common_one(tmp_path: Path) 
     federation.run()
 
     summary = summarize(federation.coordinator.runs.get(RUN_ID), federation.coordinator)
-    assert {part.site: part.personal for part in summary.test} == {
+    assert {part.site: part.personal for part in summary.test.parts} == {
         "aarhus": None,
         "bergen": better,
         "cork": None,
