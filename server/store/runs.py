@@ -6,15 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Literal
 
-from sqlalchemy import (
-    Connection,
-    Engine,
-    and_,
-    func,
-    insert,
-    select,
-    update,
-)
+from sqlalchemy import Connection, Engine, and_, func, insert, select, update
 
 from server.lifecycle import (
     ANSWER_TRANSITIONS,
@@ -52,10 +44,7 @@ from server.store.run_rows import (
     to_run,
 )
 from server.store.schema import ATTEMPT_KEY, answer, round_, run
-from shared.audit.events import (
-    RoundOpened,
-    RunSubmitted,
-)
+from shared.audit.events import RoundOpened, RunSubmitted
 from shared.audit.log import take_write_lock
 from shared.errors import AggregationError, NotFoundError
 from shared.evaluation.together import Together
