@@ -238,10 +238,7 @@ class Runs:
     ) -> None:
         """Close an attempt; sites that have not answered are lost to it.
 
-        Parameters
-        ----------
-        together
-            What its sites tell in aggregate only; None where each tells its metrics.
+        What its sites tell in aggregate only stands in `together`; it is None where each tells its metrics.
 
         Raises
         ------
