@@ -61,6 +61,7 @@ _templates = Environment(
     loader=PackageLoader(__package__), autoescape=True, undefined=StrictUndefined, trim_blocks=True
 )
 _templates.filters |= {
+    "as_datetime": datetime.fromisoformat,
     "moment": lambda at: f"{datetime.fromtimestamp(at).astimezone():%Y-%m-%d %H:%M %Z}",
     "second": lambda at: f"{datetime.fromtimestamp(at).astimezone():%Y-%m-%d %H:%M:%S}",
     "day": lambda at: f"{datetime.fromtimestamp(at).astimezone():%Y-%m-%d}",
