@@ -1,9 +1,10 @@
-"""The clinic's inbox: never more waits than may, however many senders there are."""
+"""The clinic's inbox: what it takes in, how much of it at most, and how long it knows of it."""
 
 from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from pydicom import Dataset
@@ -62,3 +63,17 @@ def test_flooding_as_many_senders_at_once_get_no_more_in_than_may_wait(tmp_path:
         # Who was refused has its image still, and sends it again.
         assert [instance.path.exists() for instance in instances] == [not one for one in taken]
         assert len(list((tmp_path / "inbox").iterdir())) == MOST
+
+
+def test_which_images_were_taken_in_is_forgotten_in_time(tmp_path: Path) -> None:
+    with Catalog.open(tmp_path / "home") as catalog:
+        pseudonyms = catalog.pseudonyms()
+        instance = arrived(tmp_path)
+        Inbox(tmp_path / "inbox", catalog.clinic, pseudonyms, max_images=MOST).take_in(instance)
+        name, today = pseudonyms.source(instance.sop_instance_uid), datetime.now(UTC).date()
+
+        catalog.clinic.forget_known(before=today)
+        assert catalog.clinic.is_known(name)
+
+        catalog.clinic.forget_known(before=today + timedelta(days=1))
+        assert not catalog.clinic.is_known(name)
