@@ -48,8 +48,8 @@ def card_of(federation: SimulatedFederation) -> str:
 def _tells_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     contribution = SimulatedSite.contribution
 
-    def bare(site: SimulatedSite, asked: Asked, *arguments: object) -> object:
-        told = contribution(site, asked, *arguments)  # type: ignore[arg-type]
+    def bare(site: SimulatedSite, asked: Asked, *arguments: object, **options: object) -> object:
+        told = contribution(site, asked, *arguments, **options)  # type: ignore[arg-type]
         return told.model_copy(update={"train_loss": None, "evaluation": None})
 
     monkeypatch.setattr(SimulatedSite, "contribution", bare)
