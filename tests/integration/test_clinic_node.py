@@ -222,7 +222,11 @@ def test_images_go_in_and_objects_come_back_to_the_archive_with_equal_numbers(
     site: Site, images: list[Path], tmp_path: Path
 ) -> None:
     site.install(1)
-    with running_orthanc(tmp_path / "orthanc") as orthanc, serving(site, orthanc.dicom_port) as node:
+    # So long that a machine that does much else sends an exam whole.
+    with (
+        running_orthanc(tmp_path / "orthanc") as orthanc,
+        serving(site, orthanc.dicom_port, quiet_s=4.0) as node,
+    ):
         assert node.store(images) == [0] * 4
         wait_for(lambda: bool(node.exams) and site.queue.num_objects() == 0)
         stored = instances(orthanc)
