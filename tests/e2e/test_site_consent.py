@@ -23,6 +23,8 @@ from tests.e2e.small_federation import (
     updates_of,
 )
 
+pytestmark = pytest.mark.slow
+
 CAREFUL, OTHERS, VISITOR = "hospital-north", ("hospital-coast", "hospital-lake"), "hospital-visitor"
 SOME_SECONDS = {"local_epochs": 12, "learning_rate": 0.001}
 MANY_SECONDS = {**SOME_SECONDS, "local_epochs": 40}

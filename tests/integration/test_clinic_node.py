@@ -276,6 +276,7 @@ def test_while_the_archive_is_down_nothing_is_lost_and_then_it_gets_each_object_
 
 
 @needs_orthanc
+@pytest.mark.slow
 def test_an_exam_that_was_cut_short_is_measured_again_into_the_same_objects(
     site: Site, images: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -297,8 +298,11 @@ def test_an_exam_that_was_cut_short_is_measured_again_into_the_same_objects(
     assert cut == [1]
 
 
+SLOW = pytest.mark.slow
+
+
 @needs_orthanc
-@pytest.mark.parametrize("way", ["get", "move", "web"])
+@pytest.mark.parametrize("way", [pytest.param("get", marks=SLOW), pytest.param("move", marks=SLOW), "web"])
 def test_new_mammograms_are_found_in_the_archive_measured_once_and_stored_beside_them(
     site: Site, images: list[Path], tmp_path: Path, way: str
 ) -> None:

@@ -84,7 +84,9 @@ def check_looks(page: Page, width: int) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
-@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390)])
+@pytest.mark.parametrize(
+    ("scheme", "width"), [("light", 1280), pytest.param("dark", 390, marks=pytest.mark.slow)]
+)
 def test_in_a_browser_a_hospital_is_invited_by_keyboard_and_its_card_comes_by_itself(
     console: RunningConsole, chromium: Browser, scheme: str, width: int
 ) -> None:
@@ -121,7 +123,9 @@ PAINTED = """() => [...document.querySelectorAll("canvas")].map((canvas) =>
 """Of every canvas, whether anything is drawn on it."""
 
 
-@pytest.mark.parametrize(("scheme", "width"), [("dark", 1280), ("light", 390)])
+@pytest.mark.parametrize(
+    ("scheme", "width"), [("dark", 1280), pytest.param("light", 390, marks=pytest.mark.slow)]
+)
 def test_in_a_browser_a_run_is_watched_live_stopped_and_resumed_as_far_as_may_be(
     console: RunningConsole, chromium: Browser, scheme: str, width: int
 ) -> None:

@@ -72,6 +72,7 @@ def test_sites_of_before_stay_and_renew_and_others_join_while_the_root_is_away(
     assert "keys.rotated" in members.event_names()
 
 
+@pytest.mark.slow
 def test_the_root_comes_back_for_a_new_issuer_and_goes_again(
     members: MemberCoordinator, tmp_path: Path
 ) -> None:
@@ -97,6 +98,7 @@ def test_the_root_comes_back_for_a_new_issuer_and_goes_again(
     assert fetch(members, home, tmp_path / "blobs") == b"weights"
 
 
+@pytest.mark.slow
 def test_the_root_is_rotated_with_its_old_key_brought_back(
     members: MemberCoordinator, tmp_path: Path
 ) -> None:
@@ -134,6 +136,7 @@ def test_the_signing_key_is_rotated_while_the_root_is_away(
     assert fetch(members, home, tmp_path / "blobs") == b"weights"
 
 
+@pytest.mark.slow
 def test_another_key_is_not_taken_for_the_roots(members: MemberCoordinator, tmp_path: Path) -> None:
     go_offline(members, tmp_path / "root.sealed")
     members.stop()
