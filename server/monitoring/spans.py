@@ -19,7 +19,7 @@ from server.lifecycle import AnswerState, RoundState, RunState
 from server.stages import Steps
 from server.store.closed_attempts import ClosedAttempt, Part
 from server.store.run import Run
-from shared.records import MASKED_ROUND_PHASES, Phase
+from shared.records import MASKING_PHASES, Phase
 
 ROUND = "round"
 MOST_WAITING = 1000
@@ -60,7 +60,9 @@ class Gathering:
         """The attempts that are over now, each as its phases in the order of closing."""
         over: list[Sequence[ClosedAttempt]] = []
         for each in closed:
-            group = _group_of(each)
+            # What goes under masks closes last, after the phases about them.
+            masks = (each.run_id, each.number, each.attempt, ROUND)
+            group = masks if masks in self._waiting else _group_of(each)
             phases = self._waiting.setdefault(group, [])
             phases.append(each)
             if _is_over(phases):
@@ -172,13 +174,13 @@ def _answer(
 
 
 def _group_of(attempt: ClosedAttempt) -> Group:
-    kind = ROUND if attempt.phase in MASKED_ROUND_PHASES else attempt.phase.value
-    return attempt.run_id, attempt.number, attempt.attempt, kind
+    is_round = attempt.phase in {Phase.TRAIN, *MASKING_PHASES}
+    return attempt.run_id, attempt.number, attempt.attempt, ROUND if is_round else attempt.phase.value
 
 
 def _is_over(phases: Sequence[ClosedAttempt]) -> bool:
-    """The last phase is closed, or one of them came to nothing."""
-    known = {each.phase for each in phases}
-    is_masked = bool(known & {Phase.KEYS, Phase.SHARES})
-    last = Phase.UNMASK if is_masked else phases[-1].phase
-    return last in known or phases[-1].state is RoundState.VOID
+    """What goes under masks, if anything does, is closed; or it was never begun, as they came to nothing."""
+    last = phases[-1]
+    if last.phase not in MASKING_PHASES:
+        return True
+    return last.phase in {Phase.KEYS, Phase.SHARES} and last.state is RoundState.VOID

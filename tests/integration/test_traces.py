@@ -242,7 +242,8 @@ def names(over: Sequence[Sequence[ClosedAttempt]]) -> list[list[str]]:
 
 def test_a_round_under_secure_aggregation_is_one_span_with_its_five_phases() -> None:
     gathering = Gathering()
-    over = [gathering.add([attempt(phase, 1)]) for phase in MASKED_ROUND_PHASES]
+    closing = (*(phase for phase in MASKED_ROUND_PHASES if phase is not Phase.TRAIN), Phase.TRAIN)
+    over = [gathering.add([attempt(phase, 1)]) for phase in closing]
 
     assert [names(each) for each in over[:-1]] == [[]] * 4
     (phases,) = over[-1]
@@ -252,9 +253,7 @@ def test_a_round_under_secure_aggregation_is_one_span_with_its_five_phases() -> 
         phases[0].opened_at,
         phases[-1].closed_at,
     )
-    assert [each.name for each in others if each.parent == round_.key] == [
-        each.value for each in MASKED_ROUND_PHASES
-    ]
+    assert [each.name for each in others if each.parent == round_.key] == [each.value for each in closing]
     answer = next(each for each in others if each.name == "answer")
     assert answer.attributes["mammofed.site.name"] == "cork"
     assert [answer.attributes[f"mammofed.{step}_s"] for step in ("download", "train", "upload")] == [0.25] * 3
@@ -267,6 +266,28 @@ def test_a_masked_round_that_comes_to_nothing_is_over_with_the_phase_that_does()
 
     assert names(over) == [["keys", "shares"]]
     assert spans_of_attempt(over[0], {})[0].is_failed
+
+
+def test_a_masked_round_whose_survivors_are_too_few_is_one_span_with_its_updates() -> None:
+    gathering = Gathering()
+    before = [attempt(Phase.KEYS, 1), attempt(Phase.SHARES, 1)]
+
+    over = gathering.add([*before, attempt(Phase.SURVIVORS, 1, state=RoundState.VOID)])
+    assert over == []
+    over = gathering.add([attempt(Phase.TRAIN, 1, state=RoundState.VOID)])
+
+    assert names(over) == [["keys", "shares", "survivors", "train"]]
+    assert gathering.add([attempt(Phase.TRAIN, 2)]) != []
+
+
+def test_an_evaluation_under_masks_is_one_span_with_its_five_phases() -> None:
+    masks = [attempt(phase, 4) for phase in MASKED_ROUND_PHASES if phase is not Phase.TRAIN]
+
+    (phases,) = Gathering().add([*masks, attempt(Phase.EVALUATE, 4)])
+
+    whole, *others = spans_of_attempt(phases, {})
+    assert whole.name == "evaluate"
+    assert len([each for each in others if each.parent == whole.key]) == 5
 
 
 def test_the_count_before_and_the_evaluation_after_the_rounds_are_spans_of_their_own() -> None:
