@@ -260,10 +260,9 @@ def shared_federation(config: pytest.Config, folders: pytest.TempPathFactory) ->
     """The one federation of this test session, all of it running; it ends with the session."""
     if FEDERATION not in config.stash:
         until_the_end = contextlib.ExitStack()
-        config.add_cleanup(until_the_end.close)
         federation = build(folders.mktemp("federation"), shared_hospitals(config, folders))
         config.stash[FEDERATION] = until_the_end.enter_context(running(federation))
-        config.pluginmanager.register(_Rest(federation))
+        config.pluginmanager.register(_Rest(federation, until_the_end.close))
     federation = config.stash[FEDERATION]
     federation.start_all()
     return federation
@@ -274,6 +273,11 @@ class _Rest:
     """A federation that waits takes half a processor: it rests while tests run that have none."""
 
     federation: SmallFederation
+    end: Callable[[], None]
+
+    def pytest_sessionfinish(self) -> None:
+        """Before a worker says that it is done: after that it has ten seconds to live."""
+        self.end()
 
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         is_running = any(role.process is not None for role in self.federation.roles)
