@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Self
 
 from client.intake.patients import patient_of
 from shared.errors import ConfigError
@@ -109,12 +110,23 @@ def _wrong(number: int, where: str, what: str) -> ConfigError:
 
 
 class WrongFieldsError(ConfigError):
-    """Fields that cannot be taken: what is wrong by name, never what they say."""
+    """Fields that cannot be taken.
 
-    def __init__(self, wrong: Mapping[str, str]) -> None:
+    Attributes
+    ----------
+    wrong
+        What is wrong, by name of the field; never what it says.
+    """
+
+    wrong: Mapping[str, str] = MappingProxyType({})
+
+    @classmethod
+    def of(cls, wrong: Mapping[str, str]) -> Self:
+        """An error of these fields."""
         told = "; ".join(f"{name}: {what}" for name, what in wrong.items())
-        super().__init__(f"Nothing was taken. {told}.", "Correct it.")
-        self.wrong = wrong
+        error = cls(f"Nothing was taken. {told}.", "Correct it.")
+        error.wrong = wrong
+        return error
 
 
 def read_one(told: Mapping[str, str]) -> tuple[str, ClinicalInputs]:
@@ -132,7 +144,7 @@ def read_one(told: Mapping[str, str]) -> tuple[str, ClinicalInputs]:
         except _WrongTextError as error:
             wrong[name] = str(error)
     if wrong:
-        raise WrongFieldsError(wrong)
+        raise WrongFieldsError.of(wrong)
     return found.pop(PATIENT), ClinicalInputs(**found)
 
 

@@ -111,7 +111,8 @@ def test_a_site_whose_node_was_started_since_its_missed_deadline_is_waited_for_a
 
     federation.run()
 
-    assert waited_out(federation) == [2, 4]
+    # In the next round; or in the one in which it is back, if that is seen before all others have answered.
+    assert waited_out(federation) in ([2, 4], [2, 3])
 
 
 def test_a_site_that_hung_is_waited_for_where_the_quorum_needs_it(found_federation: Make) -> None:
