@@ -104,7 +104,6 @@ def admitted(coordinator: Coordinator, run_id: str, number: int) -> int:
     )
 
 
-@pytest.mark.slow
 def test_answers_taken_in_count_when_the_coordinator_loses_its_power_and_one_of_their_sites_is_gone_for_good(
     federation: SmallFederation, witness: Witness
 ) -> None:
