@@ -156,7 +156,7 @@ def _run_round(session: Session, base: Checkpoint, *, patience_s: float) -> Chec
         cohort = [site for site in there if site.site_id in asked]
         if len(carried) + len(cohort) < session.plan.least_cohort:
             continue
-        _require_room(session, base, num_updates=len(cohort))
+        _require_room(session, base, values_sent=len(cohort) * aggregation.grid.num_values)
         if session.plan.is_masked:
             opened = exchange_masked(session, cohort, base, aggregation, number=number)
             if opened is None:
@@ -184,7 +184,7 @@ def _run_round(session: Session, base: Checkpoint, *, patience_s: float) -> Chec
     )
 
 
-def _require_room(session: Session, base: Checkpoint, *, num_updates: int) -> None:
+def _require_room(session: Session, base: Checkpoint, *, values_sent: int) -> None:
     """Return only if the disk can hold a round: updates, which nothing packs at worst, and two checkpoints.
 
     Raises
@@ -193,8 +193,8 @@ def _require_room(session: Session, base: Checkpoint, *, num_updates: int) -> No
         It cannot.
     """
     a_checkpoint = base.weights.size_bytes + base.state.size_bytes
-    bits_sent = 32 if session.plan.is_masked else session.plan.aggregation.bits
-    session.coordinator.blobs.require_room(num_updates * a_checkpoint * bits_sent // 32 + 2 * a_checkpoint)
+    bits = 32 if session.plan.is_masked else session.plan.aggregation.bits
+    session.coordinator.blobs.require_room(values_sent * bits // 8 + 2 * a_checkpoint)
 
 
 def _exchange_plain(
