@@ -141,11 +141,14 @@ def _release(release_failure: Callable[[str], None], reason: str, pulse: Pulse) 
 
     Until then this site says nothing, and its SuperNode, which passes on one answer after another, waits.
     """
+    is_told = False
     while True:
         try:
             release_failure(reason)
         except StoreError as error:
-            log.error("%s %s", error.message, error.hint)
+            if not is_told:
+                log.error("%s %s", error.message, error.hint)
+            is_told = True
             pulse.expect(IDLE_S)
             time.sleep(FULL_DISK_PAUSE_S)
         else:
