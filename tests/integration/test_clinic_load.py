@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import queue
 import signal
 import subprocess
@@ -31,6 +32,7 @@ from tests.integration.test_clinic_node import LOOPBACK, MODALITY, Site, site
 
 __all__ = ["site"]
 
+log = logging.getLogger(__name__)
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 WITHIN_S = 900.0
 """For all of it, on a machine that does much else."""
@@ -210,9 +212,9 @@ def test_flooding_a_sender_that_is_faster_than_the_measuring_is_held_back_and_me
         watching.join()
         peak_mib = node.peak_mib()
 
-    print(  # noqa: T201 - the figures of this run
-        f"{num_sent} views of {len(view.PixelData) / 1e6:.0f} MB, {sum(refused)} times held back, at most "
-        f"{max(waiting)} waiting; {at_first_mib:.0f} MiB after one exam, {peak_mib:.0f} MiB after all"
+    log.info(
+        "%d views of %.0f MB, held back %d times, %d waiting at most; %.0f MiB after one exam, %.0f at last",
+        *(num_sent, len(view.PixelData) / 1e6, sum(refused), max(waiting), at_first_mib, peak_mib),
     )
     # Held back, and nothing of what was taken is lost or measured twice.
     assert sum(refused) > 0

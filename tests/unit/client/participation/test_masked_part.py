@@ -22,7 +22,13 @@ from shared.fixed_point.grid import Grid
 from shared.fixed_point.masked_file import masked_size, read_masked
 from shared.fixed_point.sums import IntegerSum
 from shared.fixed_point.update_file import read_update
-from shared.masking.records import SharesAsked, SurvivorsAsked
+from shared.masking.records import (
+    SharesAsked,
+    SharesRevealed,
+    SurvivorsAsked,
+    SurvivorsTold,
+    UnmaskAsked,
+)
 from shared.masking.site_noise import SiteNoise
 from shared.masking.streams import common_terms
 from shared.model import initial_model
@@ -150,19 +156,27 @@ class MaskedAttempt:
         self.round_.close(Phase.TRAIN)
         return contribution
 
-    def unmask(self) -> NDArray[np.int64]:
-        """The whole of it; the sum, which is the real site's update alone, for the others' are zeros."""
+    def reveal(self) -> None:
+        """The rest: everybody has signed the survivors, and said what unmasks their sum."""
         survivors = self.round_.asked(Phase.SURVIVORS, "")
-        told = self.ask(Phase.SURVIVORS, Contribution).masking
-        self.round_.take_signed(SITE_ID, told)  # type: ignore[arg-type]
+        assert isinstance(survivors, SurvivorsAsked)
+        signature = self.ask(Phase.SURVIVORS, Contribution).masking
+        assert isinstance(signature, SurvivorsTold)
+        self.round_.take_signed(SITE_ID, signature)
         for site, party in self.others.items():
-            self.round_.take_signed(site, party.sign(survivors))  # type: ignore[arg-type]
+            self.round_.take_signed(site, party.sign(survivors))
         self.round_.close(Phase.SURVIVORS)
         signed = self.round_.asked(Phase.UNMASK, "")
-        told = self.ask(Phase.UNMASK, Contribution).masking
-        self.round_.take_revealed(SITE_ID, told)  # type: ignore[arg-type]
+        assert isinstance(signed, UnmaskAsked)
+        shares = self.ask(Phase.UNMASK, Contribution).masking
+        assert isinstance(shares, SharesRevealed)
+        self.round_.take_revealed(SITE_ID, shares)
         for site, party in self.others.items():
-            self.round_.take_revealed(site, party.reveal(signed))  # type: ignore[arg-type]
+            self.round_.take_revealed(site, party.reveal(signed))
+
+    def unmask(self) -> NDArray[np.int64]:
+        """The whole of it; the sum, which is the real site's update alone, for the others' are zeros."""
+        self.reveal()
         self.round_.unmask(self.total, self.noise())
         return np.concatenate([self.total.of(name) for name in grid_of(MASKED).shapes])
 

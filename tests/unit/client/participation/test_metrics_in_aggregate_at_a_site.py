@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -24,7 +25,7 @@ from shared.evaluation.together import Together
 from shared.masking.metric_words import from_text, to_numbers, to_words
 from shared.masking.records import SharesAsked, SurvivorsAsked
 from shared.masking.streams import EVALUATION_TERMS
-from shared.plan import PersonalisationPlan, PrivacyPlan
+from shared.plan import MetricName, PersonalisationPlan, PrivacyPlan
 from shared.records import Announcement, Contribution, Phase, Refusal, metrics_asked
 from tests.unit.client.participation.conftest import (
     PLAN,
@@ -68,7 +69,7 @@ class SummedAttempt(MaskedAttempt):
         return self
 
     @property
-    def asked(self) -> tuple[str, ...]:
+    def asked(self) -> Sequence[MetricName]:
         return metrics_asked(self.phase, SUMMED.metrics)
 
     def announcement(self, phase: Phase, **changes: object) -> Announcement:
@@ -91,7 +92,7 @@ class SummedAttempt(MaskedAttempt):
                 for block in grid_of(SUMMED).blocks():
                     mask.words(block.size)
             rows = rows_of(
-                self.asked,  # type: ignore[arg-type]
+                self.asked,
                 train_loss=BESIDE_LOSS if place == 0 else None,
                 evaluation=BESIDE if place == 0 else None,
                 appearance=None,
@@ -103,23 +104,13 @@ class SummedAttempt(MaskedAttempt):
 
     def read_sum(self) -> Together:
         """The rest of the attempt; what all tell together."""
-        survivors = self.round_.asked(Phase.SURVIVORS, "")
-        told = self.ask(Phase.SURVIVORS, Contribution).masking
-        self.round_.take_signed(SITE_ID, told)  # type: ignore[arg-type]
-        for site, party in self.others.items():
-            self.round_.take_signed(site, party.sign(survivors))  # type: ignore[arg-type]
-        self.round_.close(Phase.SURVIVORS)
-        signed = self.round_.asked(Phase.UNMASK, "")
-        told = self.ask(Phase.UNMASK, Contribution).masking
-        self.round_.take_revealed(SITE_ID, told)  # type: ignore[arg-type]
-        for site, party in self.others.items():
-            self.round_.take_revealed(site, party.reveal(signed))  # type: ignore[arg-type]
+        self.reveal()
         mask = self.round_.mask_of_sum()
         if self.phase is Phase.TRAIN:
             for block in grid_of(SUMMED).blocks():
                 mask.words(block.size)
         bare = self.words - mask.long_words(self.words.size)
-        return together(self.asked, to_numbers(bare), num_sites=3)  # type: ignore[arg-type]
+        return together(self.asked, to_numbers(bare), num_sites=3)
 
     def measured(self) -> Evaluation:
         """What the site has measured, as far as it was asked for."""
@@ -325,4 +316,4 @@ def test_of_a_sites_own_model_nothing_is_told_in_aggregate(
     told = attempt.begin().tell()
 
     assert told.personal_evaluation is None
-    assert len(told.masked_metrics or "") == 16 * num_numbers(attempt.asked)  # type: ignore[arg-type]
+    assert len(told.masked_metrics or "") == 16 * num_numbers(attempt.asked)
